@@ -1,0 +1,90 @@
+// Step 5 · Files from `public/`, and no others.
+//
+// The classic hole is path traversal: a URL such as `/../../etc/passwd`, in any of its disguises
+// (OWASP: Path Traversal), glued to a folder's name. Here no URL ever becomes a path. The folder is
+// read once, when the server starts, and each file in it becomes a route: what is not in that list
+// cannot be asked for. Browsers keep copies; ETag and Last-Modified let them ask whether theirs is
+// still good (RFC 9110 §13), and 304 says yes without sending it again.
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { extname, join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isMain, serve } from './01-server.ts';
+import { toListener } from './02-http.ts';
+import type { Handler } from './02-http.ts';
+import { Router } from './03-router.ts';
+import { html, page } from './04-template.ts';
+
+/** The folder beside `src/` whose files the site shows. */
+export const PUBLIC = fileURLToPath(new URL('../public', import.meta.url));
+
+/** What a browser may take a file for. Any other ending is a download, never a page. */
+const TYPES: Record<string, string> = {
+  '.css': 'text/css; charset=utf-8',
+  '.html': 'text/html; charset=utf-8',
+  '.ico': 'image/x-icon',
+  '.jpg': 'image/jpeg',
+  '.js': 'text/javascript; charset=utf-8',
+  '.json': 'application/json',
+  '.png': 'image/png',
+  '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
+  '.webp': 'image/webp',
+  '.woff2': 'font/woff2',
+};
+
+/**
+ * Adds a route for each file in `folder` and below. Symbolic links are passed over, since they may
+ * lead anywhere, and so are names that begin with a dot, such as `.env`. Throws when it cannot read.
+ */
+export function addStaticFiles(router: Router, folder: string): Router {
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const file = join(entry.parentPath, entry.name);
+    const name = relative(folder, file).split(sep);
+    if (!entry.isFile() || name.some((part) => part.startsWith('.'))) continue;
+    router.get(`/${name.map(encodeURIComponent).join('/')}`, fileHandler(file));
+  }
+  return router;
+}
+
+/** Answers with one file as it was at the start, or with 304 to a browser that has it. */
+export function fileHandler(file: string): Handler {
+  const body = readFileSync(file);
+  const modified = new Date(statSync(file).mtime.setMilliseconds(0)); // HTTP dates count seconds
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`; // 132 bits
+  const headers = {
+    'content-type': TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream',
+    etag,
+    'last-modified': modified.toUTCString(),
+    'cache-control': 'no-cache', // keep it, but ask: a name without a version may change any day
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "default-src 'none'", // an SVG opened by itself could run scripts
+  };
+  return (request) =>
+    isFresh(request.headers, etag, modified)
+      ? { status: 304, headers, body: '' }
+      : { status: 200, headers, body };
+}
+
+/** RFC 9110 §13.2.2: where If-None-Match is sent, it alone decides; dates are the fallback. */
+function isFresh(
+  headers: Readonly<Record<string, string | undefined>>,
+  etag: string,
+  modified: Date,
+): boolean {
+  const match = headers['if-none-match'];
+  if (match !== undefined) {
+    return match.split(',').some((tag) => ['*', etag, `W/${etag}`].includes(tag.trim()));
+  }
+  return Date.parse(headers['if-modified-since'] ?? '') >= modified.getTime(); // NaN is never >=
+}
+
+/** The site of this step: step 4's home page, with the style sheet that it asks for. */
+export function site(): Router {
+  const home = page('Quick Tutorial: Home View', html`<main><h1>Hi Home View</h1></main>`);
+  return addStaticFiles(new Router(), PUBLIC).get('/', () => home, 'home');
+}
+
+if (isMain(import.meta.url)) {
+  serve(toListener(site().handle), 'Step 5', '/', '/style.css', '/favicon.svg');
+}

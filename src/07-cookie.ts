@@ -1,0 +1,124 @@
+// Step 7 · Cookies, both ways, and the second counter.
+//
+//   Set-Cookie: count=1; Path=/; HttpOnly; SameSite=Lax     server to browser, a header for each
+//   Cookie: count=1; theme=dark                             browser to server, all in one line
+//
+// RFC 6265bis is the grammar. Reading: what comes from the network never throws, and lands in a Map,
+// where a cookie named `__proto__` is a name like any other. Writing: a semicolon in a value would
+// start an attribute of the attacker's choice, so what does not fit the grammar is refused.
+import { isMain, serve } from './01-server.ts';
+import { toListener } from './02-http.ts';
+import type { HttpResponse } from './02-http.ts';
+import { Router } from './03-router.ts';
+import { addStaticFiles, PUBLIC } from './05-static.ts';
+import { TutorialViews } from './06-views.ts';
+
+export type CookieAttributes = {
+  maxAge?: number | undefined; // seconds; 0 deletes; absent: until the browser closes
+  path?: string; // default /
+  domain?: string | undefined; // absent: this host and no other, which is the safest
+  secure?: boolean; // https only
+  httpOnly?: boolean; // default true: no script can read it
+  sameSite?: 'Strict' | 'Lax' | 'None'; // default Lax: not with another site's forms and images
+};
+
+export const MAX_COOKIE_SIZE = 4096; // bytes of name and value together (RFC 6265bis §5.7)
+export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds: browsers cut at 400 days (§5.5)
+
+/** The cookies of a `Cookie` header by name. Of two with one name the first counts. Never throws. */
+export function parseCookies(header: string | undefined): Map<string, string> {
+  const cookies = new Map<string, string>();
+  for (const pair of (header ?? '').split(';')) {
+    const equals = pair.indexOf('=');
+    const name = trim(pair.slice(0, Math.max(equals, 0)));
+    // A browser sends the cookie with the longest path first, and that is the one that was meant.
+    if (name !== '' && !cookies.has(name)) cookies.set(name, unquote(trim(pair.slice(equals + 1))));
+  }
+  return cookies;
+}
+
+/** The value of a `Set-Cookie` header. Throws where a browser would misread, cut or drop it. */
+export function serializeCookie(name: string, value: string, options: CookieAttributes = {}): string {
+  const cookie = { name, value, ...DEFAULTS, ...options };
+  for (const [part, holds, rule] of RULES) {
+    if (holds(cookie)) continue;
+    const found = JSON.stringify(cookie[part]);
+    const message = `Cannot make the cookie ${JSON.stringify(name)}: ${rule}: ${part} is ${found}`;
+    throw part === 'maxAge' ? new RangeError(message) : new TypeError(message);
+  }
+  let line = `${name}=${value}`;
+  if (cookie.domain !== undefined) line += `; Domain=${cookie.domain}`;
+  if (cookie.maxAge !== undefined) line += `; Max-Age=${cookie.maxAge}`; // 0 is a value too
+  line += `; Path=${cookie.path}`;
+  if (cookie.secure) line += '; Secure';
+  if (cookie.httpOnly) line += '; HttpOnly';
+  return `${line}; SameSite=${cookie.sameSite}`;
+}
+
+/** Adds one more `Set-Cookie` to those that a response has: they must never be joined into one. */
+export function withCookie(response: HttpResponse, line: string): HttpResponse {
+  const lines = [response.headers['set-cookie'] ?? [], line].flat();
+  return { ...response, headers: { ...response.headers, 'set-cookie': lines } };
+}
+
+type Cookie = typeof DEFAULTS & CookieAttributes & { name: string; value: string };
+
+const DEFAULTS: Required<Pick<CookieAttributes, 'path' | 'secure' | 'httpOnly' | 'sameSite'>> = {
+  path: '/',
+  secure: false,
+  httpOnly: true,
+  sameSite: 'Lax',
+};
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // RFC 9110 §5.6.2
+// cookie-octet = %x21 / %x23-2B / %x2D-3A / %x3C-5B / %x5D-7E: visible ASCII but " , ; and \
+const COOKIE_OCTETS = /^[!#-+\--:<-[\]-~]*$/;
+const PATH = /^\/[ -:<-~]*$/; // any ASCII but controls and ";"
+const DOMAIN = /^\.?[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$/i;
+const SAME_SITE = ['Strict', 'Lax', 'None'];
+
+/** The part that a rule is about, whether it holds, and the rule in words. */
+const RULES: readonly [keyof Cookie, (cookie: Cookie) => boolean, string][] = [
+  ['name', ({ name }) => TOKEN.test(name), "a name has only letters, digits and !#$%&'*+-.^_`|~"],
+  ['value', ({ value }) => COOKIE_OCTETS.test(value), 'a value has only visible ASCII but ",;\\'],
+  ['path', ({ path }) => PATH.test(path), 'a path begins with / and has no ; and no control'],
+  ['domain', ({ domain }) => domain === undefined || DOMAIN.test(domain), 'it must be a host name'],
+  [
+    'maxAge',
+    ({ maxAge = 0 }) => Number.isInteger(maxAge) && maxAge <= MAX_COOKIE_AGE,
+    `it is whole seconds, ${MAX_COOKIE_AGE} (400 days) at most, where browsers cut it`,
+  ],
+  ['sameSite', ({ sameSite }) => SAME_SITE.includes(sameSite), 'it is Strict, Lax or None'],
+  ['secure', (c) => c.secure || c.sameSite !== 'None', 'SameSite=None needs Secure'],
+  ['secure', (c) => c.secure || !/^__(Secure|Host)-/i.test(c.name), 'that prefix needs Secure'],
+  ['path', (c) => c.path === '/' || !/^__Host-/i.test(c.name), '__Host- needs the path /'],
+  ['domain', (c) => !c.domain || !/^__Host-/i.test(c.name), '__Host- allows no Domain'],
+];
+
+/** SP and HTAB only: `String.trim` would take Unicode spaces too, which a browser keeps. */
+function trim(text: string): string {
+  return text.replace(/^[ \t]+|[ \t]+$/g, '');
+}
+
+function unquote(value: string): string {
+  return value.length > 1 && value[0] === '"' && value.endsWith('"') ? value.slice(1, -1) : value;
+}
+
+/** The count in a cookie: each browser has its own, a restart does not matter. Anyone can edit it. */
+export class CookieCounterViews extends TutorialViews {
+  override get counter(): number {
+    const sent = parseCookies(this.request.headers.cookie).get('count') ?? '';
+    const count = /^\d{1,15}$/.test(sent) ? Number(sent) + 1 : 1; // 15 digits are a safe integer
+    this.headers['set-cookie'] = serializeCookie('count', String(count));
+    return count;
+  }
+}
+
+/** The site of this step. */
+export function site(): Router {
+  return addStaticFiles(new Router(), PUBLIC)
+    .get('/', (request) => new CookieCounterViews(request).home(), 'home')
+    .get('/howdy', (request) => new CookieCounterViews(request).hello(), 'hello');
+}
+
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 7', '/', '/howdy');
