@@ -1,53 +1,164 @@
 // Step 8 · The other half: what a browser does with a cookie.
 //
-// A jar keeps what `Set-Cookie` said and decides which request gets it back (RFC 6265bis §5.6 to
-// §5.8). Around it a small browser that calls a handler with no socket between: what WebTest's
-// TestApp is to Pyramid. From here on the tests visit our sites with it. Its clock is an argument,
-// so that a test moves an hour ahead by adding 3600.
+// A jar keeps what `Set-Cookie` said, and decides which request gets it back (RFC 6265bis §5.6 to
+// §5.8). Around it a small browser calls a handler with no socket in between: what WebTest's TestApp
+// is to Pyramid. From here on the tests visit our sites with it. Its clock is an argument: a test
+// goes an hour ahead by adding 3600.
 import { isMain, serve } from './01-server.ts';
 import { parseRequest, toListener } from './02-http.ts';
 import type { Handler, HttpResponse } from './02-http.ts';
-import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE } from './07-cookie.ts';
-import { site } from './07-cookie.ts';
+import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE, site } from './07-cookie.ts';
+import type { CookieAttributes } from './07-cookie.ts';
 
 export type StoredCookie = {
-  readonly name: string;
-  readonly value: string;
-  readonly domain: string | undefined; // as written, without a leading dot
-  readonly path: string | undefined; // as written, when it begins with /
-  readonly expires: number; // seconds since 1970; Infinity: until the browser closes
-  readonly secure: boolean;
-  readonly httpOnly: boolean;
-  readonly sameSite: 'Strict' | 'Lax' | 'None' | undefined;
+  name: string;
+  value: string;
+  expires: number; // seconds since 1970; Infinity: until the browser closes
+  domain?: string | undefined; // without a leading dot; absent: the host that set it, alone
+  path?: string | undefined; // absent: the folder of the page that set it
+  secure: boolean;
+  sameSite?: CookieAttributes['sameSite'] | undefined; // absent counts as Lax
 };
 
-/** A `Set-Cookie` line as a browser reads it (RFC 6265bis §5.6), or `undefined` if it is dropped. */
+/** A `Set-Cookie` line as a browser reads it (RFC 6265bis §5.6). `undefined`: not a cookie at all. */
 export function parseSetCookie(line: string, now: number): StoredCookie | undefined {
   if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return undefined; // a control other than HTAB
-  const [pair = '', ...rest] = line.split(';').map((part) => part.trim());
+  const [pair = '', ...parts] = line.split(';').map((part) => part.trim());
   const equals = pair.indexOf('=');
-  const name = pair.slice(0, Math.max(equals, 0)).trimEnd();
-  const value = pair.slice(equals + 1).trimStart();
-  if (name + value === '' || Buffer.byteLength(name + value) > MAX_COOKIE_SIZE) return undefined;
+  const [name, value] = [pair.slice(0, Math.max(equals, 0)).trim(), pair.slice(equals + 1).trim()];
+  if (name === '' || Buffer.byteLength(name + value) > MAX_COOKIE_SIZE) return undefined;
   const given = new Map<string, string>(); // of two attributes with one name the last counts
-  for (const part of rest) {
+  for (const part of parts) {
     const [key = '', ...words] = part.split('=');
     given.set(key.trim().toLowerCase(), words.join('=').trim());
   }
-  const sameSite = SAME_SITES[(given.get('samesite') ?? '').toLowerCase()];
-  const path = given.get('path')?.[0] === '/' ? given.get('path') : undefined;
   const domain = given.get('domain')?.replace(/^\./, '').toLowerCase() || undefined;
-  const [secure, httpOnly] = [given.has('secure'), given.has('httponly')];
-  return { name, value, domain, path, expires: expiry(given, now), secure, httpOnly, sameSite };
+  const path = given.get('path')?.startsWith('/') ? given.get('path') : undefined;
+  const sameSite = SAME_SITES.find((s) => s.toLowerCase() === given.get('samesite')?.toLowerCase());
+  const secure = given.has('secure');
+  return { name, value, expires: expiry(given, now), domain, path, secure, sameSite };
 }
 
-/** Whether `host` is `domain` or below it, and both are names and not IP addresses (§5.1.3). */
+/** What must hold for a browser to keep a cookie from `url`, under what it means if it does not. */
+export const KEEPING_RULES: Record<string, (cookie: StoredCookie, url: URL) => boolean> = {
+  'Domain is neither this host nor a domain above it': ({ domain }, { hostname }) =>
+    domain === undefined || domainMatches(hostname, domain),
+  'Domain is a whole top-level domain, which belongs to nobody': ({ domain }, { hostname }) =>
+    domain === undefined || domain === hostname || domain.includes('.'),
+  'Secure came over http': ({ secure }, url) => !secure || isTrustworthy(url),
+  'SameSite=None came without Secure': ({ sameSite, secure }) => sameSite !== 'None' || secure,
+  'A name with __Secure- or __Host- came without Secure': ({ name, secure }) =>
+    secure || !/^__(Secure|Host)-/i.test(name),
+  'A name with __Host- came with a Domain, or without Path=/': ({ name, path, domain }) =>
+    (path === '/' && domain === undefined) || !/^__Host-/i.test(name),
+};
+
+/** Keeps cookies as a browser does. Times are seconds since 1970. */
+export class CookieJar {
+  readonly #cookies = new Map<string, StoredCookie & { host: string; folder: string }>();
+
+  /** Takes a `Set-Cookie` line that came from `url`; false if the cookie was refused. */
+  store(line: string, url: URL, now: number): boolean {
+    const cookie = parseSetCookie(line, now);
+    const rules = Object.values(KEEPING_RULES);
+    if (!cookie || !rules.every((holds) => holds(cookie, url))) return false;
+    const host = cookie.domain ?? url.hostname;
+    const folder = cookie.path ?? (url.pathname.replace(/\/[^/]*$/, '') || '/'); // §5.1.4
+    const key = JSON.stringify([cookie.name, cookie.domain ?? null, host, folder]);
+    if (cookie.expires <= now) this.#cookies.delete(key);
+    else this.#cookies.set(key, { ...cookie, host, folder });
+    return true;
+  }
+
+  /** The `Cookie` header for a request, the longest paths first; `undefined` when there is none. */
+  headerFor(url: URL, now: number): string | undefined {
+    const sent = [...this.#cookies.values()].filter(
+      ({ domain, host, folder, secure, expires }) =>
+        (domain === undefined ? url.hostname === host : domainMatches(url.hostname, domain)) &&
+        pathMatches(url.pathname, folder) &&
+        (isTrustworthy(url) || !secure) &&
+        expires > now,
+    );
+    sent.sort((a, b) => b.folder.length - a.folder.length); // stable: then the oldest first
+    return sent.map(({ name, value }) => `${name}=${value}`).join('; ') || undefined;
+  }
+}
+
+/** A visitor in memory: `await new Browser(site().handle).get('/')`. An error in a page is thrown. */
+export class Browser {
+  readonly jar = new CookieJar();
+  readonly #site: { handler: Handler; origin: string; now: () => number };
+
+  constructor(handler: Handler, origin = 'http://localhost:6543', now = () => Date.now() / 1000) {
+    this.#site = { handler, origin, now };
+  }
+
+  /** Opens a page, and follows where it sends us. */
+  get(path: string): Promise<HttpResponse> {
+    return this.#follow('GET', path);
+  }
+
+  /** Sends a form, and follows where that sends us. */
+  post(path: string, fields: Record<string, string>): Promise<HttpResponse> {
+    return this.#follow('POST', path, new URLSearchParams(fields).toString());
+  }
+
+  /** One request and its response, with no redirect followed. */
+  async request(method: string, path: string, body = '', headers = {}): Promise<HttpResponse> {
+    const { handler, origin, now } = this.#site;
+    const url = new URL(path, origin);
+    const cookie = this.jar.headerFor(url, now());
+    const form = body === '' ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
+    const all = { host: url.host, ...form, ...(cookie && { cookie }), ...headers };
+    const request = parseRequest(method, url.pathname + url.search, all, Buffer.from(body));
+    const response = 'status' in request ? request : await handler(request);
+    const lines = [response.headers['set-cookie'] ?? []].flat();
+    for (const line of lines) this.jar.store(line, url, now());
+    return response;
+  }
+
+  async #follow(method: string, path: string, body = ''): Promise<HttpResponse> {
+    let response = await this.request(method, path, body);
+    for (let hops = 0; typeof response.headers.location === 'string'; hops++) {
+      if (hops === MAX_REDIRECTS) throw new RangeError(`Cannot open ${path}: it goes in circles`);
+      path = new URL(response.headers.location, new URL(path, this.#site.origin)).href;
+      response = await this.request('GET', path); // what 303 asks for, and browsers do for 302
+    }
+    return response;
+  }
+}
+
+const MAX_REDIRECTS = 20; // the Fetch standard's number
+const SAME_SITES = ['Strict', 'Lax', 'None'] as const;
+
+/** Whether `host` is `domain` or below it; an IP address has nothing below it (§5.1.3). */
 export function domainMatches(host: string, domain: string): boolean {
   return host === domain || (host.endsWith(`.${domain}`) && !/^[\d.]+$|:/.test(host));
 }
 
-/** Whether a cookie of `cookiePath` goes to `path` (§5.1.4): /app to /app/x, not to /apple. */
-export function pathMatches(path: string, cookiePath: string): boolean {
-  if (!path.startsWith(cookiePath)) return false;
-  return path.length === cookiePath.length || cookiePath.endsWith('/') || path[cookiePath.length] === '/';
+/** Whether a cookie for `folder` goes to `path` (§5.1.4): /app to /app/x, but not to /apple. */
+export function pathMatches(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
+}
+
+/** Max-Age beats Expires, and neither goes beyond 400 days (§5.5). An unreadable one is no limit. */
+function expiry(given: Map<string, string>, now: number): number {
+  const maxAge = given.get('max-age') ?? '';
+  if (/^-?\d+$/.test(maxAge)) return now + Math.min(Number(maxAge), MAX_COOKIE_AGE);
+  const date = Date.parse(given.get('expires') ?? '') / 1000;
+  return Number.isNaN(date) ? Infinity : Math.min(date, now + MAX_COOKIE_AGE);
+}
+
+/** Where Secure cookies travel: https, and this machine itself, as Chrome and Firefox hold. */
+function isTrustworthy({ protocol, hostname }: URL): boolean {
+  return protocol === 'https:' || hostname === 'localhost' || hostname === '127.0.0.1';
+}
+
+// The site of this step is step 7's. Before it is served, our own browser goes there.
+if (isMain(import.meta.url)) {
+  const visitor = new Browser(site().handle);
+  await visitor.get('/');
+  const { body } = await visitor.get('/howdy');
+  console.log(`In memory, / and then /howdy: ${/Count: \d+/.exec(String(body))?.[0]}`);
+  serve(toListener(site().handle), 'Step 8', '/', '/howdy');
 }
