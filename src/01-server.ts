@@ -4,9 +4,9 @@
 // long a client may take, what a broken request is told, and how to stop. Time is the threat. A
 // client that sends one byte a minute, on a thousand connections, keeps a thousand sockets busy
 // for nothing: the attack is called Slowloris.
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { createServer, STATUS_CODES } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -35,6 +35,12 @@ export function makeServer(listener: RequestListener, limits = LIMITS): Server {
   server.timeout = limits.timeout;
   server.on('clientError', refuse);
   server.on('connect', (_request, socket: Duplex) => answerAndClose(socket, 501)); // no proxy here
+  const unanswered = new Set<ServerResponse>();
+  inFlight.set(server, unanswered);
+  server.on('request', (_request, response) => {
+    unanswered.add(response);
+    response.on('close', () => unanswered.delete(response) && closeWhenIdle(server));
+  });
   return server;
 }
 
@@ -58,7 +64,7 @@ export function serve(listener: RequestListener, title: string, ...hints: string
   server.listen(Number(port), process.env.HOST || '127.0.0.1', () => {
     const origin = `http://localhost:${(server.address() as AddressInfo).port}`;
     console.log(`${title} · ${origin}`);
-    for (const hint of hints) console.log(hint[0] === '/' ? `  open ${origin}${hint}` : `  ${hint}`);
+    for (const h of hints) console.log(h[0] === '/' ? `  open ${origin}${h}` : `  ${h}`);
     console.log('  stop with Ctrl-C');
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop(server));
@@ -69,12 +75,21 @@ export function serve(listener: RequestListener, title: string, ...hints: string
 export function stop(server: Server, timeout = STOP_TIMEOUT): void {
   server.close();
   setTimeout(() => server.closeAllConnections(), timeout).unref();
+  closeWhenIdle(server);
+}
+
+const inFlight = new WeakMap<Server, Set<ServerResponse>>(); // what `stop` waits for
+
+/** Cuts what a stopped server need not wait for: a browser keeps connections open, just in case. */
+function closeWhenIdle(server: Server): void {
+  if (!server.listening && !inFlight.get(server)?.size) server.closeAllConnections();
 }
 
 /** True in the module that was started as the program, false in one that was imported. */
 export function isMain(moduleUrl: string): boolean {
   const program = process.argv[1];
-  return program !== undefined && realpathSync(program) === fileURLToPath(moduleUrl);
+  if (program === undefined || !existsSync(program)) return false; // as in `node -e`
+  return realpathSync(program) === fileURLToPath(moduleUrl); // npx starts us through a link
 }
 
 /**
@@ -82,8 +97,8 @@ export function isMain(moduleUrl: string): boolean {
  * socket closed with bytes unread makes TCP reset the connection, and the answer may be lost.
  */
 export function answerAndClose(socket: Duplex, status: number): void {
+  if (!socket.writable) return; // refused already: the parser complains of each packet that follows
   socket.on('error', () => socket.destroy()); // a reset by the client must not end the process
-  if (!socket.writable) return;
   const words = `${status} ${STATUS_CODES[status]}`;
   socket.end(
     `HTTP/1.1 ${words}\r\nContent-Type: text/plain; charset=utf-8\r\n` +

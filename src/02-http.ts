@@ -6,6 +6,7 @@
 // a 500 that tells the visitor nothing and the owner everything.
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { inspect } from 'node:util';
 import { answerAndClose, isMain, serve } from './01-server.ts';
 
 export type HttpRequest = {
@@ -60,10 +61,9 @@ export function parseRequest(
   if (target.length > MAX_URL_LENGTH) return problem(414, `The limit is ${MAX_URL_LENGTH}.`);
   const match = TARGET.exec(target);
   if (!match || !isWellEncoded(target)) return problem(400, 'The URL is malformed.');
-  const [, path = '/', search = ''] = match;
-  const plainPath = path.replace(/%[0-9a-f]{2}/gi, decodeUnreserved);
+  const path = (match[1] ?? '/').replace(/%[0-9a-f]{2}/gi, decodeUnreserved);
   const singles = headers as HttpRequest['headers']; // only Set-Cookie, in a response, is an array
-  return { method, path: plainPath, search, headers: singles, body, address };
+  return { method, path, search: match[2] ?? '', headers: singles, body, address };
 }
 
 /** Gives `inner` what was posted as `request.form`; 415 for another type, 400 for a mess. */
@@ -97,7 +97,7 @@ export function text(body: string, status = 200): HttpResponse {
 
 /** A 500 for the visitor, and one log line for the owner, whatever the message holds. */
 export function serverError(error: unknown, request: string): HttpResponse {
-  console.error(`500 ${request} ${JSON.stringify(error instanceof Error ? error.stack : error)}`);
+  console.error(`500 ${request} ${JSON.stringify(inspect(error))}`); // inspect shows anything
   return problem(500, 'Something went wrong here, and the owner has been told.');
 }
 
@@ -106,15 +106,15 @@ export const echo: Handler = (request) => (request.method === 'POST' ? say(reque
 
 const say = withForm(({ form }) => text(`You said: ${form.get('words') ?? 'nothing'}\n`));
 const ECHO_PAGE: HttpResponse = {
-  ...text('<!doctype html><form method="post">Say: <input name="words"> <button>Send</button></form>'),
+  ...text('<!doctype html><form method="post">Say: <input name="words"><button>Go</button></form>'),
   headers: { 'content-type': 'text/html; charset=utf-8' },
 };
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 const NO_BODY = new Uint8Array();
 
-// [ "http://" host ] ( absolute-path / "*" ) [ "?" query ], visible ASCII without "#" (RFC 9112
-// §3.2). A space, a control character or a byte above 0x7E is an encoding that was forgotten.
-const TARGET = /^(?:https?:\/\/[^/?#]+)?(\/[!"$->@-~]*|\*$)(\?[!"$-~]*)?$/i;
+// ( "http://" host [ path ] / path / "*" ) [ "?" query ], visible ASCII, no "#" (RFC 9112 §3.2).
+// A space, a control character or a byte above 0x7E is an encoding that was forgotten.
+const TARGET = /^(?:https?:\/\/[!"$-.0->@-~]+|(?=[/*]))(\/[!"$->@-~]*|\*$)?(\?[!"$-~]*)?$/i;
 
 function isWellEncoded(text: string): boolean {
   try {
@@ -143,9 +143,8 @@ async function readBody(incoming: IncomingMessage): Promise<Uint8Array | undefin
 }
 
 function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
-  const mayHaveBody = status !== 204 && status !== 304; // RFC 9110 §8.6: then no length either
-  const length = mayHaveBody ? { 'content-length': Buffer.byteLength(body) } : undefined;
-  outgoing.writeHead(status, { ...length, ...headers }).end(body);
+  const length = status !== 204 && status !== 304 && { 'content-length': Buffer.byteLength(body) };
+  outgoing.writeHead(status, { ...length, ...headers }).end(body); // no length: RFC 9110 §8.6
 }
 
 if (isMain(import.meta.url)) serve(toListener(echo), 'Step 2', '/');

@@ -1,7 +1,7 @@
 // Step 3 · Routes: which handler answers which URL.
 //
 // A pattern is a path whose segments may be parameters: `/hello/:name`. `find` is pure and knows no
-// HTTP; `handle` adds the protocol around it (RFC 9110): HEAD is answered by GET's handler (§9.3.2),
+// HTTP; `handle` adds the protocol around it (RFC 9110): HEAD is served by GET's handler (§9.3.2),
 // 405 names what is allowed (§15.5.6), an unknown method is 501 (§15.6.2). A path is matched as
 // sent: `/howdy/` is not `/howdy`.
 import { isMain, serve } from './01-server.ts';
@@ -59,10 +59,11 @@ export class Router {
   /** The path of a named route. Throws a `RangeError` for a name or a parameter that is missing. */
   pathFor(name: string, params: Params = {}): string {
     const pattern = this.#patterns.get(name);
-    if (pattern === undefined) throw new RangeError(`Cannot make a path: no route is named '${name}'`);
-    return pattern.replace(/:(\w+)/g, (_, key: string) => {
-      if (!params[key]) throw new RangeError(`Cannot make a path: '${pattern}' needs '${key}'`);
-      return encodeURIComponent(params[key]);
+    if (!pattern) throw new RangeError(`Cannot make a path: no route is named '${name}'`);
+    return pattern.replace(/(?<=\/):([^/]*)/g, (_, key: string) => {
+      const value = params[key] ?? '';
+      if (!/^\.{0,2}$/.test(value)) return encodeURIComponent(value); // '..' would lead elsewhere
+      throw new RangeError(`Cannot make a path: '${pattern}' needs '${key}'`);
     });
   }
 
@@ -85,9 +86,9 @@ export class Router {
   #add(method: string, pattern: string, handler: RoutedHandler, name?: string): this {
     const segments = pattern.split('/');
     const names = segments.filter((s) => s[0] === ':').map((s) => s.slice(1));
-    if (segments[0] !== '') throw new TypeError(`Cannot add '${pattern}': it must begin with '/'`);
+    if (pattern[0] !== '/') throw new TypeError(`Cannot add '${pattern}': it must begin with '/'`);
     const fresh: Route = { pattern, names, handlers: new Map() };
-    const route = names.length === 0 ? this.#place(pattern, fresh) : grow(this.#root, segments, fresh);
+    const route = names.length ? grow(this.#root, segments, fresh) : this.#place(pattern, fresh);
     if (route.handlers.has(method) || route.pattern !== pattern) {
       throw new TypeError(`Cannot add ${method} '${pattern}': '${route.pattern}' is there already`);
     }
@@ -108,14 +109,14 @@ function allowed(methods: string[]): HttpResponse {
 }
 
 /** Walks down by segments, a literal one first; back up where that way led nowhere. */
-function descend(branch: Branch, segments: string[], i: number, values: string[]): Route | undefined {
-  const segment = segments[i];
-  if (segment === undefined) return branch.route;
-  const literal = branch.children.get(segment);
-  const route = literal && descend(literal, segments, i + 1, values);
-  if (route || !branch.any || segment === '') return route;
-  const depth = values.push(decodeURIComponent(segment)); // well encoded: step 2 has looked
-  const other = descend(branch.any, segments, i + 1, values);
+function descend(branch: Branch, parts: string[], i: number, values: string[]): Route | undefined {
+  const part = parts[i];
+  if (part === undefined) return branch.route;
+  const literal = branch.children.get(part);
+  const route = literal && descend(literal, parts, i + 1, values);
+  if (route || !branch.any || part === '') return route;
+  const depth = values.push(decodeURIComponent(part)); // well encoded: step 2 has looked
+  const other = descend(branch.any, parts, i + 1, values);
   if (!other) values.length = depth - 1;
   return other;
 }
@@ -146,4 +147,4 @@ export function site(): Router {
     .get('/hello/:name', ({ params }) => page(params.name), 'greet');
 }
 
-if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 3', '/', '/howdy', '/hello/Ada');
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 3', '/howdy', '/hello/Ada');

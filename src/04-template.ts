@@ -2,8 +2,8 @@
 //
 // What a visitor wrote must be shown as text and never run as markup: cross-site scripting, XSS
 // (OWASP: Cross Site Scripting Prevention). So the safe way is the short one: html`…${value}…`
-// escapes, and who wants otherwise must type the word `raw`. A Content-Security-Policy stands behind
-// it: should one escape be forgotten, the browser still runs no script that the page did not bring.
+// escapes, and who wants otherwise must type the word `raw`. Behind it stands a
+// Content-Security-Policy: should one escape be forgotten, the browser still runs no script.
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
 import type { HttpResponse } from './02-http.ts';
@@ -20,13 +20,14 @@ export class Html {
   }
 }
 
-/** What a template takes. `undefined`, `null` and `false` show nothing; an array shows its items. */
+/** What a template takes. `undefined`, `null` and `false` show nothing; an array, its items. */
 export type Value = Html | string | number | boolean | null | undefined | readonly Value[];
 
 /**
  * Makes markup of a template; every value in it is escaped, for text and for quoted attributes.
  * Throws a `TypeError` for an attribute without quotes: there a space would be enough to break out.
- * It cannot make safe what stands inside <script>, <style>, or a URL that begins with `javascript:`.
+ * It cannot make safe what stands inside <script> or <style>, as the name of a tag or an attribute,
+ * or as a URL that begins with `javascript:`.
  */
 export function html(strings: TemplateStringsArray, ...values: Value[]): Html {
   if (!checked.has(strings)) check(strings);
@@ -42,7 +43,7 @@ export function raw(markup: string): Html {
 
 /** The five characters that mean something in markup, replaced by references (HTML §13.5). */
 export function escape(text: string): string {
-  return /[&<>"']/.test(text) ? text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? '') : text;
+  return text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? '');
 }
 
 /** A whole page. `body` is what stands in <body>, and brings its own <main>. */
@@ -68,7 +69,7 @@ ${body}
 }
 
 const PAGE_HEADERS = {
-  'content-type': 'text/html; charset=utf-8', // without the charset a browser guesses, and XSS helps it
+  'content-type': 'text/html; charset=utf-8', // without it a browser guesses, and may guess wrong
   'content-security-policy': [
     "default-src 'none'", // no script at all, from nowhere
     "style-src 'self'",
@@ -91,10 +92,18 @@ const ESCAPES: Record<string, string> = {
 
 const checked = new WeakSet<TemplateStringsArray>(); // one check for each template, not each use
 
+// A tag that is still open, in it any number of whole quoted values, and at the end a value that
+// began without a quote. `<a href="/x?page=` is no match: its quote is open.
+const UNQUOTED = /<[a-z](?:[^>"']|"[^"]*"|'[^']*')*=\s*[^\s>"']*$/i;
+
 function check(strings: TemplateStringsArray): void {
-  const bare = strings.slice(0, -1).find((before) => /<[a-z][^>]*=\s*$/i.test(before));
-  if (bare !== undefined) {
-    throw new TypeError(`Cannot fill a template: put quotes around the value after \`${bare}\``);
+  let before = '';
+  for (const part of strings.slice(0, -1)) {
+    before += part;
+    if (UNQUOTED.test(before)) {
+      throw new TypeError(`Cannot fill a template: put quotes around the value after \`${part}\``);
+    }
+    before += '…'; // where a value will stand
   }
   checked.add(strings);
 }

@@ -7,7 +7,7 @@
 // still good (RFC 9110 §13), and 304 says yes without sending it again.
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { extname, join, relative, sep } from 'node:path';
+import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
@@ -35,23 +35,31 @@ const TYPES: Record<string, string> = {
 
 /**
  * Adds a route for each file in `folder` and below. Symbolic links are passed over, since they may
- * lead anywhere, and so are names that begin with a dot, such as `.env`. Throws when it cannot read.
+ * lead anywhere, and so are names that begin with a dot, as `.env`. Throws when it cannot read.
  */
-export function addStaticFiles(router: Router, folder: string): Router {
-  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
-    const file = join(entry.parentPath, entry.name);
-    const name = relative(folder, file).split(sep);
-    if (!entry.isFile() || name.some((part) => part.startsWith('.'))) continue;
-    router.get(`/${name.map(encodeURIComponent).join('/')}`, fileHandler(file));
+export function addStaticFiles(router: Router, folder: string, prefix = '/'): Router {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith('.')) continue;
+    const file = join(folder, entry.name);
+    const path = prefix + encodeName(entry.name);
+    // Not readdir's own `recursive`: since Node 22 that walks through a link to a folder.
+    if (entry.isDirectory()) addStaticFiles(router, file, `${path}/`);
+    if (entry.isFile()) router.get(path, fileHandler(file));
   }
   return router;
+}
+
+/** A name as a browser writes it in a path: `icon@2x.png` stays, `a b#1` is `a%20b%231`. */
+function encodeName(name: string): string {
+  return encodeURI(name).replace(/[?#]|^:/g, encodeURIComponent); // ':' would start a parameter
 }
 
 /** Answers with one file as it was at the start, or with 304 to a browser that has it. */
 export function fileHandler(file: string): Handler {
   const body = readFileSync(file);
   const modified = new Date(statSync(file).mtime.setMilliseconds(0)); // HTTP dates count seconds
-  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`; // 132 bits
+  const hash = createHash('sha256').update(body).digest('base64url');
+  const etag = `"${hash.slice(0, 22)}"`; // 132 bits
   const headers = {
     'content-type': TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream',
     etag,
@@ -76,7 +84,10 @@ function isFresh(
   if (match !== undefined) {
     return match.split(',').some((tag) => ['*', etag, `W/${etag}`].includes(tag.trim()));
   }
-  return Date.parse(headers['if-modified-since'] ?? '') >= modified.getTime(); // NaN is never >=
+  const date = headers['if-modified-since'] ?? '';
+  const since = new Date(date);
+  if (since.toUTCString() !== date) return false; // '2099' is no HTTP date (§13.1.3)
+  return since >= modified; // 'Invalid Date' is NaN, which is never >=
 }
 
 /** The site of this step: step 4's home page, with the style sheet that it asks for. */

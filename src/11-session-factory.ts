@@ -1,6 +1,6 @@
 // Step 11 · A session factory: the session, kept in a signed cookie. The original tutorial, whole.
 //
-//   cookie value = base64url( signature ‖ [accessed, created, {"counter": 1}] )        step 9's form
+//   cookie value = base64url( signature ‖ [accessed, created, {"counter": 1}] )       step 9's form
 //
 // A factory opens the session of a request and saves it with the response, so every way to keep one
 // is two methods. This one is Pyramid's SignedCookieSessionFactory, wire format and options; each
@@ -19,7 +19,7 @@ import { requireJson, Session } from './10-session.ts';
 import type { Json, SessionState } from './10-session.ts';
 
 export interface SessionFactory<Data extends object = Record<string, Json>> {
-  /** The session of a request; a new one where it brings none that is valid. Never throws for input. */
+  /** The request's session, or a new one if it brings none that is valid. Input never throws. */
   open(request: HttpRequest): Session<Data> | Promise<Session<Data>>;
   /** The response with what it takes to find the session again. Throws where it cannot be kept. */
   save(
@@ -32,7 +32,7 @@ export interface SessionFactory<Data extends object = Record<string, Json>> {
 /** Gives `inner` the visitor's session as `request.session`, and saves it after. */
 export function withSession<R extends HttpRequest, Data extends object>(
   factory: SessionFactory<Data>,
-  inner: Handler<R & { session: Session<Data> }>,
+  inner: Handler<NoInfer<R> & { session: Session<NoInfer<Data>> }>,
 ): Handler<R> {
   return async (request) => {
     const session = await factory.open(request);
@@ -48,14 +48,14 @@ export function withSession<R extends HttpRequest, Data extends object>(
 
 /** Pyramid's options, in camelCase, and the cookie's attributes. Durations in seconds. */
 export type CookieSessionOptions = CookieAttributes & {
-  /** The newest first. Who rotates adds one in front, and drops the last when its cookies are old. */
+  /** Newest first. Who rotates adds one in front, and drops the last when its cookies are old. */
   secrets: readonly string[];
   cookieName?: string;
   /** Without a request for longer than this, it ends. Infinity: never. Pyramid's `timeout`. */
   idleTimeout?: number;
   /** However busy, it ends this long after it began. Pyramid has none. */
   absoluteTimeout?: number;
-  /** A cookie older than this is written anew even if nothing changed. Default: idleTimeout / 10. */
+  /** A cookie older than this is written anew though nothing changed. Default: idleTimeout / 10. */
   reissueTime?: number;
   /** Whether a page that failed (5xx) saves what it did to the session. Pyramid: true. */
   setOnException?: boolean;
@@ -73,7 +73,7 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
   readonly options: Required<Omit<CookieSessionOptions, keyof CookieAttributes>> & CookieAttributes;
   readonly signer: Signer;
 
-  /** Throws a `RangeError` for times that contradict each other, a `TypeError` for a bad attribute. */
+  /** Throws a `RangeError` for times that cannot be, a `TypeError` for a bad attribute. */
   constructor(options: CookieSessionOptions) {
     const idleTimeout = options.idleTimeout ?? 1200; // 20 minutes, as Pyramid
     this.options = { ...DEFAULTS, idleTimeout, reissueTime: idleTimeout / 10, ...options };
@@ -90,8 +90,8 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
   }
 
   open(request: HttpRequest): Session<Data> {
-    const { cookieName, now } = this.options;
-    return new Session(now(), this.read(parseCookies(request.headers.cookie).get(cookieName) ?? ''));
+    const sent = parseCookies(request.headers.cookie).get(this.options.cookieName);
+    return new Session(this.options.now(), this.read(sent ?? ''));
   }
 
   /** What a cookie holds, or `undefined` where it is not ours, not a session, or out of time. */
@@ -100,8 +100,8 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
     const { serializer, idleTimeout, absoluteTimeout, now } = this.options;
     const state = text === undefined ? undefined : load(serializer, text);
     if (!state) return undefined;
-    const isAlive = now() - state.accessed <= idleTimeout && now() - state.created <= absoluteTimeout;
-    return isAlive ? state : undefined;
+    const [idle, age] = [now() - state.accessed, now() - state.created];
+    return idle <= idleTimeout && age <= absoluteTimeout ? state : undefined;
   }
 
   save(session: Session<Data>, request: HttpRequest, response: HttpResponse): HttpResponse {
@@ -110,12 +110,11 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
     const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
     const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
     const marked = { ...response, headers };
-    const hasFailed = response.status >= 500 && !setOnException;
-    if (request.method === 'HEAD' || hasFailed) return marked;
+    if (request.method === 'HEAD' || (response.status >= 500 && !setOnException)) return marked;
     if (session.isEnded && session.size === 0) {
       return withCookie(marked, serializeCookie(cookieName, '', { ...this.options, maxAge: 0 }));
     }
-    const isDue = !session.isNew && now() - session.accessed > reissueTime;
+    const isDue = !session.isNew && Math.floor(now()) - session.accessed > reissueTime;
     // An unchanged cookie sent back could overwrite a newer one, set by a request at the same time.
     if (!session.isChanged && !isDue) return marked;
     return withCookie(marked, serializeCookie(cookieName, this.write(session), this.options));
@@ -129,10 +128,11 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
     const value = this.signer.sign(serializer.dumps([Math.floor(now()), session.created, data]));
     const size = cookieName.length + value.length;
     if (size <= MAX_COOKIE_SIZE) return value;
-    const sizes = Object.entries(data).map(([k, v]) => `${k} ${JSON.stringify(v).length}`);
+    const bytes = (item: unknown): number => Buffer.byteLength(JSON.stringify(item));
+    const sizes = Object.entries(data).map(([key, item]) => `${key} ${bytes(item)}`);
     throw new RangeError(
-      `Cannot keep the session in a cookie: ${MAX_COOKIE_SIZE} bytes are the limit: it needs ${size}. ` +
-        `Bytes of JSON for each key: ${sizes.join(', ')}. Keep less, or keep it on the server (step 18)`,
+      `Cannot keep the session in a cookie: ${MAX_COOKIE_SIZE} bytes at most: it has ${size}. ` +
+        `Bytes of JSON for each key: ${sizes.join(', ')}. Keep less, or on the server (step 18)`,
     );
   }
 }
@@ -143,7 +143,7 @@ const DEFAULTS = {
   setOnException: false, // a page that failed shows no flash message, so it must not use one up
   hashAlg: 'sha512',
   salt: 'pyramid.session.',
-  serializer: { dumps: (value: Json) => JSON.stringify(value), loads: (text: string) => JSON.parse(text) },
+  serializer: { dumps: JSON.stringify, loads: JSON.parse } as Serializer,
   now: () => Date.now() / 1000,
 };
 
@@ -159,6 +159,7 @@ function load(serializer: Serializer, text: string): SessionState | undefined {
     const [accessed, created, data] = list;
     const hasTimes = Number.isFinite(accessed) && Number.isFinite(created);
     const isObject = typeof data === 'object' && data !== null && !Array.isArray(data);
+    requireJson(data, 'the session', []); // what we could never write, such as 1e999: no half-steps
     return hasTimes && isObject ? { accessed, created, data } : undefined;
   } catch {
     return undefined; // signed by us, yet no JSON: another program's, with our secret
@@ -183,8 +184,8 @@ export function site(
   }),
 ): Router {
   return addStaticFiles(new Router(), PUBLIC)
-    .get('/', withSession(factory, (request) => new SessionCounterViews(request).home()), 'home')
-    .get('/howdy', withSession(factory, (request) => new SessionCounterViews(request).hello()), 'hello');
+    .get('/', withSession(factory, (r) => new SessionCounterViews(r).home()), 'home')
+    .get('/howdy', withSession(factory, (r) => new SessionCounterViews(r).hello()), 'hello');
 }
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 11', '/', '/howdy');

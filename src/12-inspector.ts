@@ -2,8 +2,8 @@
 //
 // Signed is not secret. All but the signature can be read with no key at all: decode base64url, cut
 // off the first 64 bytes, and there is the JSON. The inspector does that with the visitor's cookie,
-// and shows what the request sent and what the response set. `explainCookie` answers a question that
-// costs people hours: the server did set a cookie, so why did the browser not keep it?
+// and shows what the request sent and what the response set. `explainCookie` answers a question
+// that costs people hours: the server did set a cookie, so why did the browser not keep it?
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
@@ -17,7 +17,7 @@ import { SignedCookieSessionFactory, site as tutorial, withSession } from './11-
 /** Where a `Set-Cookie` line arrives: from which page, whether another site asked for it, when. */
 export type Scene = { url: URL; isCrossSite?: boolean; now: number };
 
-/** Whether a browser keeps a `Set-Cookie` line: each reason against it or, if kept, each caution. */
+/** Whether a browser keeps a `Set-Cookie` line: each reason against or, if kept, each caution. */
 export function explainCookie(line: string, scene: Scene): { isKept: boolean; notes: string[] } {
   const cookie = parseSetCookie(line, scene.now);
   if (!cookie) return { isKept: false, notes: [unreadable(line)] };
@@ -31,7 +31,7 @@ export function explainCookie(line: string, scene: Scene): { isKept: boolean; no
 
 type Factory = SignedCookieSessionFactory<{ counter: number }>;
 
-/** The cookie of this visit, in colour: what the response sets, or else what the request brought. */
+/** The cookie of this visit, in colour: what the response sets, else what the request brought. */
 export function anatomy(factory: Factory, request: HttpRequest, response?: HttpResponse): Html {
   const { cookieName, now } = factory.options;
   const lines = [response?.headers['set-cookie'] ?? []].flat();
@@ -50,13 +50,17 @@ ${value ? takeApart(factory, value, now()) : html`<p>This browser has no session
 /** Adds the inspector, folded, at the foot of each page. It goes around what saves the session. */
 export function withInspector(factory: Factory, inner: Handler): Handler {
   return async (request) => {
-    const response = await inner(request);
-    const isPage = String(response.headers['content-type']).startsWith('text/html');
-    if (typeof response.body !== 'string' || !isPage || request.path === '/inspect') return response;
+    const isHead = request.method === 'HEAD'; // its Content-Length must be GET's (RFC 9110 §8.6)
+    const response = await inner(isHead ? { ...request, method: 'GET' } : request);
+    const headers = isHead ? { ...response.headers, 'set-cookie': [] } : response.headers;
+    const isPage = String(headers['content-type']).startsWith('text/html');
+    const hasPanel = isPage && request.path !== '/inspect';
+    if (!hasPanel || typeof response.body !== 'string') return { ...response, headers };
     const panel = html`<details class="inspector"><summary>Look inside the session</summary>
 ${anatomy(factory, request, response)}
 </details>`;
-    return { ...response, body: response.body.replace('</body>', () => `${panel}\n</body>`) };
+    const body = response.body.replace('</body>', () => `${panel}\n</body>`);
+    return { ...response, headers, body };
   };
 }
 
@@ -73,7 +77,8 @@ ${anatomy(factory, request)}
 <form method="get" action="/inspect">
 <label>Set-Cookie: <input name="line" value="${line}" maxlength="5000"></label>
 <label>sent by <input name="url" value="${url}"></label>
-<label><input type="checkbox" name="cross-site"${isCrossSite && html` checked`}> another site asked</label>
+<label><input type="checkbox" name="cross-site"${isCrossSite && html` checked`}>
+another site asked</label>
 <button>Explain</button>
 </form>
 ${query.has('line') && verdict(line, url, isCrossSite, factory.options.now())}`;
@@ -82,7 +87,8 @@ ${query.has('line') && verdict(line, url, isCrossSite, factory.options.now())}`;
 /** Damages the visitor's cookie by one bit and shows `/inspect`, where the server starts anew. */
 export function flipBit(factory: Factory, request: HttpRequest): HttpResponse {
   const { cookieName } = factory.options;
-  const bytes = Buffer.from(parseCookies(request.headers.cookie).get(cookieName) ?? '', 'base64url');
+  const sent = parseCookies(request.headers.cookie).get(cookieName) ?? '';
+  const bytes = Buffer.from(sent, 'base64url');
   if (bytes.length > 2) bytes.writeUInt8(bytes.readUInt8(bytes.length - 3) ^ 1, bytes.length - 3);
   const line = serializeCookie(cookieName, bytes.toString('base64url'), factory.options);
   return { status: 303, headers: { location: '/inspect', 'set-cookie': line }, body: '' };
@@ -117,7 +123,7 @@ ${size} of ${MAX_COOKIE_SIZE} bytes</dd>
 }
 
 function verdict(line: string, url: string, isCrossSite: boolean, now: number): Html {
-  if (!/^https?:/.test(url) || !URL.canParse(url)) return html`<p>That is not the URL of a page.</p>`;
+  if (!/^https?:/.test(url) || !URL.canParse(url)) return html`<p>That is no page's URL.</p>`;
   const { isKept, notes } = explainCookie(line, { url: new URL(url), isCrossSite, now });
   return html`<p>${isKept ? 'A browser keeps it.' : 'A browser drops it.'}</p>
 <ul>${notes.map((note) => html`<li>${note}.</li>`)}</ul>`;
@@ -140,7 +146,7 @@ const DISTRUSTED =
   'Not to be trusted: changed on the way, too old, or of another secret. The server starts anew.';
 
 function unreadable(line: string): string {
-  if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return 'It has a control character, such as a line break';
+  if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return 'It has a control character, such as a newline';
   if (!/^\s*[^\s;=][^;=]*=/.test(line)) return 'It has no name, or no = after it';
   return `Its name and value take more than ${MAX_COOKIE_SIZE} bytes`;
 }
@@ -163,7 +169,7 @@ const CAUTIONS: Record<string, (cookie: StoredCookie, scene: Scene) => boolean> 
 };
 
 /** The tutorial, with the inspector at `/inspect`, and folded under the other pages. */
-export function site(factory: Factory = demo()): { handle: Handler } {
+export function site(factory: Factory = new SignedCookieSessionFactory(DEMO)): { handle: Handler } {
   const show = (request: HttpRequest): HttpResponse =>
     page('Inspector', html`<main>${inspectorPage(factory, request)}</main>`);
   const router = tutorial(factory)
@@ -172,8 +178,6 @@ export function site(factory: Factory = demo()): { handle: Handler } {
   return { handle: withInspector(factory, router.handle) };
 }
 
-function demo(): Factory {
-  return new SignedCookieSessionFactory({ secrets: ['itsaseekreet'] });
-}
+const DEMO = { secrets: ['itsaseekreet'] };
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 12', '/', '/howdy', '/inspect');

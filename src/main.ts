@@ -25,7 +25,9 @@ export function site(env: Environment = {}, now?: () => number): { handle: Handl
     ...(now && { now }),
   });
   const kind = env.SESSIONS || 'signed';
-  if (kind !== 'signed') throw new RangeError(`Cannot start: SESSIONS must be signed: it is '${kind}'`);
+  if (kind !== 'signed') {
+    throw new RangeError(`Cannot start: SESSIONS must be signed: it is ${JSON.stringify(kind)}`);
+  }
   const pages = isProduction ? tutorial(factory) : inspected(factory);
   return { handle: withFrame(withErrorPages(pages.handle), !isProduction) };
 }
@@ -65,7 +67,8 @@ export function withFrame(inner: Handler, hasInspector: boolean): Handler {
   ] as const;
   return async (request) => {
     const response = await inner(request);
-    if (typeof response.body !== 'string' || !response.body.startsWith('<!doctype')) return response;
+    const { body } = response;
+    if (typeof body !== 'string' || !body.startsWith('<!doctype')) return response;
     const header = html`<body>
 <header><a class="skip" href="#content">To the content</a>
 <strong>Sessions from Scratch</strong>
@@ -73,10 +76,10 @@ export function withFrame(inner: Handler, hasInspector: boolean): Handler {
       ([path = '', name]) =>
         html`<a href="${path}"${path === request.path && html` aria-current="page"`}>${name}</a>`,
     )}</nav></header>`;
-    const body = response.body
+    const framed = body
       .replace('<body>', () => String(header))
       .replace('<main>', '<main id="content" tabindex="-1">');
-    return { ...response, body };
+    return { ...response, body: framed };
   };
 }
 

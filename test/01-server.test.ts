@@ -1,0 +1,397 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
+import { connect } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { hello, isMain, LIMITS, makeServer, serve, stop } from '../src/01-server.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const TSX = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
+const PATIENCE = 10_000; // milliseconds; how long a started process may take to say something
+
+const GET = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+const HALF_A_HEADER = 'GET / HTTP/1.1\r\nHost: local';
+const HALF_A_BODY = 'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ';
+const CONNECT = 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n';
+
+const QUICK = {
+  ...LIMITS,
+  headersTimeout: 50,
+  requestTimeout: 100,
+  connectionsCheckingInterval: 10,
+};
+
+/** Answers once it has the whole body. */
+const readAll: RequestListener = (request, response) => {
+  request.resume().on('end', () => response.end('all of it')).on('error', () => {});
+};
+
+async function listen(t: TestContext, server: Server): Promise<number> {
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+function open(t: TestContext, port: number, sent: string, allowHalfOpen = false): Socket {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen }, () => socket.write(sent));
+  t.after(() => socket.destroy());
+  return socket.setEncoding('latin1').on('error', () => {}); // a reset shows in what is missing
+}
+
+/** Waits as `once` would, but listens to no error: one that nobody hears must end the process. */
+function closeOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.on('close', () => resolve()));
+}
+
+/** Sends on a bare socket; gives all that came back until the server closed it. */
+async function exchange(t: TestContext, port: number, sent: string, then = ''): Promise<string> {
+  const socket = open(t, port, sent);
+  let received = '';
+  socket.on('data', (chunk) => (received += chunk));
+  const drip = then && setInterval(() => socket.write(then), 5);
+  await once(socket, 'close');
+  if (drip) clearInterval(drip);
+  return received;
+}
+
+/** Starts a program in a process of its own. */
+function start(t: TestContext, args: string[], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [...TSX, ...args], {
+    cwd: ROOT,
+    env: { ...process.env, NODE_NO_WARNINGS: '1', HOST: '', PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk) => (stdout += chunk));
+  child.stderr.on('data', (chunk) => (stderr += chunk));
+  const closed = once(child, 'close', { signal: AbortSignal.timeout(PATIENCE) });
+  closed.catch(() => {}); // who asks for `ended` is told
+  return {
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    async printed(pattern: RegExp): Promise<string> {
+      const signal = AbortSignal.timeout(PATIENCE);
+      while (!pattern.test(stdout)) await once(child.stdout, 'data', { signal });
+      return pattern.exec(stdout)?.[1] ?? '';
+    },
+    async ended() {
+      const [code, signal] = await closed;
+      return { code, signal, stdout, stderr };
+    },
+  };
+}
+
+function assertRefused(answer: string, status: string, what: string): void {
+  const body = answer.split('\r\n\r\n')[1];
+  assert.ok(answer.startsWith(`HTTP/1.1 ${status}\r\n`), `${what}: expected ${status}: ${answer}`);
+  assert.equal(body, `${status}\n`, `${what}: the refusal must say in words what it is`);
+  assert.match(answer, /\r\nConnection: close\r\n/, `${what}: nothing more can be said here`);
+}
+
+describe('01-server', () => {
+  it('hello() answers every method and every URL alike', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    for (const [method, path] of [['GET', '/'], ['POST', '/any/other?path'], ['DELETE', '/x']]) {
+      const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: `${method}` });
+      const answer = `${response.status} ${await response.text()}`;
+      assert.equal(answer, '200 Hello, whoever you are.\n', `${method} ${path}`);
+    }
+  });
+
+  it('LIMITS are the numbers that the lesson explains', () => {
+    assert.deepEqual(LIMITS, {
+      headersTimeout: 10_000,
+      requestTimeout: 30_000,
+      timeout: 30_000,
+      keepAliveTimeout: 5_000,
+      connectionsCheckingInterval: 1_000,
+      maxHeaderSize: 16_384,
+    });
+  });
+
+  it('makeServer() puts every limit on the server', () => {
+    const server = makeServer(hello);
+    const names = ['headersTimeout', 'requestTimeout', 'timeout', 'keepAliveTimeout'] as const;
+    for (const name of names) {
+      assert.equal(server[name], LIMITS[name], name);
+    }
+  });
+
+  it('makeServer() gives 408, in words, to a header that does not arrive', async (t) => {
+    const port = await listen(t, makeServer(hello, QUICK));
+    assertRefused(await exchange(t, port, HALF_A_HEADER), '408 Request Timeout', 'half a header');
+  });
+
+  it('makeServer() gives 408 to a header that comes one byte at a time', async (t) => {
+    const port = await listen(t, makeServer(hello, QUICK));
+    const answer = await exchange(t, port, HALF_A_HEADER, 'a');
+    assertRefused(answer, '408 Request Timeout', 'a dripping header');
+  });
+
+  it('makeServer() gives 408, in words, to a body that does not arrive', async (t) => {
+    const port = await listen(t, makeServer(readAll, QUICK));
+    assertRefused(await exchange(t, port, HALF_A_BODY), '408 Request Timeout', 'half a body');
+  });
+
+  it('makeServer() hangs up on a socket on which nothing moves', async (t) => {
+    const port = await listen(t, makeServer(hello, { ...LIMITS, timeout: 20 }));
+    assert.equal(await exchange(t, port, ''), '', 'nothing asked, nothing answered, and closed');
+  });
+
+  it('makeServer() hangs up on a client that does not read its answer', async (t) => {
+    const huge = Buffer.alloc(32 * 1024 * 1024); // more than the buffers between us can hold
+    const limits = { ...LIMITS, timeout: 50 };
+    const server = makeServer((_request, response) => response.end(huge), limits);
+    const port = await listen(t, server);
+    const client = open(t, port, GET).pause();
+    const [, response] = await once(server, 'request');
+    await once(response, 'close');
+    client.resume();
+    await once(client, 'close');
+    assert.ok(client.bytesRead < huge.length, 'the answer was given up, not sent to the end');
+  });
+
+  it('makeServer() tells a browser how long a connection is kept for it', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const response = await fetch(`http://127.0.0.1:${port}/`);
+    assert.equal(response.headers.get('keep-alive'), 'timeout=5');
+    await response.text();
+  });
+
+  it('makeServer() refuses a header above maxHeaderSize, and none below, with 431', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const withHeader = (size: number): string =>
+      GET.replace('\r\n\r\n', `\r\nX-Long: ${'a'.repeat(size)}\r\n\r\n`);
+    const taken = await exchange(t, port, withHeader(LIMITS.maxHeaderSize - GET.length - 20));
+    assert.match(taken, /^HTTP\/1\.1 200 OK\r\n/);
+    const refused = await exchange(t, port, withHeader(LIMITS.maxHeaderSize));
+    assertRefused(refused, '431 Request Header Fields Too Large', 'a header of 16 KiB and more');
+  });
+
+  it('makeServer() refuses in words what is not HTTP', async (t) => {
+    const port = await listen(t, makeServer(readAll));
+    const host = 'Host: localhost\r\n';
+    const post = `POST / HTTP/1.1\r\n${host}`;
+    const length = 'Content-Length: 1\r\n';
+    const smuggled = `${post}${length}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`;
+    const table: [what: string, sent: string, status: string][] = [
+      ['garbage', 'what is this?\r\n\r\n', '400 Bad Request'],
+      ['the start of TLS', '\x16\x03\x01\x02\x00\x01\x00', '400 Bad Request'],
+      ['a version of its own', `GET / HTTP/9.9\r\n${host}\r\n`, '400 Bad Request'],
+      ['a space before the colon', `GET / HTTP/1.1\r\nHost : localhost\r\n\r\n`, '400 Bad Request'],
+      ['two lengths', `${post}${length}Content-Length: 2\r\n\r\n`, '400 Bad Request'],
+      ['a length and chunks (request smuggling)', smuggled, '400 Bad Request'],
+      ['a method nobody has heard of', `BREW / HTTP/1.1\r\n${host}\r\n`, '501 Not Implemented'],
+      ['a proxy asked for', CONNECT, '501 Not Implemented'],
+    ];
+    for (const [what, sent, status] of table) {
+      assertRefused(await exchange(t, port, sent), status, what);
+    }
+  });
+
+  it('answerAndClose() reads on after a refusal, so that no reset swallows it', async (t) => {
+    const server = makeServer(hello);
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    const sent = `GET / HTTP/1.1\r\nX-Long: ${'a'.repeat(4 * 1024 * 1024)}`;
+    const answer = await exchange(t, port, sent);
+    assertRefused(answer, '431 Request Header Fields Too Large', 'a header of 4 MiB');
+    const [socket] = await serverSide;
+    assert.ok(socket.listenerCount('error') < 5, 'one refusal, however many packets follow');
+  });
+
+  it('answerAndClose() cuts off a refused client that keeps its end open', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const server = makeServer(hello);
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    const client = open(t, port, 'garbage\r\n\r\n', true).resume();
+    const [socket] = await serverSide;
+    await once(client, 'end');
+    assert.equal(socket.destroyed, false, 'the answer was just sent: it may be on its way');
+    t.mock.timers.tick(1_000);
+    assert.equal(socket.destroyed, true, 'a second has passed');
+  });
+
+  it('answerAndClose() outlives a client that resets the connection', async (t) => {
+    const server = makeServer(readAll);
+    const port = await listen(t, server);
+    const table: [what: string, sent: string][] = [
+      ['while it waits in CONNECT', CONNECT],
+      ['after garbage', 'garbage\r\n\r\n'],
+      ['after a header too long', `GET / HTTP/1.1\r\nX: ${'a'.repeat(LIMITS.maxHeaderSize)}`],
+    ];
+    for (const [what, sent] of table) {
+      const serverSide = once(server, 'connection');
+      const client = open(t, port, sent);
+      const [socket] = await serverSide;
+      await once(client, 'data');
+      const closed = closeOf(socket);
+      client.resetAndDestroy();
+      await closed;
+      assert.match(await exchange(t, port, GET), /^HTTP\/1\.1 200/, `reset ${what}: it is gone`);
+    }
+  });
+
+  it('makeServer() outlives a client that resets half way through a request', async (t) => {
+    const server = makeServer(readAll);
+    const port = await listen(t, server);
+    for (const sent of [HALF_A_HEADER, HALF_A_BODY]) {
+      const serverSide = once(server, 'connection');
+      const client = open(t, port, sent);
+      const [socket] = await serverSide;
+      await once(socket, 'data');
+      const closed = closeOf(socket);
+      client.resetAndDestroy();
+      await closed;
+      assert.match(await exchange(t, port, GET), /^HTTP\/1\.1 200/, `reset after ${sent}`);
+    }
+  });
+
+  it('stop() lets a request in flight finish, takes no other, and closes at once', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] }); // no deadline helps here
+    const server = makeServer(readAll);
+    const port = await listen(t, server);
+    const client = open(t, port, HALF_A_BODY);
+    await once(server, 'request');
+    const closed = once(server, 'close');
+    stop(server);
+    const [refusal] = await once(connect(port, '127.0.0.1'), 'error');
+    assert.equal(refusal.code, 'ECONNREFUSED', 'a new connection');
+    client.write('done.');
+    const [answer] = await once(client, 'data');
+    assert.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*all of it/);
+    await closed; // although the client would have kept the connection for its next request
+  });
+
+  it('stop() does not wait for connections on which nobody has asked anything', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const server = makeServer(hello);
+    const port = await listen(t, server);
+    for (const sent of ['', HALF_A_HEADER]) {
+      const serverSide = once(server, 'connection');
+      open(t, port, sent);
+      await serverSide;
+    }
+    const closed = once(server, 'close');
+    stop(server);
+    await closed;
+  });
+
+  it('stop() cuts what is still in flight after ten seconds', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const server = makeServer(readAll);
+    const port = await listen(t, server);
+    const client = open(t, port, HALF_A_BODY).resume();
+    await once(server, 'request');
+    const closed = once(server, 'close');
+    stop(server);
+    t.mock.timers.tick(9_999);
+    assert.equal(client.closed, false, 'it has a millisecond left');
+    t.mock.timers.tick(1);
+    await closed;
+  });
+
+  it('serve() prints what to open, and answers there', async (t) => {
+    const program = start(t, ['src/01-server.ts']);
+    const origin = await program.printed(/^Step 1 · (http:\/\/localhost:\d+)\n/);
+    await program.printed(/stop with Ctrl-C\n/);
+    const response = await fetch(origin.replace('localhost', '127.0.0.1'));
+    assert.equal(await response.text(), 'Hello, whoever you are.\n');
+    program.kill('SIGTERM');
+    const { code, stdout, stderr } = await program.ended();
+    assert.equal(stderr, '');
+    assert.equal(code, 0, 'SIGTERM, with a connection kept alive');
+    const lines = [`Step 1 · ${origin}`, `  open ${origin}/`, `  open ${origin}/any/other/path`];
+    assert.equal(stdout, [...lines, '  stop with Ctrl-C', ''].join('\n'));
+  });
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`serve() answers the request in flight, and exits 0, on ${signal}`, async (t) => {
+      const program = start(t, [
+        '--input-type=module',
+        '--eval',
+        `import { serve } from './src/01-server.ts';
+        serve((request, response) => {
+          console.log('asked');
+          request.resume().on('end', () => response.end('all of it'));
+        }, 'Test');
+        process.on('${signal}', () => console.log('told to stop'));`,
+      ]);
+      const port = Number(await program.printed(/localhost:(\d+)\n/));
+      const client = open(t, port, HALF_A_BODY);
+      let answer = '';
+      client.on('data', (chunk) => (answer += chunk));
+      const closed = closeOf(client);
+      await program.printed(/asked\n/);
+      program.kill(signal);
+      await Promise.race([program.printed(/told to stop\n/), closed]);
+      client.write('done.');
+      await closed;
+      assert.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*all of it/, 'the request was cut off');
+      const { code, signal: killedBy, stderr } = await program.ended();
+      assert.deepEqual({ code, killedBy, stderr }, { code: 0, killedBy: null, stderr: '' });
+    });
+  }
+
+  it('serve() says in one line that the port is taken, and exits 1', async (t) => {
+    const port = await listen(t, createServer());
+    const program = start(t, ['src/01-server.ts'], { PORT: String(port) });
+    const { code, stdout, stderr } = await program.ended();
+    assert.match(stderr, new RegExp(`^Cannot listen on port ${port}: another program .*\\n$`));
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+  });
+
+  it('serve() says in one line that PORT is no port, and exits 1', async (t) => {
+    const { code, stdout, stderr } = await start(t, ['src/01-server.ts'], { PORT: '80a' }).ended();
+    const rule = 'PORT must be a whole number from 0 to 65535';
+    assert.equal(stderr, `Cannot listen on port 80a: ${rule}\n`);
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+  });
+
+  it('serve() takes no PORT that is not a whole number from 0 to 65535', (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const { PORT } = process.env;
+    t.after(() => {
+      process.exitCode = undefined;
+      if (PORT === undefined) delete process.env.PORT;
+      else process.env.PORT = PORT;
+    });
+    for (const bad of ['65536', '-1', '1.5', '1e3', '0x50', ' 80', '80 ', '８０', '/tmp/socket']) {
+      process.env.PORT = bad;
+      mock.resetCalls();
+      assert.equal(serve(hello, 'Test').listening, false, `PORT='${bad}'`);
+      assert.equal(mock.callCount(), 1, `PORT='${bad}' is one line`);
+      assert.equal(process.exitCode, 1, `PORT='${bad}'`);
+      process.exitCode = undefined;
+    }
+  });
+
+  it('isMain() is true for the program, also through a link, not for an import', async (t) => {
+    assert.equal(isMain(new URL('../src/01-server.ts', import.meta.url).href), false);
+    const folder = await mkdtemp(join(tmpdir(), 'sessions-'));
+    t.after(() => rm(folder, { recursive: true }));
+    await symlink(join(ROOT, 'src'), join(folder, 'link'), 'junction');
+    const program = start(t, [join(folder, 'link', '01-server.ts')], { PORT: 'none' });
+    assert.match((await program.ended()).stderr, /^Cannot listen on port none/);
+  });
+
+  it('isMain() is false where there is no program, only a word after it', async (t) => {
+    const code = `console.log(typeof (await import('./src/01-server.ts')).isMain)`;
+    const program = start(t, ['--input-type=module', '--eval', code, 'word']);
+    assert.equal((await program.ended()).stdout, 'function\n');
+  });
+});

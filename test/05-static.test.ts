@@ -1,0 +1,342 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { parseRequest, toListener } from '../src/02-http.ts';
+import type { HttpResponse } from '../src/02-http.ts';
+import { Router } from '../src/03-router.ts';
+import { addStaticFiles, fileHandler, PUBLIC, site } from '../src/05-static.ts';
+
+const MODIFIED = new Date('2027-01-15T08:00:00.750Z'); // the file system counts finer than HTTP
+const LAST_MODIFIED = 'Fri, 15 Jan 2027 08:00:00 GMT';
+const CSS = 'body { color: teal }\n';
+const SECRET = 'what no visitor may read';
+
+const FILES: Record<string, string> = {
+  'public/style.css': CSS,
+  'public/.env': SECRET,
+  'public/.git/config': SECRET,
+  'public/pictures/icon@2x.png': 'picture',
+  'public/pictures/a b.txt': 'space',
+  'public/pictures/café 日本.txt': 'unicode',
+  'public/pictures/100%#1?.txt': 'reserved',
+  'secret.txt': SECRET,
+  'private/secret.txt': SECRET,
+};
+
+/** A folder to serve, `top/public`, with a secret beside it and links that lead to it. */
+let top = '';
+let router = new Router();
+
+before(() => {
+  top = mkdtempSync(join(tmpdir(), 'static-'));
+  for (const [name, text] of Object.entries(FILES)) {
+    mkdirSync(dirname(join(top, name)), { recursive: true });
+    writeFileSync(join(top, name), text);
+  }
+  utimesSync(join(top, 'public/style.css'), MODIFIED, MODIFIED);
+  symlinkSync(join(top, 'secret.txt'), join(top, 'public/link.txt'));
+  symlinkSync(join(top, 'private'), join(top, 'public/folder'), 'junction');
+  symlinkSync(top, join(top, 'public/up'), 'junction');
+  router = addStaticFiles(new Router(), join(top, 'public'));
+});
+
+after(() => rmSync(top, { recursive: true }));
+
+async function ask(
+  path: string,
+  headers: Record<string, string> = {},
+  method = 'GET',
+): Promise<HttpResponse> {
+  const request = parseRequest(method, path, headers);
+  return 'status' in request ? request : router.handle(request);
+}
+
+async function etagOf(path: string): Promise<string> {
+  return String((await ask(path)).headers.etag);
+}
+
+const WAYS_OUT = [
+  '/../secret.txt',
+  '/./../secret.txt',
+  '/pictures/../../secret.txt',
+  '/pictures/../style.css',
+  '/%2e%2e/secret.txt',
+  '/%2E%2E/secret.txt',
+  '/.%2e/secret.txt',
+  '/%2e%2e%2fsecret.txt',
+  '/..%2fsecret.txt',
+  '/..%2Fsecret.txt',
+  '/pictures%2f..%2f..%2fsecret.txt',
+  '/%252e%252e/secret.txt',
+  '/%252e%252e%252fsecret.txt',
+  '/..%255csecret.txt',
+  '/..\\secret.txt',
+  '/..%5csecret.txt',
+  '/%2e%2e%5csecret.txt',
+  '/..%c0%afsecret.txt',
+  '/%c0%ae%c0%ae/secret.txt',
+  '/%e0%80%ae%e0%80%ae/secret.txt',
+  '/%uff0e%uff0e/secret.txt',
+  '/%ef%bc%8e%ef%bc%8e/secret.txt',
+  '/....//secret.txt',
+  '/..;/secret.txt',
+  '/..%00/secret.txt',
+  '/%00',
+  '/style.css%00.txt',
+  '/style.css\0.txt',
+  '/..%0d%0a/secret.txt',
+  '//etc/passwd',
+  '///etc/passwd',
+  '/etc/passwd',
+  '//../etc/passwd',
+  '/%2fetc%2fpasswd',
+  '/file:///etc/passwd',
+  '/C:/Windows/win.ini',
+  '/C:%5cWindows%5cwin.ini',
+  '/%5c%5cserver%5cshare%5csecret.txt',
+  '/style.css/',
+  '/style.css/../../secret.txt',
+  '/style.css::$DATA',
+  '/style.css.',
+  '/STYLE.CSS',
+  '/pictures',
+  '/pictures/',
+  '/',
+  '/__proto__',
+  '/constructor',
+  '../secret.txt',
+  'secret.txt',
+  'file:///etc/passwd',
+  'http://x/../secret.txt',
+];
+
+describe('05-static', () => {
+  it('addStaticFiles() opens no way out of the folder', async () => {
+    for (const path of WAYS_OUT) {
+      const { status, body } = await ask(path);
+      assert.ok(status === 404 || status === 400, `GET ${JSON.stringify(path)} gave ${status}`);
+      assert.ok(!String(body).includes(SECRET), `GET ${JSON.stringify(path)} gave the secret away`);
+    }
+  });
+
+  it('addStaticFiles() passes over a link to a file and a link to a folder', async () => {
+    for (const path of ['/link.txt', '/folder', '/folder/secret.txt', '/up/secret.txt']) {
+      assert.equal((await ask(path)).status, 404, `GET ${path} went through a symbolic link`);
+    }
+  });
+
+  it('addStaticFiles() passes over names that begin with a dot, and all below', async () => {
+    const hidden = ['/.env', '/%2eenv', '/%2Eenv', '/.git/config', '/.git', '/%2egit%2fconfig'];
+    for (const path of hidden) {
+      assert.equal((await ask(path)).status, 404, `GET ${path} gave a hidden file`);
+    }
+  });
+
+  it('addStaticFiles() serves folders too, under the names that browsers send', async () => {
+    const served: Record<string, string> = {
+      '/style.css': CSS,
+      '/%73tyle.css': CSS,
+      '/style.css?v=2': CSS,
+      '/pictures/icon@2x.png': 'picture',
+      '/pictures/a%20b.txt': 'space',
+      '/pictures/caf%C3%A9%20%E6%97%A5%E6%9C%AC.txt': 'unicode',
+      '/pictures/caf%c3%a9%20%e6%97%a5%e6%9c%ac.txt': 'unicode',
+      '/pictures/100%25%231%3F.txt': 'reserved',
+    };
+    for (const [path, text] of Object.entries(served)) {
+      const { status, body } = await ask(path);
+      assert.equal(status, 200, `GET ${path}`);
+      assert.equal(String(body), text, `GET ${path}`);
+    }
+  });
+
+  it('addStaticFiles() makes no parameter of a name that begins with a colon', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'colon-'));
+    try {
+      // Windows allows no such name, and then there is nothing to take wrongly.
+      if (process.platform !== 'win32') writeFileSync(join(folder, ':any'), SECRET);
+      const found = addStaticFiles(new Router(), folder).find('/style.css');
+      assert.equal(found, undefined, 'the file `:any` answers for every path');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('addStaticFiles() throws when there is no such folder', () => {
+    assert.throws(() => addStaticFiles(new Router(), join(top, 'nowhere')), { code: 'ENOENT' });
+  });
+
+  it('addStaticFiles() answers POST with 405 and names what is allowed', async () => {
+    const { status, headers } = await ask('/style.css', {}, 'POST');
+    assert.equal(status, 405);
+    assert.equal(headers.allow, 'GET, HEAD, OPTIONS');
+  });
+
+  it('fileHandler() sends the type of the ending, and a download for any other', async () => {
+    const types: Record<string, string> = {
+      'a.css': 'text/css; charset=utf-8',
+      'a.html': 'text/html; charset=utf-8',
+      'a.ico': 'image/x-icon',
+      'a.jpg': 'image/jpeg',
+      'a.js': 'text/javascript; charset=utf-8',
+      'a.json': 'application/json',
+      'a.png': 'image/png',
+      'a.svg': 'image/svg+xml',
+      'a.txt': 'text/plain; charset=utf-8',
+      'a.webp': 'image/webp',
+      'a.woff2': 'font/woff2',
+      'B.CSS': 'text/css; charset=utf-8',
+      'a.css.exe': 'application/octet-stream',
+      'a.constructor': 'application/octet-stream',
+      'no-ending': 'application/octet-stream',
+    };
+    const folder = join(top, 'types');
+    mkdirSync(folder);
+    for (const name of Object.keys(types)) writeFileSync(join(folder, name), 'x');
+    const files = addStaticFiles(new Router(), folder);
+    for (const [name, type] of Object.entries(types)) {
+      const request = parseRequest('GET', `/${name}`);
+      assert.ok('path' in request);
+      const { headers } = await files.handle(request);
+      assert.equal(headers['content-type'], type, name);
+      assert.equal(headers['x-content-type-options'], 'nosniff', name);
+    }
+  });
+
+  it('fileHandler() lets a browser keep a copy, and run nothing in it', async () => {
+    const { headers } = await ask('/style.css');
+    assert.equal(headers['cache-control'], 'no-cache');
+    assert.equal(headers['last-modified'], LAST_MODIFIED);
+    assert.equal(headers['content-security-policy'], "default-src 'none'");
+  });
+
+  it('fileHandler() makes a strong ETag of the content, and of nothing else', async () => {
+    const etag = await etagOf('/style.css');
+    assert.match(etag, /^"[\w-]{22}"$/, 'RFC 9110 §8.8.3: in quotes, and without W/');
+    const same = join(top, 'same.css');
+    const other = join(top, 'other.css');
+    writeFileSync(same, CSS);
+    writeFileSync(other, CSS.toUpperCase()); // as long as the first
+    const handlers = [fileHandler(same), fileHandler(other)];
+    const request = parseRequest();
+    assert.ok('path' in request);
+    const [again, different] = await Promise.all(handlers.map((handler) => handler(request)));
+    assert.equal(again?.headers.etag, etag, 'the same content, at another time');
+    assert.notEqual(different?.headers.etag, etag, 'another content of the same length');
+  });
+
+  it('fileHandler() answers If-None-Match with 304 where the tag is among those sent', async () => {
+    const etag = await etagOf('/style.css');
+    const table: [string, number][] = [
+      [etag, 304],
+      [`W/${etag}`, 304], // a compressing proxy made it weak; weak comparison (RFC 9110 §13.1.2)
+      ['*', 304],
+      [`"other", ${etag}`, 304],
+      [`"other",W/${etag} , "third"`, 304],
+      [`  ${etag}\t`, 304],
+      ['"other"', 200],
+      ['"other", W/"third"', 200],
+      [etag.slice(1, -1), 200],
+      [etag.toLowerCase() === etag ? '""' : etag.toLowerCase(), 200],
+      [`w/${etag}`, 200], // W is case-sensitive (RFC 9110 §8.8.3)
+      ['""', 200],
+      ['', 200],
+      [',,,', 200],
+      ['"*"', 200],
+    ];
+    for (const [sent, expected] of table) {
+      const { status, body } = await ask('/style.css', { 'if-none-match': sent });
+      assert.equal(status, expected, `If-None-Match: ${sent}`);
+      assert.equal(String(body), expected === 304 ? '' : CSS, `If-None-Match: ${sent}`);
+    }
+  });
+
+  it('fileHandler() answers If-Modified-Since by the second, if it is a date', async () => {
+    const table: [string, number][] = [
+      [LAST_MODIFIED, 304],
+      ['Fri, 15 Jan 2027 08:00:01 GMT', 304],
+      ['Sat, 15 Jan 2028 08:00:00 GMT', 304],
+      ['Fri, 15 Jan 2027 07:59:59 GMT', 200],
+      ['Thu, 01 Jan 1970 00:00:00 GMT', 200],
+      ['yesterday', 200],
+      ['', 200],
+      ['Invalid Date', 200],
+      ['2099', 200],
+      ['9999999999999', 200],
+      ['2099-01-01T00:00:00Z', 200],
+      ['Fri, 15 Jan 2027 08:00:00 GMT-0500', 200],
+      ['Mon, 15 Jan 2027 08:00:00 GMT', 200], // that was no Monday
+      [`${LAST_MODIFIED}, ${LAST_MODIFIED}`, 200],
+    ];
+    for (const [sent, expected] of table) {
+      const { status } = await ask('/style.css', { 'if-modified-since': sent });
+      assert.equal(status, expected, `If-Modified-Since: ${sent}`);
+    }
+  });
+
+  it('fileHandler() lets If-None-Match alone decide where both are sent', async () => {
+    const etag = await etagOf('/style.css');
+    const newer = 'Sat, 15 Jan 2028 08:00:00 GMT';
+    const older = 'Thu, 15 Jan 2026 08:00:00 GMT';
+    const both = (tag: string, date: string): Promise<HttpResponse> =>
+      ask('/style.css', { 'if-none-match': tag, 'if-modified-since': date });
+    assert.equal((await both('"other"', newer)).status, 200, 'another tag, though the date is new');
+    assert.equal((await both(etag, older)).status, 304, 'our tag, though the date is old');
+  });
+
+  it('fileHandler() repeats in a 304 what the browser keeps with its copy', async () => {
+    const full = await ask('/style.css');
+    const { headers } = await ask('/style.css', { 'if-none-match': String(full.headers.etag) });
+    for (const name of ['etag', 'last-modified', 'cache-control']) {
+      assert.equal(headers[name], full.headers[name], `${name}: RFC 9110 §15.4.5`);
+    }
+  });
+
+  it('fileHandler() answers with the file as it was at the start', async () => {
+    const file = join(top, 'changing.txt');
+    writeFileSync(file, 'before');
+    const handler = fileHandler(file);
+    writeFileSync(file, 'after, and longer');
+    const request = parseRequest();
+    assert.ok('path' in request);
+    assert.equal(String((await handler(request)).body), 'before');
+  });
+
+  it('addStaticFiles() sends a body on the wire, and none to HEAD or in a 304', async (t) => {
+    const server = createServer(toListener(router.handle));
+    t.after(() => server.close());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/style.css`;
+    const once = { connection: 'close' };
+    const full = await fetch(url, { headers: once });
+    const head = await fetch(url, { method: 'HEAD', headers: once });
+    const etag = full.headers.get('etag') ?? '';
+    const fresh = await fetch(url, { headers: { ...once, 'if-none-match': etag } });
+    assert.equal(await full.text(), CSS);
+    assert.equal(head.status, 200);
+    assert.equal(await head.text(), '');
+    assert.equal(head.headers.get('content-length'), String(CSS.length));
+    assert.equal(head.headers.get('etag'), etag);
+    assert.equal(fresh.status, 304);
+    assert.equal(await fresh.text(), '');
+  });
+
+  it('site() serves the home page and each file that the page asks for', async () => {
+    const { handle } = site();
+    const open = async (path: string): Promise<HttpResponse> => {
+      const request = parseRequest('GET', path);
+      return 'status' in request ? request : handle(request);
+    };
+    const { status, body } = await open('/');
+    assert.equal(status, 200);
+    const wanted = [...String(body).matchAll(/<link [^>]*href="([^"]*)"/g)].map(([, path]) => path);
+    assert.deepEqual(wanted, ['/favicon.svg', '/style.css']);
+    for (const path of wanted) {
+      assert.equal((await open(path ?? '')).status, 200, `${path} is not in ${PUBLIC}`);
+    }
+  });
+});

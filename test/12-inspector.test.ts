@@ -1,0 +1,357 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { describe, it } from 'node:test';
+import { makeServer } from '../src/01-server.ts';
+import { MAX_URL_LENGTH, parseRequest, toListener } from '../src/02-http.ts';
+import type { HttpRequest, HttpResponse } from '../src/02-http.ts';
+import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE } from '../src/07-cookie.ts';
+import { Browser, KEEPING_RULES } from '../src/08-browser.ts';
+import { Signer } from '../src/09-signer.ts';
+import { Session } from '../src/10-session.ts';
+import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
+import { anatomy, explainCookie, flipBit, site, withInspector } from '../src/12-inspector.ts';
+
+const NOW = 1_700_000_000; // 2023-11-14T22:13:20Z
+const ORIGIN = 'http://localhost:6543';
+const SECRET = 'a secret that no page may show';
+
+/** The site of the step, its clock, and a browser that is there. */
+function visit() {
+  const clock = { now: NOW };
+  const now = (): number => clock.now;
+  const factory = new SignedCookieSessionFactory<{ counter: number }>({ secrets: [SECRET], now });
+  const { handle } = site(factory);
+  return { clock, factory, handle, browser: new Browser(handle, ORIGIN, now) };
+}
+
+function request(cookie?: string, method = 'GET', target = '/'): HttpRequest {
+  return parseRequest(method, target, cookie === undefined ? {} : { cookie }) as HttpRequest;
+}
+
+function count(response: HttpResponse): number {
+  return Number(/<p>Count: (\d+)<\/p>/.exec(String(response.body))?.[1]);
+}
+
+describe('12-inspector: explainCookie()', () => {
+  const UNTIL_CLOSED = 'It lasts until the browser closes: it has neither Max-Age nor Expires';
+  const NO_SAME_SITE = 'Without SameSite, browsers differ: Chrome takes it for Lax';
+  const SAFARI = 'Safari drops it: Secure over http, and it makes no exception for localhost';
+  const THIRD_PARTY = 'Safari and Firefox may block it as a third-party cookie';
+  const TOO_LARGE = `Its name and value take more than ${MAX_COOKIE_SIZE} bytes`;
+  const NO_NAME = 'It has no name, or no = after it';
+  const CONTROL = 'It has a control character, such as a newline';
+  const PREFIX = 'A name with __Secure- or __Host- came without Secure';
+  const HOST = 'A name with __Host- came with a Domain, or without Path=/';
+  const CROSS = 'Another site asked, and then only SameSite=None with Secure is kept';
+  const good = 'SameSite=Lax; Max-Age=60';
+  const web = 'https://www.example.org/';
+
+  type Row = [line: string, url: string, isCrossSite: boolean, isKept: boolean, notes: string[]];
+  const ROWS: Row[] = [
+    // kept, with nothing to say and with each caution
+    [`a=1; ${good}`, ORIGIN, false, true, []],
+    [`a=1; ${good}; Secure`, web, false, true, []],
+    [`a=1; ${good}; Domain=example.org`, web, false, true, []],
+    ['a=1; SameSite=Lax', ORIGIN, false, true, [UNTIL_CLOSED]],
+    ['a=1; Max-Age=60', ORIGIN, false, true, [NO_SAME_SITE]],
+    ['a=1', ORIGIN, false, true, [UNTIL_CLOSED, NO_SAME_SITE]],
+    [`a=1; ${good}; Secure`, ORIGIN, false, true, [SAFARI]],
+    [
+      `a=1; SameSite=Lax; Max-Age=${MAX_COOKIE_AGE + 1}`,
+      ORIGIN,
+      false,
+      true,
+      ['It lasts 400 days, however many it asks for'],
+    ],
+    ['a=1; SameSite=None; Secure; Max-Age=60', web, true, true, [THIRD_PARTY]],
+    [`a=${'x'.repeat(MAX_COOKIE_SIZE - 1)}; ${good}`, ORIGIN, false, true, []],
+    // dropped, for each reason
+    [
+      `a=1; ${good}; Domain=example.com`,
+      web,
+      false,
+      false,
+      ['Domain is neither this host nor a domain above it'],
+    ],
+    [
+      `a=1; ${good}; Domain=org`,
+      web,
+      false,
+      false,
+      ['Domain is a whole top-level domain, which belongs to nobody'],
+    ],
+    [`a=1; ${good}; Secure`, 'http://example.org/', false, false, ['Secure came over http']],
+    [
+      'a=1; SameSite=None; Max-Age=60',
+      web,
+      false,
+      false,
+      ['SameSite=None came without Secure'],
+    ],
+    [`__Secure-a=1; ${good}`, web, false, false, [PREFIX]],
+    [`__Host-a=1; Secure; ${good}`, web, false, false, [HOST]],
+    [`__Host-a=1; Secure; Path=/; Domain=www.example.org; ${good}`, web, false, false, [HOST]],
+    [`__Host-a=1; Path=/app; ${good}`, web, false, false, [PREFIX, HOST]],
+    [
+      'a=; Max-Age=0; SameSite=Lax',
+      ORIGIN,
+      false,
+      false,
+      ['It has expired, which is how a server deletes a cookie'],
+    ],
+    [`a=1; ${good}`, web, true, false, [CROSS]],
+    // no cookie at all
+    ['a=1\r\nSet-Cookie: b=2', ORIGIN, false, false, [CONTROL]],
+    ['a=\0', ORIGIN, false, false, [CONTROL]],
+    ['', ORIGIN, false, false, [NO_NAME]],
+    ['a', ORIGIN, false, false, [NO_NAME]],
+    ['=1', ORIGIN, false, false, [NO_NAME]],
+    [' =1; Path=/', ORIGIN, false, false, [NO_NAME]],
+    ['; a=1', ORIGIN, false, false, [NO_NAME]],
+    [`a=${'x'.repeat(MAX_COOKIE_SIZE)}; ${good}`, ORIGIN, false, false, [TOO_LARGE]],
+    [`${'é'.repeat(MAX_COOKIE_SIZE / 2)}=1`, ORIGIN, false, false, [TOO_LARGE]],
+  ];
+
+  for (const [line, url, isCrossSite, isKept, notes] of ROWS) {
+    const name = JSON.stringify(line.length > 60 ? `${line.slice(0, 60)}…` : line);
+    const scene = `${url}${isCrossSite ? ', asked by another site' : ''}`;
+    it(`explainCookie() ${isKept ? 'keeps' : 'drops'} ${name} from ${scene}`, () => {
+      const verdict = explainCookie(line, { url: new URL(url), isCrossSite, now: NOW });
+      assert.deepEqual(verdict, { isKept, notes });
+    });
+  }
+
+  it('explainCookie() gives every reason of the jar of step 8', () => {
+    const shown = new Set(ROWS.flatMap(([, , , , notes]) => notes));
+    for (const reason of Object.keys(KEEPING_RULES)) assert.ok(shown.has(reason), reason);
+  });
+
+  it('explainCookie() agrees with the jar about what is kept from a page of the same site', () => {
+    for (const [line, url, isCrossSite, isKept] of ROWS) {
+      if (isCrossSite || line.includes('Max-Age=0')) continue; // to delete is a success for the jar
+      const isStored = new Browser(() => assert.fail()).jar.store(line, new URL(url), NOW);
+      assert.equal(isStored, isKept, line.slice(0, 60));
+    }
+  });
+});
+
+describe('12-inspector: the cookie taken apart', () => {
+  it('inspectorPage() shows signature, times, data and size with no key but the page', async () => {
+    const { browser, clock } = visit();
+    await browser.get('/');
+    await browser.get('/howdy');
+    const cookie = browser.jar.headerFor(new URL(ORIGIN), NOW)?.slice('session='.length) ?? '';
+    clock.now += 180;
+    const { body, status } = await browser.get('/inspect');
+    const payload = '[1700000000,1700000000,{&quot;counter&quot;:2}]';
+    const shown = String(body);
+    assert.equal(status, 200);
+    assert.match(shown, /<h1>Inspector<\/h1>/);
+    assert.ok(shown.includes(`<span class="signature">${cookie.slice(0, 86)}</span>`), 'signature');
+    assert.ok(shown.includes(`class="payload">${cookie.slice(86)}</span>`), 'payload, encoded');
+    assert.ok(shown.includes(`<code>${payload}</code>`), 'payload, decoded');
+    assert.ok(shown.includes('It is ours, and the session is alive.'));
+    assert.ok(shown.includes('2023-11-14T22:13:20.000Z, 3 minutes ago'), 'times');
+    assert.ok(shown.includes('<pre>{\n  &quot;counter&quot;: 2\n}</pre>'), 'data');
+    assert.ok(shown.includes(`${7 + cookie.length} of 4096 bytes`), 'size: name and value');
+  });
+
+  it('inspectorPage() says so where there is no session', async () => {
+    const { body } = await visit().browser.get('/inspect');
+    assert.match(String(body), /<dd>no session<\/dd>/);
+    assert.match(String(body), /This browser has no session now\./);
+  });
+
+  it('withInspector() shows under each page what was sent and what was set', async () => {
+    const { browser } = visit();
+    await browser.get('/');
+    const sent = browser.jar.headerFor(new URL(ORIGIN), NOW);
+    const { body, headers } = await browser.get('/howdy');
+    assert.match(String(body), /<details class="inspector"><summary>Look inside the session</);
+    assert.ok(String(body).includes(`<code>Cookie: ${sent}</code>`));
+    assert.ok(String(body).includes(`<code>Set-Cookie: ${headers['set-cookie']}</code>`));
+    assert.ok(String(body).endsWith('</details>\n</body>\n</html>\n'));
+  });
+
+  it('withInspector() leaves alone what is no page', async () => {
+    const { browser } = visit();
+    for (const path of ['/style.css', '/favicon.svg', '/nowhere']) {
+      assert.doesNotMatch(String((await browser.get(path)).body), /inspector"/, path);
+    }
+  });
+
+  it('withInspector() shows $& in the data as it is', async () => {
+    const { factory, handle } = visit();
+    // To String.replace, $& and $` in a replacement mean what was found, and all that is before it.
+    const signer = new Signer({ secrets: [SECRET], salt: 'pyramid.session.' });
+    const words = '$& $` $1 $$';
+    const cookie = signer.sign(JSON.stringify([NOW, NOW, { words }]));
+    assert.ok(factory.read(cookie));
+    const body = String((await handle(request(`session=${cookie}`))).body);
+    assert.ok(body.includes('&quot;words&quot;: &quot;$&amp; $` $1 $$&quot;'), body);
+    assert.equal(body.split('<h1>').length, 2, 'the page is there once');
+  });
+
+  it('withInspector() gives HEAD the length that GET has, and no cookie', async (t) => {
+    const server = makeServer(toListener(visit().handle)).listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const headers = { connection: 'close' };
+    for (const path of ['/', '/howdy', '/inspect', '/style.css']) {
+      const head = await fetch(origin + path, { method: 'HEAD', headers });
+      const get = await fetch(origin + path, { headers });
+      const length = Buffer.byteLength(await get.text());
+      assert.equal(Number(head.headers.get('content-length')), length, `RFC 9110 §8.6: ${path}`);
+      assert.equal(head.headers.get('set-cookie'), null, `HEAD ${path} is no visit`);
+    }
+  });
+
+  it('anatomy() escapes hostile cookies, and what is hidden in them', () => {
+    const { factory } = visit();
+    const script = '<script>alert(1)</script>';
+    const hidden = Buffer.from('x'.repeat(64) + script).toString('base64url');
+    const cookies = [
+      script,
+      `"><img src=x onerror=alert(1)>`,
+      `'onmouseover='alert(1)`,
+      '</body>',
+      hidden,
+      Buffer.from('x'.repeat(64) + '"><img src=x>').toString('base64url'),
+      '%3Cscript%3E',
+      '\xff\xfe',
+      'A'.repeat(8000),
+    ];
+    for (const cookie of cookies) {
+      const shown = String(anatomy(factory, request(`session=${cookie}`)));
+      assert.doesNotMatch(shown, /<script|<img|'onmouse|<\/body/, `Cookie: ${cookie.slice(0, 60)}`);
+      assert.match(shown, /Not to be trusted/, `Cookie: ${cookie.slice(0, 60)}`);
+    }
+    const shown = String(anatomy(factory, request(`session=${hidden}`)));
+    assert.match(shown, /&lt;script&gt;alert\(1\)&lt;\/script&gt;/, 'text, and not markup');
+  });
+
+  it('anatomy() bears times that no calendar has', () => {
+    const { factory } = visit();
+    const signer = new Signer({ secrets: [SECRET], salt: 'pyramid.session.' });
+    for (const time of [1e11, 1e16, 1e300, Number.MAX_VALUE]) {
+      const cookie = signer.sign(JSON.stringify([time, time, {}]));
+      const shown = String(anatomy(factory, request(`session=${cookie}`)));
+      assert.match(shown, /in [\d,]+ days/, `${time}`);
+    }
+  });
+
+  it('anatomy() shows that a session was deleted', () => {
+    const { factory } = visit();
+    const response = factory.save(ended(), request(), { status: 200, headers: {}, body: '' });
+    const shown = String(anatomy(factory, request('session=abc'), response));
+    assert.match(shown, /Set-Cookie: session=; Max-Age=0/);
+    assert.match(shown, /This browser has no session now\./);
+  });
+
+  function ended(): Session<{ counter: number }> {
+    const session = new Session<{ counter: number }>(NOW);
+    session.invalidate();
+    return session;
+  }
+
+  it('site() shows no secret on any page', async () => {
+    const { browser } = visit();
+    for (const path of ['/', '/howdy', '/inspect', '/inspect?line=a&url=b', '/nowhere']) {
+      const { body, headers } = await browser.get(path);
+      assert.ok(!`${JSON.stringify(headers)}${body}`.includes(SECRET), path);
+    }
+  });
+});
+
+describe('12-inspector: one bit', () => {
+  it('flipBit() costs the visitor the session: Count: 1 once more', async () => {
+    const { browser } = visit();
+    for (let visits = 1; visits <= 3; visits++) assert.equal(count(await browser.get('/')), visits);
+    const { body } = await browser.post('/inspect', {});
+    assert.match(String(body), /Not to be trusted/);
+    assert.match(String(body), /\{&quot;counter&quot;:2\}/, 'three with its last bit flipped');
+    assert.equal(count(await browser.get('/')), 1, 'the signature no longer fits');
+    assert.equal(count(await browser.get('/')), 2, 'and the new session goes on');
+  });
+
+  it('flipBit() changes exactly one bit', () => {
+    const { factory } = visit();
+    const session = factory.open(request());
+    session.set('counter', 1);
+    const cookie = factory.write(session);
+    const line = String(flipBit(factory, request(`session=${cookie}`)).headers['set-cookie']);
+    const before = Buffer.from(cookie, 'base64url');
+    const after = Buffer.from(/^session=([\w-]+);/.exec(line)?.[1] ?? '', 'base64url');
+    const changes = [...before].map((byte, i) => byte ^ (after[i] ?? 0xff)).filter((bits) => bits);
+    assert.deepEqual([after.length, changes], [before.length, [1]]);
+  });
+
+  it('flipBit() works with no cookie, and with one that is junk', async () => {
+    const { handle } = visit();
+    for (const cookie of [undefined, 'session=', 'session=a', 'session=$$', 'session=<b>', 'x']) {
+      const response = await handle(request(cookie, 'POST', '/inspect'));
+      assert.equal(response.status, 303, `Cookie: ${cookie}`);
+      assert.equal(response.headers.location, '/inspect');
+      assert.match(String(response.headers['set-cookie']), /^session=[\w-]*; Path=\/; HttpOnly/);
+    }
+    const { browser } = visit();
+    assert.equal((await browser.post('/inspect', {})).status, 200);
+    assert.equal(count(await browser.get('/')), 1);
+  });
+});
+
+describe('12-inspector: the form', () => {
+  const ask = async (query: Record<string, string>): Promise<HttpResponse> =>
+    visit().browser.get(`/inspect?${new URLSearchParams(query)}`);
+
+  it('inspectorPage() answers the question of its form', async () => {
+    const url = 'https://example.org/';
+    const dropped = String((await ask({ line: 'a=1; SameSite=None', url })).body);
+    assert.match(dropped, /A browser drops it\.<\/p>\n<ul><li>SameSite=None came without Secure\./);
+    const kept = String((await ask({ line: 'a=1; SameSite=Lax; Max-Age=9', url })).body);
+    assert.match(kept, /A browser keeps it\.<\/p>\n<ul><\/ul>/);
+    assert.match(kept, /name="line" value="a=1; SameSite=Lax; Max-Age=9"/, 'the form keeps it');
+    const line = 'a=1; SameSite=Lax; Max-Age=9';
+    const cross = String((await ask({ line, url, 'cross-site': 'on' })).body);
+    assert.match(cross, /A browser drops it/);
+    assert.match(cross, /name="cross-site" checked>/);
+  });
+
+  it('inspectorPage() bears a hostile query', async () => {
+    const script = '"><script>alert(1)</script>';
+    const queries: Record<string, string>[] = [
+      { line: script, url: script },
+      { line: 'a=1', url: 'javascript:alert(1)' },
+      { line: 'a=1', url: 'file:///etc/passwd' },
+      { line: 'a=1', url: 'http://[' },
+      { line: 'a=1', url: '' },
+      { line: 'a=1', url: 'http:' },
+      { line: 'a=1', url: 'http://a:b@c:99999/' },
+      { line: '\0', url: 'http://\0/' },
+      { line: '\r\nSet-Cookie: b=2', url: ORIGIN },
+      { line: '__proto__=1; __proto__=2; constructor', url: ORIGIN },
+      { line: 'x'.repeat(5000), url: ORIGIN },
+      { line: ';'.repeat(2000), url: ORIGIN },
+    ];
+    for (const query of queries) {
+      const { status, body, headers } = await ask(query);
+      assert.equal(status, 200, JSON.stringify(query).slice(0, 80));
+      assert.doesNotMatch(String(body), /<script/, JSON.stringify(query));
+      assert.equal(headers['set-cookie'], undefined, JSON.stringify(query).slice(0, 80));
+    }
+    const bad = String((await ask({ line: 'a=1', url: 'javascript:alert(1)' })).body);
+    assert.match(bad, /That is no page's URL\./);
+    assert.equal((await ask({ line: 'x'.repeat(MAX_URL_LENGTH) })).status, 414);
+  });
+});
+
+describe('12-inspector: withInspector() around other sites', () => {
+  it('withInspector() passes on a response that is bytes', async () => {
+    const body = Buffer.from('<html></body>');
+    const bytes = { status: 200, headers: { 'content-type': 'text/html' }, body };
+    const response = await withInspector(visit().factory, () => bytes)(request());
+    assert.equal(response.body, body);
+  });
+});

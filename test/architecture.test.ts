@@ -1,0 +1,220 @@
+// The house rules, as tests. Floors: a module imports only what `node:` brings and what stands
+// below it, so each step can be read, run and copied without the later ones. Sizes: a module is
+// read in one sitting. Names: module, test and step of the lesson carry the same number.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const MIN_LINES = 40; // less is not a step
+const MAX_LINES = 200; // 150 is the aim; beyond 200 it is two steps
+const MAX_COLUMNS = 100; // code points, so that `…` counts as what it looks like: one
+const RUN_TIMEOUT = 20_000; // milliseconds, for a server to start, answer and stop
+const MODULE_NAME = /^(\d\d)-[a-z][a-z0-9-]*\.ts$/;
+const TOP_LEVEL = [
+  'LESSON.md', 'LICENSE', 'README.md', 'bench', 'node_modules', 'package-lock.json',
+  'package.json', 'public', 'src', 'test', 'tsconfig.json',
+];
+
+/** What Node cannot run by reading types away, because there code would have to be generated. */
+const NOT_ERASABLE: Record<string, RegExp> = {
+  'an enum': /^\s*(?:export )?(?:declare )?(?:const )?enum \w/m,
+  'a namespace': /^\s*(?:export )?(?:declare )?(?:namespace|module) [\w'"]/m,
+  'a parameter property':
+    /constructor\s*\((?:[^)]*,)?\s*(?:(?:public|private|protected|readonly)\s+)+\w+\s*[?:=]/,
+  'a decorator': /^\s*@[a-z][\w.]*(?:\(.*\))?$/im,
+};
+
+const files = readdirSync(join(ROOT, 'src')).sort();
+const modules = files.filter((name) => MODULE_NAME.test(name));
+const tests = readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.ts')).sort();
+
+function read(...path: string[]): string {
+  return readFileSync(join(ROOT, ...path), 'utf8');
+}
+
+/** `03-router.ts` is 3, and `main.ts`, the roof, is above them all. */
+function floorOf(name: string): number {
+  return name === 'main.ts' ? Infinity : Number(name.slice(0, 2));
+}
+
+/** What a source imports, exports from, or asks for at run time. */
+function importsOf(source: string): string[] {
+  const statements = source.matchAll(/^(?:import|export)\b[^'"`;]*?\bfrom\s*['"](.+?)['"]/gm);
+  const bare = source.matchAll(/^import\s*['"](.+?)['"]/gm);
+  const dynamic = source.matchAll(/(?<!(?:\/\/|\*).*)\bimport\(\s*(?:['"](.+?)['"]|(.+))/g);
+  return [...statements, ...bare, ...dynamic].map(([, name, computed]) => name ?? computed ?? '');
+}
+
+/** Whether a module may import this: a built-in, or by its full name a module of a lower floor. */
+function isBelow(name: string, specifier: string): boolean {
+  if (specifier.startsWith('node:')) return true;
+  const imported = /^\.\/(.*)$/.exec(specifier)?.[1] ?? '';
+  return modules.includes(imported) && floorOf(imported) < floorOf(name);
+}
+
+/** The patterns of `NOT_ERASABLE` that a source has. */
+function notErasable(source: string): string[] {
+  return Object.keys(NOT_ERASABLE).filter((what) => NOT_ERASABLE[what]?.test(source));
+}
+
+/** The titles written in a test file; a title with `${…}` is as it is written. */
+function titlesOf(source: string): string[] {
+  const calls = source.matchAll(/^\s*(?:it|test)\(\s*(['"`])((?:\\.|(?!\1)[^])*)\1/gm);
+  return [...calls].map(([, , title = '']) => title);
+}
+
+describe('the floors', () => {
+  it('src/ holds modules NN-name.ts, main.ts, and nothing else', () => {
+    const strange = files.filter((name) => !MODULE_NAME.test(name) && name !== 'main.ts');
+    assert.deepEqual(strange, [], 'no helper, no barrel, no folder: what is shared is a step');
+  });
+
+  it('modules are numbered from 01 without a gap', () => {
+    const numbers = modules.map(floorOf);
+    assert.deepEqual(numbers, [...numbers.keys()].map((index) => index + 1));
+  });
+
+  for (const name of files) {
+    it(`src/${name} imports node: built-ins and lower floors, by their names with .ts`, () => {
+      const strange = importsOf(read('src', name)).filter((from) => !isBelow(name, from));
+      assert.deepEqual(strange, [], `${name} may import node:… and ./NN-name.ts of a lower number`);
+    });
+  }
+
+  it('isBelow() tells a floor below from one above, and .ts from other endings', () => {
+    const source = [
+      "import { a } from './02-http.ts';",
+      "import type {\n  B,\n} from './01-server.ts';",
+      "export * from './03-router.ts';", // itself
+      "import 'express';",
+      "const c = await import('./main.ts');",
+      "import { d } from './01-server.js';",
+      "import e from './01-server';",
+      'import(`./${f}`);',
+      "// import('./a-comment')",
+      "import { readFileSync as g } from 'node:fs';",
+    ].join('\n');
+    const imports = importsOf(source);
+    assert.equal(imports.length, 9, imports.join('\n'));
+    const allowed = imports.filter((from) => isBelow('03-router.ts', from));
+    assert.deepEqual(allowed, ['./02-http.ts', './01-server.ts', 'node:fs']);
+  });
+});
+
+describe('the names', () => {
+  it('every module has a test of its name, and every numbered test has a module', () => {
+    const numbered = tests.filter((name) => /^\d/.test(name));
+    assert.deepEqual(numbered.map((name) => name.replace('.test', '')), modules);
+  });
+
+  it('every module has a step in LESSON.md, and every step a module, in order', () => {
+    const steps = read('LESSON.md').matchAll(/^## Step (\d+) · \S/gm);
+    assert.deepEqual([...steps].map(([, number]) => Number(number)), modules.map(floorOf));
+  });
+
+  it('test/ holds no TypeScript but tests: newer Nodes would run a helper as one', () => {
+    assert.deepEqual(tests.filter((name) => !name.endsWith('.test.ts')), []);
+  });
+
+  it('titles of tests are unique, since the lesson names them', () => {
+    const owners = new Map<string, string>();
+    for (const name of tests) {
+      for (const title of titlesOf(read('test', name))) {
+        assert.equal(owners.get(title), undefined, `'${title}' in ${name} is taken`);
+        owners.set(title, name);
+      }
+    }
+    assert.ok(owners.size > tests.length, 'titlesOf() has found the titles');
+  });
+
+  it('the top level holds only what the design names', () => {
+    const visible = readdirSync(ROOT).filter((name) => !name.startsWith('.'));
+    assert.deepEqual(visible.filter((name) => !TOP_LEVEL.includes(name)), []);
+  });
+
+  it('package.json depends on nothing, and is developed with three packages', () => {
+    const manifest = JSON.parse(read('package.json')) as Record<string, object | undefined>;
+    for (const kind of ['dependencies', 'optionalDependencies', 'peerDependencies']) {
+      assert.equal(manifest[kind], undefined, `package.json has ${kind}`);
+    }
+    const packages = Object.keys(manifest.devDependencies ?? {}).sort();
+    assert.deepEqual(packages, ['@types/node', 'tsx', 'typescript']);
+  });
+});
+
+describe('the sizes', () => {
+  for (const name of modules) {
+    it(`src/${name} is ${MIN_LINES} to ${MAX_LINES} lines`, () => {
+      const count = read('src', name).trimEnd().split('\n').length;
+      assert.ok(count >= MIN_LINES && count <= MAX_LINES, `${name} has ${count} lines`);
+    });
+  }
+
+  for (const name of files) {
+    it(`src/${name} has no line over ${MAX_COLUMNS} columns`, () => {
+      const lines = read('src', name).split('\n');
+      const long = [...lines.entries()].filter(([, text]) => [...text].length > MAX_COLUMNS);
+      assert.deepEqual(long.map(([index]) => `src/${name}:${index + 1}`), []);
+    });
+  }
+});
+
+describe('the language', () => {
+  for (const name of files) {
+    it(`src/${name} is JavaScript once its types are erased`, () => {
+      assert.deepEqual(notErasable(read('src', name)), [], `what Node cannot run, in src/${name}`);
+    });
+  }
+
+  it('notErasable() knows what it looks for, and leaves alone what looks alike', () => {
+    assert.deepEqual(notErasable('export const enum A { B }'), ['an enum']);
+    assert.deepEqual(notErasable('namespace A {}'), ['a namespace']);
+    assert.deepEqual(notErasable('constructor(a: A, private readonly b: B) {}'), [
+      'a parameter property',
+    ]);
+    assert.deepEqual(notErasable('@sealed\nclass A {}'), ['a decorator']);
+    const harmless = 'constructor(all: readonly A[]) {}\n/**\n * @see enum A\n */\nmodule.a();';
+    assert.deepEqual(notErasable(harmless), []);
+  });
+});
+
+describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, () => {
+  const isNative = Boolean(Reflect.get(process.features, 'typescript'));
+  const words = isNative ? [] : ['--import', import.meta.resolve('tsx')];
+  const timeout = RUN_TIMEOUT;
+
+  for (const name of modules) {
+    it(`src/${name} says where it listens, answers, stops at SIGTERM`, { timeout }, async (t) => {
+      const child = spawn(process.execPath, [...words, join(ROOT, 'src', name)], {
+        env: { ...process.env, HOST: '127.0.0.1', PORT: '0', NODE_NO_WARNINGS: '1' },
+        signal: t.signal, // however this test ends, so does the server
+        killSignal: 'SIGKILL',
+      });
+      child.on('error', () => {}); // that signal, which is no news
+      let output = '';
+      let errors = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text));
+      const closed = once(child, 'close');
+
+      const place = new RegExp(`^Step ${floorOf(name)} · http://localhost:(\\d+)\n`, 'm');
+      while (!place.test(output)) {
+        await Promise.race([once(child.stdout, 'data'), closed]);
+        const story = `it printed no line ${place}, and ended:\n${output}${errors}`;
+        assert.ok(child.exitCode === null, story);
+      }
+      const port = place.exec(output)?.[1];
+      const response = await fetch(`http://127.0.0.1:${port}/`);
+      assert.equal(response.status, 200, await response.text());
+      child.kill('SIGTERM');
+      assert.deepEqual(await closed, [0, null], `exit code and signal after SIGTERM:\n${errors}`);
+      assert.equal(errors, '', 'a page, and nothing on stderr');
+    });
+  }
+});

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcessByStdio } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { text as textOf } from 'node:stream/consumers';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { problem } from '../src/02-http.ts';
+import type { HttpResponse } from '../src/02-http.ts';
+import { Browser, parseSetCookie } from '../src/08-browser.ts';
+import { DEMO_SECRET, site, withErrorPages, withFrame } from '../src/main.ts';
+
+const ORIGIN = 'http://localhost:6543';
+const LONG = '0123456789abcdef0123456789abcdef'; // 32 characters, the least that production takes
+const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: LONG };
+const HTML = { accept: 'text/html,application/xhtml+xml' }; // as a browser asks
+
+const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
+
+type Child = ChildProcessByStdio<null, Readable, Readable>;
+
+/** Starts the finished site as a process of its own, on a free port. */
+function start(env: Record<string, string>): Child {
+  return spawn(process.execPath, [...tsx, main], {
+    env: { ...process.env, NODE_ENV: '', SESSIONS: '', PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
+/** The address that a server prints once it listens. */
+async function originOf(child: Child): Promise<string> {
+  let printed = '';
+  for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
+    printed += String(chunk);
+    const port = /http:\/\/localhost:(\d+)/.exec(printed)?.[1];
+    if (port) return `http://127.0.0.1:${port}`;
+  }
+  throw new Error(`The server ended before it listened. It printed: ${printed}`);
+}
+
+function count(body: HttpResponse['body']): number {
+  return Number(/<p>Count: (\d+)<\/p>/.exec(String(body))?.[1]);
+}
+
+describe('main: the environment', () => {
+  const printed = 'Cannot start: in production each part of SESSION_SECRET must be 32 characters';
+  const REFUSED: [string, Record<string, string>, string][] = [
+    ['production without a secret', { SESSION_SECRET: '' }, printed],
+    ['production with the printed secret', { SESSION_SECRET: DEMO_SECRET }, printed],
+    ['production with 31 characters', { SESSION_SECRET: LONG.slice(1) }, printed],
+    ['production with a short old secret', { SESSION_SECRET: `${LONG},short` }, printed],
+    ['production with spaces for length', { SESSION_SECRET: ` short${' '.repeat(40)}` }, printed],
+    ['an empty part', { SESSION_SECRET: `${LONG},` }, 'Cannot start: SESSION_SECRET has an empty'],
+    ['another kind', { ...PRODUCTION, SESSIONS: 'x' }, 'Cannot start: SESSIONS must be '],
+    ['a kind of two lines', { ...PRODUCTION, SESSIONS: 'a\nb' }, 'Cannot start: SESSIONS must be'],
+  ];
+  for (const [name, env, words] of REFUSED) {
+    it(`site() refuses ${name}, in one line`, () => {
+      const build = (): unknown => site({ NODE_ENV: 'production', ...env });
+      assert.throws(build, (error) => {
+        assert.ok(error instanceof RangeError, String(error));
+        assert.ok(error.message.startsWith(words), error.message);
+        assert.doesNotMatch(error.message, /\n/);
+        assert.ok(!error.message.includes(LONG), 'no secret in a message');
+        return true;
+      });
+    });
+  }
+
+  it('site() needs nothing in the environment where it is not in production', async () => {
+    for (const env of [{}, { SESSION_SECRET: 'short' }, { SESSIONS: 'signed' }, { SESSIONS: '' }]) {
+      assert.equal(count((await new Browser(site(env).handle).get('/')).body), 1);
+    }
+  });
+
+  it('site() sets Secure cookies in production, and has no inspector there', async () => {
+    const browser = new Browser(site(PRODUCTION).handle, 'https://example.org');
+    const { headers, body } = await browser.get('/');
+    assert.match(String(headers['set-cookie']), /; Secure; HttpOnly; SameSite=Lax$/);
+    assert.doesNotMatch(String(body), /inspect/i);
+    assert.equal((await browser.get('/inspect')).status, 404);
+    assert.equal(count((await browser.get('/howdy')).body), 2);
+  });
+
+  it('site() sets cookies without Secure elsewhere, where there is only http', async () => {
+    const { headers } = await new Browser(site().handle).get('/');
+    assert.doesNotMatch(String(headers['set-cookie']), /Secure/);
+  });
+
+  it('site() rotates secrets by comma: the newest signs, all verify', async () => {
+    let { handle } = site({ SESSION_SECRET: 'old' });
+    const browser = new Browser((request) => handle(request));
+    const visit = async (): Promise<number> => count((await browser.get('/')).body);
+    assert.equal(await visit(), 1);
+    ({ handle } = site({ SESSION_SECRET: ' new , old ' }));
+    assert.equal(await visit(), 2, 'still verified by the old one');
+    ({ handle } = site({ SESSION_SECRET: 'new' }));
+    assert.equal(await visit(), 3, 'signed by the new one since');
+    ({ handle } = site({ SESSION_SECRET: 'other' }));
+    assert.equal(await visit(), 1);
+  });
+
+  it('site() takes a clock', async () => {
+    const clock = { now: 1_700_000_000 };
+    const browser = new Browser(site({}, () => clock.now).handle, ORIGIN, () => clock.now);
+    await browser.get('/');
+    clock.now += 1201;
+    assert.equal(count((await browser.get('/')).body), 1, 'idle for longer than 20 minutes');
+  });
+});
+
+describe('main: as a process', () => {
+  it('main.ts counts 1, 2, is stopped and started, and counts 3; another secret: 1', async (t) => {
+    let cookie = '';
+    /** Starts a server, opens each path, and stops it; gives the counts. */
+    const run = async (secret: string, ...paths: string[]): Promise<number[]> => {
+      const child = start({ SESSION_SECRET: secret });
+      t.after(() => child.kill('SIGKILL'));
+      const exit = once(child, 'exit');
+      const origin = await originOf(child);
+      const counts = [];
+      for (const path of paths) {
+        const response = await fetch(origin + path, { headers: { cookie, connection: 'close' } });
+        const [line = ''] = response.headers.getSetCookie();
+        cookie = `session=${parseSetCookie(line, 0)?.value}`;
+        counts.push(count(await response.text()));
+      }
+      child.kill('SIGTERM');
+      assert.deepEqual(await exit, [0, null], 'SIGTERM is a clean end');
+      return counts;
+    };
+    assert.deepEqual(await run('one', '/', '/howdy'), [1, 2]);
+    assert.deepEqual(await run('one', '/'), [3], 'after a restart');
+    assert.deepEqual(await run('two', '/'), [1], 'what another secret signed is not ours');
+  });
+
+  it('main.ts does not start on the printed secret in production: one line, code 1', async () => {
+    const child = start({ NODE_ENV: 'production', SESSION_SECRET: DEMO_SECRET });
+    const [stderr, [code]] = await Promise.all([textOf(child.stderr), once(child, 'exit')]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^Cannot start: in production .* openssl rand -hex 32\n$/);
+  });
+});
+
+describe('main: pages', () => {
+  const PAGES = ['/', '/howdy', '/inspect', '/nowhere'];
+
+  it('site() makes whole pages: language, title, one h1, navigation, a way past it', async () => {
+    const { handle } = site();
+    const browser = new Browser(handle);
+    for (const path of PAGES) {
+      const { body } = await browser.request('GET', path, '', HTML);
+      const page = String(body);
+      const once = (pattern: RegExp): void =>
+        assert.equal([...page.matchAll(pattern)].length, 1, `${path}: once ${pattern}`);
+      for (const tag of ['h1', 'title', 'main', 'nav', 'header', 'body']) {
+        once(new RegExp(`<${tag}[ >]`, 'g'));
+        once(new RegExp(`</${tag}>`, 'g'));
+      }
+      once(/^<!doctype html>\n<html lang="en">/g);
+      once(/<a class="skip" href="#content">/g);
+      once(/<main id="content"/g);
+      once(/<meta name="viewport"/g);
+    }
+  });
+
+  it('site() marks in the navigation where the visitor is', async () => {
+    const browser = new Browser(site().handle);
+    for (const path of PAGES.slice(0, 3)) {
+      const { body } = await browser.get(path);
+      const marked = [...String(body).matchAll(/<a href="([^"]*)" aria-current="page">/g)];
+      assert.deepEqual(marked.map(([, href]) => href), [path]);
+    }
+  });
+
+  it('site() sends a policy that allows no script, and has no inline script or style', async () => {
+    const browser = new Browser(site().handle);
+    for (const path of PAGES) {
+      const { body, headers } = await browser.request('GET', path, '', HTML);
+      assert.match(String(headers['content-security-policy']), /default-src 'none'/, path);
+      assert.equal(headers['x-content-type-options'], 'nosniff', path);
+      assert.doesNotMatch(String(body), /<script|<style|\sstyle=|\son\w+=|javascript:/i, path);
+    }
+  });
+
+  it('site() frames a refusal for a browser, with its status and its headers', async () => {
+    const browser = new Browser(site().handle);
+    const refused = await browser.request('DELETE', '/', '', HTML);
+    assert.equal(refused.status, 405);
+    assert.equal(refused.headers.allow, 'GET, HEAD, OPTIONS');
+    assert.equal(refused.headers['content-type'], 'text/html; charset=utf-8');
+    assert.match(String(refused.body), /<h1>405 Method Not Allowed<\/h1><p>\/ takes GET/);
+    const missing = await browser.request('GET', '/<b>&', '', HTML);
+    assert.equal(missing.status, 404);
+    assert.match(String(missing.body), /<title>404 Not Found<\/title>/);
+    assert.doesNotMatch(String(missing.body), /<b>/);
+  });
+
+  it('site() answers a program that asks for no page in plain words', async () => {
+    const { body, headers, status } = await new Browser(site().handle).get('/nowhere');
+    assert.equal(status, 404);
+    assert.equal(headers['content-type'], 'text/plain; charset=utf-8');
+    assert.match(String(body), /^404 Not Found\n\nThere is no page at \/nowhere\./);
+  });
+
+  it('withErrorPages() keeps the headers of a refusal, and escapes its words', async () => {
+    const refusal = { ...problem(429, 'Wait, <b>please</b>.'), headers: { 'retry-after': '60' } };
+    const browser = new Browser(withErrorPages(() => refusal));
+    const { status, headers, body } = await browser.request('GET', '/', '', HTML);
+    assert.equal(status, 429);
+    assert.equal(headers['retry-after'], '60');
+    assert.match(String(body), /<p>Wait, &lt;b&gt;please&lt;\/b&gt;\./);
+  });
+
+  it('withFrame() leaves alone what is no page', async () => {
+    const browser = new Browser(site().handle);
+    const { body, headers } = await browser.get('/style.css');
+    assert.match(String(headers['content-type']), /^text\/css/);
+    assert.doesNotMatch(String(body), /<header>/);
+    const plain = { status: 200, headers: {}, body: 'a <body> of text' };
+    const framed = await new Browser(withFrame(() => plain, true)).get('/');
+    assert.equal(framed.body, plain.body);
+  });
+
+  it('site() gives HEAD the headers of GET and no cookie', async () => {
+    const browser = new Browser(site().handle, ORIGIN, () => 1_700_000_000);
+    for (const path of ['/', '/howdy', '/style.css']) {
+      const head = await browser.request('HEAD', path);
+      const get = await browser.request('GET', path);
+      assert.equal(head.status, get.status);
+      assert.equal(String(head.body).length, String(get.body).length, `Content-Length of ${path}`);
+      assert.deepEqual([head.headers['set-cookie'] ?? []].flat(), [], 'nothing is saved');
+    }
+    assert.equal(count((await browser.get('/')).body), 3, 'two visits before this one');
+  });
+});
