@@ -80,7 +80,7 @@ export function stop(server: Server, timeout = STOP_TIMEOUT): void {
 
 const inFlight = new WeakMap<Server, Set<ServerResponse>>(); // what `stop` waits for
 
-/** Cuts what a stopped server need not wait for: a browser keeps connections open, just in case. */
+/** Cuts what a stopped server need not wait for: browsers open connections before they ask. */
 function closeWhenIdle(server: Server): void {
   if (!server.listening && !inFlight.get(server)?.size) server.closeAllConnections();
 }

@@ -15,7 +15,7 @@ export type Json = string | number | boolean | null | Json[] | { [key: string]: 
 export type SessionState = { data: object; created: number; accessed: number };
 
 export const MAX_FLASH_MESSAGES = 20; // in one queue: a visitor who never looks must not fill it
-export const MAX_DEPTH = 100; // arrays and objects inside each other
+export const MAX_DEPTH = 100; // arrays and objects inside each other, and the session around
 
 type Key<Data> = keyof Data & string;
 
@@ -47,7 +47,7 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
 
   /** Throws a `TypeError` for a value that JSON would lose or change. */
   override set<K extends Key<Data>>(key: K, value: Data[K]): this {
-    requireJson(value, `'${key}'`, []);
+    requireJson(value, `'${key}'`, [this]);
     return super.set(key, value);
   }
 
@@ -118,7 +118,7 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
     this.#isNew = this.#isEnded = true;
   }
 
-  /** For a change of rights, such as a login: a new beginning and a new token, with the data kept. */
+  /** For a change of rights, such as a login: a new beginning and a new token, the data kept. */
   regenerateId(): void {
     super.delete(CSRF_KEY);
     this.#created = this.#now;
@@ -127,7 +127,7 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
 
   /** Leaves a message for the next page that looks into `queue`. Of too many, the oldest go. */
   flash(message: Json, queue = '', allowDuplicate = true): void {
-    requireJson(message, 'a flash message', []);
+    requireJson([message], 'the flash message', [this]); // in its list, as it will be kept
     const messages = this.peekFlash(queue);
     const isThere = messages.some((other) => JSON.stringify(other) === JSON.stringify(message));
     if (isThere && !allowDuplicate) return;
@@ -169,7 +169,8 @@ const FLASH_KEY = '_f_';
 
 /** Throws where `value`, found at `path`, is not exactly what JSON would give back. */
 export function requireJson(value: unknown, path: string, parents: readonly object[]): void {
-  if (value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value)) return;
+  const isSimple = value === null || typeof value === 'string' || typeof value === 'boolean';
+  if (isSimple || Number.isFinite(value)) return;
   const refuse = (what: unknown): TypeError =>
     new TypeError(`Cannot keep ${path}: a session keeps JSON values only: it is ${what}`);
   if (typeof value !== 'object') throw refuse(typeof value === 'number' ? value : typeof value);
@@ -178,7 +179,9 @@ export function requireJson(value: unknown, path: string, parents: readonly obje
   const kind = Object.getPrototypeOf(value)?.constructor;
   if (kind !== undefined && kind !== Object && kind !== Array) throw refuse(`a ${kind.name}`);
   const items = Array.isArray(value) ? value.entries() : Object.entries(value);
-  for (const [key, item] of items) requireJson(item, `${path}[${JSON.stringify(key)}]`, [...parents, value]);
+  for (const [key, item] of items) {
+    requireJson(item, `${path}[${JSON.stringify(key)}]`, [...parents, value]);
+  }
 }
 
 /** The site of this step: a session for each request, kept nowhere. */
