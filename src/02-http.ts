@@ -68,7 +68,7 @@ export function parseRequest(
 
 /** Gives `inner` what was posted as `request.form`; 415 for another type, 400 for a mess. */
 export function withForm<R extends HttpRequest>(
-  inner: Handler<R & { form: URLSearchParams }>,
+  inner: Handler<NoInfer<R> & { form: URLSearchParams }>,
 ): Handler<R> {
   return (request) => {
     const [type = ''] = (request.headers['content-type'] ?? '').split(';');

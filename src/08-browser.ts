@@ -1,9 +1,9 @@
 // Step 8 · The other half: what a browser does with a cookie.
 //
 // A jar keeps what `Set-Cookie` said, and decides which request gets it back (RFC 6265bis §5.6 to
-// §5.8). Around it a small browser calls a handler with no socket in between: what WebTest's TestApp
-// is to Pyramid. From here on the tests visit our sites with it. Its clock is an argument: a test
-// goes an hour ahead by adding 3600.
+// §5.8). Around it a small browser calls a handler with no socket in between: what WebTest's
+// TestApp is to Pyramid. From here on the tests visit our sites with it. Its clock is an argument:
+// a test goes an hour ahead by adding 3600.
 import { isMain, serve } from './01-server.ts';
 import { parseRequest, toListener } from './02-http.ts';
 import type { Handler, HttpResponse } from './02-http.ts';
@@ -20,12 +20,13 @@ export type StoredCookie = {
   sameSite?: CookieAttributes['sameSite'] | undefined; // absent counts as Lax
 };
 
-/** A `Set-Cookie` line as a browser reads it (RFC 6265bis §5.6). `undefined`: not a cookie at all. */
+/** A `Set-Cookie` line as a browser reads it (RFC 6265bis §5.6), or `undefined`: no cookie. */
 export function parseSetCookie(line: string, now: number): StoredCookie | undefined {
   if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return undefined; // a control other than HTAB
   const [pair = '', ...parts] = line.split(';').map((part) => part.trim());
   const equals = pair.indexOf('=');
-  const [name, value] = [pair.slice(0, Math.max(equals, 0)).trim(), pair.slice(equals + 1).trim()];
+  const name = pair.slice(0, Math.max(equals, 0)).trim();
+  const value = pair.slice(equals + 1).trim();
   if (name === '' || Buffer.byteLength(name + value) > MAX_COOKIE_SIZE) return undefined;
   const given = new Map<string, string>(); // of two attributes with one name the last counts
   for (const part of parts) {
@@ -60,8 +61,7 @@ export class CookieJar {
   /** Takes a `Set-Cookie` line that came from `url`; false if the cookie was refused. */
   store(line: string, url: URL, now: number): boolean {
     const cookie = parseSetCookie(line, now);
-    const rules = Object.values(KEEPING_RULES);
-    if (!cookie || !rules.every((holds) => holds(cookie, url))) return false;
+    if (!cookie || !Object.values(KEEPING_RULES).every((holds) => holds(cookie, url))) return false;
     const host = cookie.domain ?? url.hostname;
     const folder = cookie.path ?? (url.pathname.replace(/\/[^/]*$/, '') || '/'); // §5.1.4
     const key = JSON.stringify([cookie.name, cookie.domain ?? null, host, folder]);
@@ -84,7 +84,7 @@ export class CookieJar {
   }
 }
 
-/** A visitor in memory: `await new Browser(site().handle).get('/')`. An error in a page is thrown. */
+/** A visitor in memory: `await new Browser(site().handle).get('/')`. Throws what a page throws. */
 export class Browser {
   readonly jar = new CookieJar();
   readonly #site: { handler: Handler; origin: string; now: () => number };
@@ -108,27 +108,28 @@ export class Browser {
     const { handler, origin, now } = this.#site;
     const url = new URL(path, origin);
     const cookie = this.jar.headerFor(url, now());
-    const form = body === '' ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
+    const form = method === 'POST' && { 'content-type': 'application/x-www-form-urlencoded' };
     const all = { host: url.host, ...form, ...(cookie && { cookie }), ...headers };
     const request = parseRequest(method, url.pathname + url.search, all, Buffer.from(body));
     const response = 'status' in request ? request : await handler(request);
-    const lines = [response.headers['set-cookie'] ?? []].flat();
-    for (const line of lines) this.jar.store(line, url, now());
+    for (const line of [response.headers['set-cookie'] ?? []].flat()) this.jar.store(line, url, now());
     return response;
   }
 
   async #follow(method: string, path: string, body = ''): Promise<HttpResponse> {
-    let response = await this.request(method, path, body);
-    for (let hops = 0; typeof response.headers.location === 'string'; hops++) {
-      if (hops === MAX_REDIRECTS) throw new RangeError(`Cannot open ${path}: it goes in circles`);
-      path = new URL(response.headers.location, new URL(path, this.#site.origin)).href;
-      response = await this.request('GET', path); // what 303 asks for, and browsers do for 302
+    for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
+      const response = await this.request(method, path, body);
+      const { location } = response.headers;
+      if (!REDIRECTS.includes(response.status) || typeof location !== 'string') return response;
+      path = new URL(location, new URL(path, this.#site.origin)).href;
+      if (response.status < 307) [method, body] = ['GET', '']; // as browsers do for all three
     }
-    return response;
+    throw new RangeError(`Cannot open ${path}: it goes in circles`);
   }
 }
 
-const MAX_REDIRECTS = 20; // the Fetch standard's number
+const MAX_REDIRECTS = 20; // the Fetch standard's number, as are these:
+const REDIRECTS = [301, 302, 303, 307, 308]; // the last two repeat the method and the body
 const SAME_SITES = ['Strict', 'Lax', 'None'] as const;
 
 /** Whether `host` is `domain` or below it; an IP address has nothing below it (§5.1.3). */
@@ -141,17 +142,18 @@ export function pathMatches(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
 }
 
-/** Max-Age beats Expires, and neither goes beyond 400 days (§5.5). An unreadable one is no limit. */
+/** Max-Age beats Expires; neither goes beyond 400 days (§5.5); an unreadable one is no limit. */
 function expiry(given: Map<string, string>, now: number): number {
   const maxAge = given.get('max-age') ?? '';
   if (/^-?\d+$/.test(maxAge)) return now + Math.min(Number(maxAge), MAX_COOKIE_AGE);
-  const date = Date.parse(given.get('expires') ?? '') / 1000;
+  const expires = given.get('expires') ?? ''; // has a time, and is GMT even where that is not said
+  const date = Date.parse(/\d:\d\d/.test(expires) ? `${expires} GMT` : '') / 1000;
   return Number.isNaN(date) ? Infinity : Math.min(date, now + MAX_COOKIE_AGE);
 }
 
 /** Where Secure cookies travel: https, and this machine itself, as Chrome and Firefox hold. */
 function isTrustworthy({ protocol, hostname }: URL): boolean {
-  return protocol === 'https:' || hostname === 'localhost' || hostname === '127.0.0.1';
+  return protocol === 'https:' || /^(localhost|127\.0\.0\.1|\[::1\])$/.test(hostname);
 }
 
 // The site of this step is step 7's. Before it is served, our own browser goes there.

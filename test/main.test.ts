@@ -225,7 +225,8 @@ describe('main: pages', () => {
   });
 
   it('site() gives HEAD the headers of GET and no cookie', async () => {
-    const browser = new Browser(site().handle, ORIGIN, () => 1_700_000_000);
+    const now = (): number => 1_700_000_000; // the time is in the cookie, and so on the page
+    const browser = new Browser(site({}, now).handle, ORIGIN, now);
     for (const path of ['/', '/howdy', '/style.css']) {
       const head = await browser.request('HEAD', path);
       const get = await browser.request('GET', path);
