@@ -2,8 +2,7 @@
 //
 // A jar keeps what `Set-Cookie` said, and decides which request gets it back (RFC 6265bis §5.6 to
 // §5.8). Around it a small browser calls a handler with no socket in between: what WebTest's
-// TestApp is to Pyramid. From here on the tests visit our sites with it. Its clock is an argument:
-// a test goes an hour ahead by adding 3600.
+// TestApp is to Pyramid. From here on the tests visit our sites with it, and set its clock.
 import { isMain, serve } from './01-server.ts';
 import { parseRequest, toListener } from './02-http.ts';
 import type { Handler, HttpResponse } from './02-http.ts';
@@ -25,8 +24,7 @@ export function parseSetCookie(line: string, now: number): StoredCookie | undefi
   if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return undefined; // a control other than HTAB
   const [pair = '', ...parts] = line.split(';').map((part) => part.trim());
   const equals = pair.indexOf('=');
-  const name = pair.slice(0, Math.max(equals, 0)).trim();
-  const value = pair.slice(equals + 1).trim();
+  const [name, value] = [pair.slice(0, Math.max(equals, 0)).trim(), pair.slice(equals + 1).trim()];
   if (name === '' || Buffer.byteLength(name + value) > MAX_COOKIE_SIZE) return undefined;
   const given = new Map<string, string>(); // of two attributes with one name the last counts
   for (const part of parts) {
@@ -112,7 +110,8 @@ export class Browser {
     const all = { host: url.host, ...form, ...(cookie && { cookie }), ...headers };
     const request = parseRequest(method, url.pathname + url.search, all, Buffer.from(body));
     const response = 'status' in request ? request : await handler(request);
-    for (const line of [response.headers['set-cookie'] ?? []].flat()) this.jar.store(line, url, now());
+    const lines = [response.headers['set-cookie'] ?? []].flat();
+    for (const line of lines) this.jar.store(line, url, now());
     return response;
   }
 
@@ -144,10 +143,9 @@ export function pathMatches(path: string, folder: string): boolean {
 
 /** Max-Age beats Expires; neither goes beyond 400 days (§5.5); an unreadable one is no limit. */
 function expiry(given: Map<string, string>, now: number): number {
-  const maxAge = given.get('max-age') ?? '';
+  const { 'max-age': maxAge = '', expires = '' } = Object.fromEntries(given);
   if (/^-?\d+$/.test(maxAge)) return now + Math.min(Number(maxAge), MAX_COOKIE_AGE);
-  const expires = given.get('expires') ?? ''; // has a time, and is GMT even where that is not said
-  const date = Date.parse(/\d:\d\d/.test(expires) ? `${expires} GMT` : '') / 1000;
+  const date = Date.parse(/\d:\d\d/.test(expires) ? `${expires} GMT` : '') / 1000; // never local
   return Number.isNaN(date) ? Infinity : Math.min(date, now + MAX_COOKIE_AGE);
 }
 

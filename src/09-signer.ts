@@ -1,11 +1,11 @@
 // Step 9 · A signature: what the browser keeps, only we can write.
 //
-//   value sent = base64url( signature ‖ value )       no padding; signature = HMAC(salt + secret, value)
+//   value sent = base64url( signature ‖ value ), unpadded; signature = HMAC(salt + secret, value)
 //
-// HMAC (RFC 2104) mixes a secret into a hash: without the secret nobody can make the signature of a
-// changed value. The wire form is Pyramid 2's (webob.cookies.SignedSerializer), byte for byte. Three
-// ways to get it wrong: compare with `===`, which stops at the first wrong byte and so tells an
-// attacker how far he got; look at the value before its signature; forget what a value was signed for.
+// HMAC (RFC 2104) mixes a secret into a hash: without the secret nobody can sign a changed value.
+// The wire form is Pyramid 2's (webob.cookies.SignedSerializer), byte for byte. Three ways to get
+// it wrong: compare with `===`, which stops at the first wrong byte and so tells an attacker how
+// far he got; look at the value before its signature; forget what a value was signed for.
 import { createHmac, createSecretKey, timingSafeEqual } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
@@ -17,7 +17,7 @@ import { TutorialViews } from './06-views.ts';
 import { parseCookies, serializeCookie } from './07-cookie.ts';
 
 export type SignerOptions = {
-  /** Newest first: the first signs, all verify, so a secret can be rotated with nobody logged out. */
+  /** Newest first: the first signs, all verify, so rotating a secret logs nobody out. */
   secrets: readonly string[];
   /** The purpose. A value signed for one purpose is worth nothing for another. */
   salt?: string;
@@ -36,7 +36,7 @@ export class Signer {
   constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
     this.#keys = secrets.map((secret) => createSecretKey(keyBytes(salt, secret)));
     const [newest] = this.#keys;
-    if (!newest || secrets.includes('')) {
+    if (!newest || !secrets.every(Boolean)) {
       throw new TypeError('Cannot make a signer: it needs a secret, and none may be empty');
     }
     this.#newest = newest;
@@ -57,11 +57,11 @@ export class Signer {
   /** What was signed, or `undefined` when no secret of ours signed exactly this. Never throws. */
   unsign(signed: string): string | undefined {
     const bytes = Buffer.from(signed, 'base64url');
-    // Node skips what is not base64url and ignores unused last bits; one value has one spelling here.
+    // Node skips what is not base64url, and unused last bits; one value has one spelling here.
     if (bytes.toString('base64url') !== signed || bytes.length < this.digestSize) return undefined;
     const signature = bytes.subarray(0, this.digestSize);
     const value = bytes.subarray(this.digestSize);
-    const isOurs = this.#keys.some((key) => timingSafeEqual(signature, this.#signature(key, value)));
+    const isOurs = this.#keys.some((k) => timingSafeEqual(signature, this.#signature(k, value)));
     return isOurs && isUtf8(value) ? value.toString() : undefined;
   }
 
@@ -79,12 +79,13 @@ function keyBytes(salt: string, secret: string): Buffer {
 
 const signer = new Signer({ secrets: ['itsaseekreet'], salt: 'count.' });
 
-/** The count in a signed cookie: nobody can write 9999. But an old cookie is as good as a new one. */
+/** The count in a signed cookie: nobody can write 9999. But an old cookie is as good as new. */
 export class SignedCounterViews extends TutorialViews {
   override get counter(): number {
     const sent = signer.unsign(parseCookies(this.request.headers.cookie).get('count') ?? '');
-    const count = Number(sent ?? 0) + 1; // we wrote it, so it is a number: that is what we signed
-    this.headers['set-cookie'] = serializeCookie('count', signer.sign(String(count)));
+    const count = Number(sent ?? 0) + 1; // a number, since no other value was ever signed with it
+    const line = serializeCookie('count', signer.sign(String(count)));
+    if (this.request.method !== 'HEAD') this.headers['set-cookie'] = line; // as in steps 6 and 7
     return count;
   }
 }
