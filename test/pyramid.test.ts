@@ -37,12 +37,16 @@ async function start(
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let printed = '';
-  for await (const chunk of child.stdout) {
-    printed += String(chunk);
-    const port = /http:\/\/(?:localhost|127\.0\.0\.1):(\d+)/.exec(printed)?.[1];
-    if (port) return { origin: `http://127.0.0.1:${port}`, child };
-  }
-  throw new Error(`${command} ${args.join(' ')} ended before it listened, having said: ${printed}`);
+  const port = await new Promise<string>((resolve, reject) => {
+    child.once('exit', () => reject(new Error(`${command} ended, having said: ${printed}`)));
+    // Read on to the end: a server whose output nobody takes would die of it.
+    child.stdout.on('data', (chunk: Buffer) => {
+      printed += String(chunk);
+      const found = /http:\/\/(?:localhost|127\.0\.0\.1):(\d+)/.exec(printed)?.[1];
+      if (found) resolve(found);
+    });
+  });
+  return { origin: `http://127.0.0.1:${port}`, child };
 }
 
 /** Opens a page with a session cookie, or none; gives its text, and the cookie as it is after. */
