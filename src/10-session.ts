@@ -21,7 +21,7 @@ type Key<Data> = keyof Data & string;
 
 /** `Session<{ counter: number }>` knows its keys and their types; `Session` alone takes any. */
 export class Session<Data extends object = Record<string, Json>> extends Map<string, unknown> {
-  /** When it was last used before this request; `now` in a new session. */
+  /** When it was last used before this request; `now` for a visitor who came without one. */
   readonly accessed: number;
   readonly #now: number;
   readonly #before: string; // the data as JSON when the request came
