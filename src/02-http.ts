@@ -21,7 +21,7 @@ export type HttpRequest = {
 export type HttpResponse = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[]>>; // names in lower case
-  readonly body: string | Uint8Array;
+  readonly body: string | Uint8Array | undefined; // undefined, for HEAD only: of unknown length
 };
 
 /** What a page is. `R` grows as middleware adds to the request: a form, params, a session. */
@@ -143,8 +143,10 @@ async function readBody(incoming: IncomingMessage): Promise<Uint8Array | undefin
 }
 
 function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
-  const length = status !== 204 && status !== 304 && { 'content-length': Buffer.byteLength(body) };
-  outgoing.writeHead(status, { ...length, ...headers }).end(body); // no length: RFC 9110 §8.6
+  const isUnknown = body === undefined && outgoing.req.method === 'HEAD';
+  const hasLength = status !== 204 && status !== 304 && !isUnknown; // RFC 9110 §8.6
+  const length = hasLength && { 'content-length': Buffer.byteLength(body as string) };
+  outgoing.writeHead(status, { ...length, ...headers }).end(body);
 }
 
 if (isMain(import.meta.url)) serve(toListener(echo), 'Step 2', '/');

@@ -23,6 +23,8 @@ type Key<Data> = keyof Data & string;
 export class Session<Data extends object = Record<string, Json>> extends Map<string, unknown> {
   /** When it was last used before this request; `now` for a visitor who came without one. */
   readonly accessed: number;
+  /** What `update` was told to do, for who must do it once more (step 18). */
+  readonly updates: [key: string, change: (value: never) => unknown][] = [];
   readonly #now: number;
   readonly #before: string; // the data as JSON when the request came
   #created: number;
@@ -81,6 +83,7 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
   ): void {
     if (typeof keyOrValues === 'string') {
       if (change) this.set(keyOrValues, change(this.get(keyOrValues)));
+      if (change) this.updates.push([keyOrValues, change]);
       return;
     }
     for (const [key, value] of Object.entries(keyOrValues)) this.set(key as K, value as Data[K]);

@@ -2,10 +2,9 @@
 //
 //   cookie value = base64url( signature ‖ [accessed, created, {"counter": 1}] )       step 9's form
 //
-// A factory opens the session of a request and saves it with the response, so every way to keep one
-// is two methods. This one is Pyramid's SignedCookieSessionFactory, wire format and options; each
-// reads the other's cookies. It keeps time as well: an idle session ends, and so does an old one
-// (OWASP Session Management Cheat Sheet), by the server's clock, whatever the browser does.
+// A factory opens the session of a request and saves it with the response: two methods. This one is
+// Pyramid's SignedCookieSessionFactory, wire format and options. By its own clock it ends a session
+// that is idle or old (OWASP Session Management Cheat Sheet).
 import { isMain, serve } from './01-server.ts';
 import { serverError, toListener } from './02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
@@ -29,6 +28,15 @@ export interface SessionFactory<Data extends object = Record<string, Json>> {
   ): HttpResponse | Promise<HttpResponse>;
 }
 
+/** A request with the visitor's session, in which `Data` names the keys and their types. */
+export type SessionRequest<Data extends object = object> = HttpRequest & { session: Session<Data> };
+
+/** What puts a page that needs a session where it has one: `withSession`, and later more. */
+export type Mount<Data extends object> = (page: Handler<SessionRequest<Data>>) => Handler;
+
+/** The session has outgrown what keeps it. What the visitor had before is still there. */
+export class SessionTooLarge extends RangeError {}
+
 /** Gives `inner` the visitor's session as `request.session`, and saves it after. */
 export function withSession<R extends HttpRequest, Data extends object>(
   factory: SessionFactory<Data>,
@@ -42,51 +50,41 @@ export function withSession<R extends HttpRequest, Data extends object>(
     } catch (error) {
       response = serverError(error, `${request.method} ${request.path}`);
     }
-    return factory.save(session, request, response);
+    // The page depends on the cookie: no shared cache may show it to somebody else (RFC 9111 §4.1).
+    const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
+    const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
+    return factory.save(session, request, { ...response, headers });
   };
 }
 
 /** Pyramid's options, in camelCase, and the cookie's attributes. Durations in seconds. */
 export type CookieSessionOptions = CookieAttributes & {
-  /** Newest first. Who rotates adds one in front, and drops the last when its cookies are old. */
-  secrets: readonly string[];
+  secrets: readonly string[]; // newest first; the last is dropped when all its cookies are old
   cookieName?: string;
   /** Without a request for longer than this, it ends. Infinity: never. Pyramid's `timeout`. */
   idleTimeout?: number;
-  /** However busy, it ends this long after it began. Pyramid has none. */
-  absoluteTimeout?: number;
+  absoluteTimeout?: number; // however busy, it ends this long after it began. Pyramid has none
   /** A cookie older than this is written anew though nothing changed. Default: idleTimeout / 10. */
   reissueTime?: number;
-  /** Whether a page that failed (5xx) saves what it did to the session. Pyramid: true. */
-  setOnException?: boolean;
+  setOnException?: boolean; // whether a page that failed (5xx) saves. Pyramid: true
   hashAlg?: string;
   salt?: string;
-  serializer?: Serializer;
+  serializer?: { dumps(value: Json): string; loads(text: string): unknown };
   now?: () => number;
 };
 
-export type Serializer = { dumps(value: Json): string; loads(text: string): unknown };
+export type SessionOptions = ReturnType<typeof withDefaults>;
 
 export class SignedCookieSessionFactory<Data extends object = Record<string, Json>>
   implements SessionFactory<Data>
 {
-  readonly options: Required<Omit<CookieSessionOptions, keyof CookieAttributes>> & CookieAttributes;
-  readonly signer: Signer;
+  readonly options: SessionOptions;
+  readonly signer: Pick<Signer, 'sign' | 'unsign' | 'digestSize'>;
 
   /** Throws a `RangeError` for times that cannot be, a `TypeError` for a bad attribute. */
   constructor(options: CookieSessionOptions) {
-    const idleTimeout = options.idleTimeout ?? 1200; // 20 minutes, as Pyramid
-    this.options = { ...DEFAULTS, idleTimeout, reissueTime: idleTimeout / 10, ...options };
+    this.options = withDefaults(options);
     this.signer = new Signer(this.options);
-    const { absoluteTimeout, reissueTime, cookieName } = this.options;
-    for (const [name, value] of Object.entries({ idleTimeout, absoluteTimeout, reissueTime })) {
-      if (!(value >= 0)) throw refuse(`${name} must be 0 or more seconds: it is ${value}`);
-    }
-    if (reissueTime >= idleTimeout && reissueTime !== Infinity) {
-      const found = `it is ${reissueTime}, and idleTimeout is ${idleTimeout}`;
-      throw refuse(`reissueTime must be less than idleTimeout: ${found}`);
-    }
-    serializeCookie(cookieName, '', this.options); // a bad attribute fails here, not at a visitor
   }
 
   open(request: HttpRequest): Session<Data> {
@@ -106,21 +104,17 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
 
   save(session: Session<Data>, request: HttpRequest, response: HttpResponse): HttpResponse {
     const { cookieName, reissueTime, setOnException, now } = this.options;
-    // The page depends on the cookie: no shared cache may show it to somebody else (RFC 9111 §4.1).
-    const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
-    const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
-    const marked = { ...response, headers };
-    if (request.method === 'HEAD' || (response.status >= 500 && !setOnException)) return marked;
+    if (request.method === 'HEAD' || (response.status >= 500 && !setOnException)) return response;
     if (session.isEnded && session.size === 0) {
-      return withCookie(marked, serializeCookie(cookieName, '', { ...this.options, maxAge: 0 }));
+      return withCookie(response, serializeCookie(cookieName, '', { ...this.options, maxAge: 0 }));
     }
     const isDue = !session.isNew && Math.floor(now()) - session.accessed > reissueTime;
     // An unchanged cookie sent back could overwrite a newer one, set by a request at the same time.
-    if (!session.isChanged && !isDue) return marked;
-    return withCookie(marked, serializeCookie(cookieName, this.write(session), this.options));
+    if (!session.isChanged && !isDue) return response;
+    return withCookie(response, serializeCookie(cookieName, this.write(session), this.options));
   }
 
-  /** The cookie's value. Throws a `RangeError` where a browser would not keep it. */
+  /** The cookie's value. Throws `SessionTooLarge` where a browser would not keep it. */
   write(session: Session<Data>): string {
     const { serializer, cookieName, now } = this.options;
     const data = session.toJSON();
@@ -130,7 +124,7 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
     if (size <= MAX_COOKIE_SIZE) return value;
     const bytes = (item: unknown): number => Buffer.byteLength(JSON.stringify(item));
     const sizes = Object.entries(data).map(([key, item]) => `${key} ${bytes(item)}`);
-    throw new RangeError(
+    throw new SessionTooLarge(
       `Cannot keep the session in a cookie: ${MAX_COOKIE_SIZE} bytes at most: it has ${size}. ` +
         `Bytes of JSON for each key: ${sizes.join(', ')}. Keep less, or on the server (step 18)`,
     );
@@ -143,16 +137,28 @@ const DEFAULTS = {
   setOnException: false, // a page that failed shows no flash message, so it must not use one up
   hashAlg: 'sha512',
   salt: 'pyramid.session.',
-  serializer: { dumps: JSON.stringify, loads: JSON.parse } as Serializer,
+  serializer: { dumps: (value: Json) => JSON.stringify(value), loads: JSON.parse },
   now: () => Date.now() / 1000,
 };
 
-function refuse(rule: string): RangeError {
-  return new RangeError(`Cannot make a cookie session: ${rule}`);
+/** All options, checked: what is wrong with them fails here, and not at a visitor. */
+export function withDefaults(options: CookieSessionOptions) {
+  const idleTimeout = options.idleTimeout ?? 1200; // 20 minutes, as Pyramid
+  const all = { ...DEFAULTS, idleTimeout, reissueTime: idleTimeout / 10, ...options };
+  const refuse = (rule: string) => new RangeError(`Cannot make a cookie session: ${rule}`);
+  for (const name of ['idleTimeout', 'absoluteTimeout', 'reissueTime'] as const) {
+    if (!(all[name] >= 0)) throw refuse(`${name} must be 0 or more seconds: it is ${all[name]}`);
+  }
+  if (all.reissueTime >= idleTimeout && all.reissueTime !== Infinity) {
+    const found = `it is ${all.reissueTime}, and idleTimeout is ${idleTimeout}`;
+    throw refuse(`reissueTime must be less than idleTimeout: ${found}`);
+  }
+  serializeCookie(all.cookieName, '', all);
+  return all;
 }
 
 /** The three parts of a payload, or `undefined` where it is anything but a list of just those. */
-function load(serializer: Serializer, text: string): SessionState | undefined {
+function load(serializer: SessionOptions['serializer'], text: string): SessionState | undefined {
   try {
     const list: unknown = serializer.loads(text);
     if (!Array.isArray(list) || list.length !== 3) return undefined;
@@ -167,9 +173,7 @@ function load(serializer: Serializer, text: string): SessionState | undefined {
 }
 
 /** The count in the session: the last of the four attempts, and the original's own. */
-export class SessionCounterViews extends TutorialViews<
-  HttpRequest & { session: Session<{ counter: number }> }
-> {
+export class SessionCounterViews extends TutorialViews<SessionRequest<{ counter: number }>> {
   override get counter(): number {
     const { session } = this.request;
     session.update('counter', (counter = 0) => counter + 1);
@@ -177,15 +181,20 @@ export class SessionCounterViews extends TutorialViews<
   }
 }
 
-/** The tutorial's site over any kind of session, with the tutorial's secret. */
+/** Adds the tutorial's two pages, which count. */
+export function addCounter(router: Router, mount: Mount<{ counter: number }>): Router {
+  return router
+    .get('/', mount((request) => new SessionCounterViews(request).home()), 'home')
+    .get('/howdy', mount((request) => new SessionCounterViews(request).hello()), 'hello');
+}
+
+export const DEMO = { secrets: ['itsaseekreet'] }; // the original's: printed, so no secret at all
+
+/** The tutorial's site over any kind of session. */
 export function site(
-  factory: SessionFactory<{ counter: number }> = new SignedCookieSessionFactory({
-    secrets: ['itsaseekreet'],
-  }),
+  factory: SessionFactory<{ counter: number }> = new SignedCookieSessionFactory(DEMO),
 ): Router {
-  return addStaticFiles(new Router(), PUBLIC)
-    .get('/', withSession(factory, (r) => new SessionCounterViews(r).home()), 'home')
-    .get('/howdy', withSession(factory, (r) => new SessionCounterViews(r).hello()), 'hello');
+  return addCounter(addStaticFiles(new Router(), PUBLIC), (page) => withSession(factory, page));
 }
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 11', '/', '/howdy');

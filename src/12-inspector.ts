@@ -7,12 +7,17 @@
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
+import { Router } from './03-router.ts';
 import { html, page } from './04-template.ts';
 import type { Html } from './04-template.ts';
+import { addStaticFiles, PUBLIC } from './05-static.ts';
 import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE, parseCookies, serializeCookie } from './07-cookie.ts';
+import type { CookieAttributes } from './07-cookie.ts';
 import { KEEPING_RULES, parseSetCookie } from './08-browser.ts';
 import type { StoredCookie } from './08-browser.ts';
-import { SignedCookieSessionFactory, site as tutorial, withSession } from './11-session-factory.ts';
+import type { SessionState } from './10-session.ts';
+import { addCounter, DEMO, SignedCookieSessionFactory, withSession } from './11-session-factory.ts';
+import type { Mount } from './11-session-factory.ts';
 
 /** Where a `Set-Cookie` line arrives: from which page, whether another site asked for it, when. */
 export type Scene = { url: URL; isCrossSite?: boolean; now: number };
@@ -21,20 +26,38 @@ export type Scene = { url: URL; isCrossSite?: boolean; now: number };
 export function explainCookie(line: string, scene: Scene): { isKept: boolean; notes: string[] } {
   const cookie = parseSetCookie(line, scene.now);
   if (!cookie) return { isKept: false, notes: [unreadable(line)] };
+  const applying = (rules: Rules) => Object.keys(rules).filter((r) => rules[r]?.(cookie, scene));
   const broken = Object.entries(KEEPING_RULES).filter(([, holds]) => !holds(cookie, scene.url));
-  const dropped = Object.entries(DROPPED).filter(([, applies]) => applies(cookie, scene));
-  const reasons = [...broken, ...dropped].map(([words]) => words);
+  const reasons = [...broken.map(([words]) => words), ...applying(DROPPED)];
   if (reasons.length > 0) return { isKept: false, notes: reasons };
-  const cautions = Object.entries(CAUTIONS).filter(([, applies]) => applies(cookie, scene));
-  return { isKept: true, notes: cautions.map(([words]) => words) };
+  return { isKept: true, notes: applying(CAUTIONS) };
 }
 
-type Factory = SignedCookieSessionFactory<{ counter: number }>;
+/** How to look at one kind of session: where its cookie is, what it says, what it stands for. */
+export type Lens = {
+  readonly options: CookieAttributes & { readonly cookieName: string; readonly now: () => number };
+  read(cookie: string): SessionState | undefined | Promise<SessionState | undefined>;
+  /** The cookie in parts: a name, the text, and what everybody can tell from it. */
+  parts(cookie: string): readonly (readonly [name: string, text: string, meaning: string])[];
+};
+
+/** The lens for signed cookies, which hide nothing. */
+export function signedLens<D extends object>(factory: SignedCookieSessionFactory<D>): Lens {
+  const { digestSize } = factory.signer;
+  const border = Math.ceil((digestSize * 4) / 3); // 64 bytes are 85⅓ characters: one is shared
+  const payloadOf = (cookie: string): string =>
+    Buffer.from(cookie, 'base64url').subarray(digestSize).toString();
+  const parts: Lens['parts'] = (cookie) => [
+    ['signature', cookie.slice(0, border), 'Only who has the secret can make it.'],
+    ['payload', cookie.slice(border), `Read with no secret at all: ${payloadOf(cookie)}`],
+  ];
+  return { options: factory.options, read: (cookie) => factory.read(cookie), parts };
+}
 
 /** The cookie of this visit, in colour: what the response sets, else what the request brought. */
-export function anatomy(factory: Factory, request: HttpRequest, response?: HttpResponse): Html {
-  const { cookieName, now } = factory.options;
-  const lines = [response?.headers['set-cookie'] ?? []].flat();
+export async function anatomy(lens: Lens, request: HttpRequest, set?: HttpResponse): Promise<Html> {
+  const { cookieName } = lens.options;
+  const lines = [set?.headers['set-cookie'] ?? []].flat();
   const line = lines.find((one) => one.startsWith(`${cookieName}=`));
   const sent = parseCookies(request.headers.cookie).get(cookieName);
   const value = line === undefined ? sent : parseCookies(line.split(';')[0]).get(cookieName);
@@ -44,34 +67,33 @@ export function anatomy(factory: Factory, request: HttpRequest, response?: HttpR
 <dt>The response set</dt>
 <dd>${line === undefined ? 'nothing' : html`<code>Set-Cookie: ${line}</code>`}</dd>
 </dl>
-${value ? takeApart(factory, value, now()) : html`<p>This browser has no session now.</p>`}`;
+${value ? await takeApart(lens, value, sent) : html`<p>This browser has no session now.</p>`}`;
 }
 
 /** Adds the inspector, folded, at the foot of each page. It goes around what saves the session. */
-export function withInspector(factory: Factory, inner: Handler): Handler {
+export function withInspector(lens: Lens, inner: Handler): Handler {
   return async (request) => {
-    const isHead = request.method === 'HEAD'; // its Content-Length must be GET's (RFC 9110 §8.6)
-    const response = await inner(isHead ? { ...request, method: 'GET' } : request);
-    const headers = isHead ? { ...response.headers, 'set-cookie': [] } : response.headers;
-    const isPage = String(headers['content-type']).startsWith('text/html');
-    const hasPanel = isPage && request.path !== '/inspect';
-    if (!hasPanel || typeof response.body !== 'string') return { ...response, headers };
+    const response = await inner(request);
+    const { headers, body } = response;
+    const isHtml = String(headers['content-type']).startsWith('text/html');
+    if (typeof body !== 'string' || !isHtml || request.path === '/inspect') return response;
+    // HEAD saves nothing, so its panel is not GET's: no length is better than a wrong one.
+    if (request.method === 'HEAD') return { ...response, body: undefined };
     const panel = html`<details class="inspector"><summary>Look inside the session</summary>
-${anatomy(factory, request, response)}
+${await anatomy(lens, request, response)}
 </details>`;
-    const body = response.body.replace('</body>', () => `${panel}\n</body>`);
-    return { ...response, headers, body };
+    return { ...response, body: body.replace('</body>', () => `${panel}\n</body>`) };
   };
 }
 
 /** What `/inspect` shows: the cookie, a form that damages it, and one that explains others. */
-export function inspectorPage(factory: Factory, request: HttpRequest): Html {
+export async function inspectorPage(lens: Lens, request: HttpRequest): Promise<HttpResponse> {
   const query = new URLSearchParams(request.search);
   const line = query.get('line') ?? 'session=abc; Domain=example.org; SameSite=None';
   const url = query.get('url') ?? `http://${request.headers.host ?? 'localhost'}/`;
   const isCrossSite = query.has('cross-site');
-  return html`<h1>Inspector</h1>
-${anatomy(factory, request)}
+  return page('Inspector', html`<main><h1>Inspector</h1>
+${await anatomy(lens, request)}
 <form method="post" action="/inspect"><button>Flip one bit of my cookie</button></form>
 <h2>Would a browser keep this cookie?</h2>
 <form method="get" action="/inspect">
@@ -81,44 +103,40 @@ ${anatomy(factory, request)}
 another site asked</label>
 <button>Explain</button>
 </form>
-${query.has('line') && verdict(line, url, isCrossSite, factory.options.now())}`;
+${query.has('line') && verdict(line, url, isCrossSite, lens.options.now())}</main>`);
 }
 
-/** Damages the visitor's cookie by one bit and shows `/inspect`, where the server starts anew. */
-export function flipBit(factory: Factory, request: HttpRequest): HttpResponse {
-  const { cookieName } = factory.options;
-  const sent = parseCookies(request.headers.cookie).get(cookieName) ?? '';
-  const bytes = Buffer.from(sent, 'base64url');
+/** Sends the visitor's cookie back with one bit of it flipped. */
+export function flipBit(lens: Lens, request: HttpRequest): HttpResponse {
+  const { cookieName } = lens.options;
+  const bytes = Buffer.from(parseCookies(request.headers.cookie).get(cookieName) ?? '', 'base64url');
   if (bytes.length > 2) bytes.writeUInt8(bytes.readUInt8(bytes.length - 3) ^ 1, bytes.length - 3);
-  const line = serializeCookie(cookieName, bytes.toString('base64url'), factory.options);
+  const line = serializeCookie(cookieName, bytes.toString('base64url'), lens.options);
   return { status: 303, headers: { location: '/inspect', 'set-cookie': line }, body: '' };
 }
 
-function takeApart(factory: Factory, value: string, now: number): Html {
-  const { digestSize } = factory.signer;
-  const border = Math.ceil((digestSize * 4) / 3); // 64 bytes are 85⅓ characters: one is shared
-  const payload = Buffer.from(value, 'base64url').subarray(digestSize).toString();
-  const state = factory.read(value);
-  const size = factory.options.cookieName.length + value.length;
-  return html`<p><code><span class="signature">${value.slice(0, border)}</span><span
-class="payload">${value.slice(border)}</span></code></p>
+async function takeApart(lens: Lens, value: string, sent = ''): Promise<Html> {
+  const { cookieName, now } = lens.options;
+  const [state, before] = [await lens.read(value), await lens.read(sent)];
+  const parts = lens.parts(value);
+  const [came, data] = [before, state].map((one) => one && JSON.stringify(one.data, null, 2));
+  const size = cookieName.length + value.length;
+  return html`<p><code>${parts.map(([name, text]) => html`<b class="${name}">${text}</b>`)}</code></p>
 <dl>
-<dt class="signature">Signature</dt>
-<dd>${state ? 'It is ours, and the session is alive.' : DISTRUSTED}</dd>
-<dt class="payload">Payload</dt>
-<dd>Read with no secret at all: <code>${payload}</code></dd>
-${
-  state &&
-  html`<dt class="accessed">Accessed</dt>
-<dd>${when(state.accessed, now)}</dd>
+${parts.map(([name, , says]) => html`<dt class="${name}">The ${name}</dt>
+<dd>${says}</dd>
+`)}<dt>The verdict</dt>
+<dd>${state ? 'Ours, and alive.' : 'Not to be trusted: changed, too old or of another secret.'}</dd>
+${state && html`<dt class="accessed">Accessed</dt>
+<dd>${when(state.accessed, now())}</dd>
 <dt class="created">Created</dt>
-<dd>${when(state.created, now)}</dd>
+<dd>${when(state.created, now())}</dd>
+${came !== data && html`<dt class="data">Data, as it came</dt>
+<dd><pre>${came ?? 'none'}</pre></dd>`}
 <dt class="data">Data</dt>
-<dd><pre>${JSON.stringify(state.data, null, 2)}</pre></dd>`
-}
+<dd><pre>${data}</pre></dd>`}
 <dt>Size</dt>
-<dd><meter min="0" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
-${size} of ${MAX_COOKIE_SIZE} bytes</dd>
+<dd><meter max="${MAX_COOKIE_SIZE}" value="${size}"></meter> ${size} of ${MAX_COOKIE_SIZE} bytes</dd>
 </dl>`;
 }
 
@@ -129,21 +147,10 @@ function verdict(line: string, url: string, isCrossSite: boolean, now: number): 
 <ul>${notes.map((note) => html`<li>${note}.</li>`)}</ul>`;
 }
 
-/** '2027-01-15T08:00:00.000Z, 3 minutes ago'. */
+/** 'Fri, 15 Jan 2027 08:00:00 GMT, 90 seconds ago'. */
 function when(time: number, now: number): string {
-  const [seconds, unit] = UNITS.find(([size]) => Math.abs(now - time) >= size) ?? [1, 'second'];
-  const words = new Intl.RelativeTimeFormat('en').format(Math.round((time - now) / seconds), unit);
-  return Math.abs(time) < 1e11 ? `${new Date(time * 1000).toISOString()}, ${words}` : words;
+  return `${new Date(time * 1000).toUTCString()}, ${Math.round(now - time)} seconds ago`;
 }
-
-const UNITS: readonly [number, Intl.RelativeTimeFormatUnit][] = [
-  [86_400, 'day'],
-  [3_600, 'hour'],
-  [60, 'minute'],
-];
-
-const DISTRUSTED =
-  'Not to be trusted: changed on the way, too old, or of another secret. The server starts anew.';
 
 function unreadable(line: string): string {
   if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return 'It has a control character, such as a newline';
@@ -151,13 +158,15 @@ function unreadable(line: string): string {
   return `Its name and value take more than ${MAX_COOKIE_SIZE} bytes`;
 }
 
-const DROPPED: Record<string, (cookie: StoredCookie, scene: Scene) => boolean> = {
+type Rules = Record<string, (cookie: StoredCookie, scene: Scene) => boolean>;
+
+const DROPPED: Rules = {
   'It has expired, which is how a server deletes a cookie': (c, { now }) => c.expires <= now,
   'Another site asked, and then only SameSite=None with Secure is kept': (c, { isCrossSite }) =>
     isCrossSite === true && c.sameSite !== 'None',
 };
 
-const CAUTIONS: Record<string, (cookie: StoredCookie, scene: Scene) => boolean> = {
+const CAUTIONS: Rules = {
   'Safari drops it: Secure over http, and it makes no exception for localhost': (c, { url }) =>
     c.secure && url.protocol === 'http:',
   'Safari and Firefox may block it as a third-party cookie': (_, { isCrossSite }) =>
@@ -168,16 +177,24 @@ const CAUTIONS: Record<string, (cookie: StoredCookie, scene: Scene) => boolean> 
   'Without SameSite, browsers differ: Chrome takes it for Lax': (c) => c.sameSite === undefined,
 };
 
-/** The tutorial, with the inspector at `/inspect`, and folded under the other pages. */
-export function site(factory: Factory = new SignedCookieSessionFactory(DEMO)): { handle: Handler } {
-  const show = (request: HttpRequest): HttpResponse =>
-    page('Inspector', html`<main>${inspectorPage(factory, request)}</main>`);
-  const router = tutorial(factory)
-    .get('/inspect', withSession(factory, show), 'inspect')
-    .post('/inspect', (request) => flipBit(factory, request));
-  return { handle: withInspector(factory, router.handle) };
+/** Adds `/inspect`: the page, and the form that flips a bit. */
+export function addInspector(router: Router, lens: Lens, mount: Mount<object>): Router {
+  const show = mount((request) => inspectorPage(lens, request));
+  const ask = mount(() => ({ status: 303, headers: { location: '/inspect' }, body: '' }));
+  return router.get('/inspect', show, 'inspect').post('/inspect', async (request) => {
+    const answer = await ask(request);
+    return answer.status === 303 ? flipBit(lens, request) : answer; // nothing else is set
+  });
 }
 
-const DEMO = { secrets: ['itsaseekreet'] };
+/** The tutorial with the inspector: a router that later steps add pages to, and the whole site. */
+export function site(
+  factory = new SignedCookieSessionFactory<{ counter: number }>(DEMO),
+  mount: Mount<{ counter: number }> = (page) => withSession(factory, page),
+): { router: Router; handle: Handler } {
+  const router = addCounter(addStaticFiles(new Router(), PUBLIC), mount);
+  const lens = signedLens(factory);
+  return { router, handle: withInspector(lens, addInspector(router, lens, mount).handle) };
+}
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 12', '/', '/howdy', '/inspect');

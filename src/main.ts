@@ -4,12 +4,23 @@
 //   SESSION_SECRET   the secret; several with commas between, the newest first (step 9)
 //   SESSIONS         where sessions are kept: signed, in a cookie (step 11)
 //   NODE_ENV         production: Secure cookies, no inspector, and no start with the printed secret
+//
+// Around each page stand, from the outside in: the session, the check for forged requests, the
+// frame, who is logged in, and the flash messages. What is inside sees what is outside of it.
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
-import type { Handler } from './02-http.ts';
+import type { Handler, HttpResponse } from './02-http.ts';
+import { Router } from './03-router.ts';
 import { html, page } from './04-template.ts';
-import { site as tutorial, SignedCookieSessionFactory } from './11-session-factory.ts';
-import { site as inspected } from './12-inspector.ts';
+import { addStaticFiles, PUBLIC } from './05-static.ts';
+import { addCounter, SignedCookieSessionFactory, withSession } from './11-session-factory.ts';
+import type { Mount, SessionRequest } from './11-session-factory.ts';
+import { addInspector, signedLens, withInspector } from './12-inspector.ts';
+import { addArticles, withFlash } from './13-flash.ts';
+import { withCsrf } from './14-csrf.ts';
+import { addCart, countOf, withRoom } from './15-cart.ts';
+import { addLogin, USERS, withUser } from './16-login.ts';
+import type { SiteData } from './16-login.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -17,20 +28,38 @@ export const DEMO_SECRET = 'itsaseekreet'; // the original's; printed in every c
 const MIN_SECRET_LENGTH = 32; // characters: 128 bits even when they are hexadecimal digits
 
 /** The whole site. Throws a `RangeError` in words for an environment that it cannot work in. */
-export function site(env: Environment = {}, now?: () => number): { handle: Handler } {
+export function site(
+  env: Environment = {},
+  now = () => Date.now() / 1000,
+  users = USERS,
+): { handle: Handler } {
   const isProduction = env.NODE_ENV === 'production';
-  const factory = new SignedCookieSessionFactory<{ counter: number }>({
-    secrets: secretsOf(env, isProduction),
-    secure: isProduction,
-    ...(now && { now }),
-  });
   const kind = env.SESSIONS || 'signed';
   if (kind !== 'signed') {
     throw new RangeError(`Cannot start: SESSIONS must be signed: it is ${JSON.stringify(kind)}`);
   }
-  const pages = isProduction ? tutorial(factory) : inspected(factory);
-  return { handle: withFrame(withErrorPages(pages.handle), !isProduction) };
+  const secrets = secretsOf(env, isProduction);
+  const factory = new SignedCookieSessionFactory<SiteData>({ secrets, secure: isProduction, now });
+  const inFrame: Mount<SiteData> = (inner) =>
+    withSession(factory, withCsrf(withFrame(withUser(withFlash(inner)), !isProduction)));
+  const mount = withRoom(inFrame, () => page('Full', FULL, 422));
+
+  const router = addStaticFiles(new Router(), PUBLIC);
+  addCounter(router, mount);
+  addArticles(router, mount);
+  addCart(router, mount);
+  addLogin(router, mount, users, now);
+  if (isProduction) return { handle: withErrorPages(inFrame, router.handle) };
+  const lens = signedLens(factory);
+  addInspector(router, lens, mount);
+  return { handle: withInspector(lens, withErrorPages(inFrame, router.handle)) };
 }
+
+const FULL = html`<main>
+<h1>There is no room for that</h1>
+<p>What this browser keeps for us is full, and nothing of it was changed. If your
+<a href="/cart">cart</a> has a long note, make it shorter; then do this again.</p>
+</main>`;
 
 function secretsOf(env: Environment, isProduction: boolean): string[] {
   const secrets = (env.SESSION_SECRET || DEMO_SECRET).split(',').map((secret) => secret.trim());
@@ -45,48 +74,76 @@ function secretsOf(env: Environment, isProduction: boolean): string[] {
   return secrets;
 }
 
-/** Puts a refusal in words into a page, where a browser asked for one. */
-export function withErrorPages(inner: Handler): Handler {
+/** Puts a refusal in words into a page of the site, where a browser asked for one. */
+export function withErrorPages(mount: Mount<SiteData>, inner: Handler): Handler {
   return async (request) => {
     const response = await inner(request);
     const wantsPage = request.headers.accept?.includes('text/html');
-    if (response.status < 400 || typeof response.body !== 'string' || !wantsPage) return response;
-    const [title = '', detail = ''] = response.body.split('\n\n');
-    const body = html`<main><h1>${title}</h1><p>${detail}</p></main>`;
-    const framed = page(title, body, response.status);
-    return { ...framed, headers: { ...response.headers, ...framed.headers } };
+    if (response.status < 400 || isPage(response) || !wantsPage) return response;
+    const [title = '', detail = ''] = String(response.body).split('\n\n');
+    const bare = page(title, html`<main><h1>${title}</h1><p>${detail}</p></main>`, response.status);
+    // A failure is shown without a session: it may be the session that failed.
+    const method = request.method === 'HEAD' ? 'HEAD' : 'GET'; // it only looks
+    const { status, headers, body } =
+      response.status >= 500
+        ? framed(bare, LINKS, request.path)
+        : await mount(() => bare)({ ...request, method });
+    return { status, headers: { ...response.headers, ...headers }, body };
   };
 }
 
-/** Puts the site's header and footer around the page that `inner` made. */
-export function withFrame(inner: Handler, hasInspector: boolean): Handler {
-  const links = [
-    ['/', 'Home'],
-    ['/howdy', 'Howdy'],
-    ...(hasInspector ? [['/inspect', 'Inspector']] : []),
-  ] as const;
+const LINKS: readonly [string, string][] = [
+  ['/', 'Home'],
+  ['/howdy', 'Howdy'],
+  ['/articles', 'Articles'],
+];
+
+/** Puts the site's header above the page that `inner` makes. */
+export function withFrame<R extends SessionRequest<SiteData>>(
+  inner: Handler<R>,
+  hasInspector: boolean,
+): Handler<R> {
   return async (request) => {
     const response = await inner(request);
-    const { body } = response;
-    if (typeof body !== 'string' || !body.startsWith('<!doctype')) return response;
-    const header = html`<body>
+    const { session, path } = request;
+    const count = countOf(session);
+    const links: [string, string][] = [
+      ...LINKS,
+      ['/cart', count > 0 ? `Cart (${count})` : 'Cart'],
+      session.has('user') ? ['/dashboard', 'Dashboard'] : ['/login', 'Login'],
+    ];
+    if (hasInspector) links.push(['/inspect', 'Inspector']);
+    return framed(response, links, path);
+  };
+}
+
+function isPage({ body }: HttpResponse): boolean {
+  return typeof body === 'string' && body.startsWith('<!doctype');
+}
+
+function framed(
+  response: HttpResponse,
+  links: readonly [string, string][],
+  here: string,
+): HttpResponse {
+  if (!isPage(response)) return response;
+  const header = html`<body>
 <header><a class="skip" href="#content">To the content</a>
 <strong>Sessions from Scratch</strong>
 <nav aria-label="Pages">${links.map(
-      ([path = '', name]) =>
-        html`<a href="${path}"${path === request.path && html` aria-current="page"`}>${name}</a>`,
-    )}</nav></header>`;
-    const framed = body
-      .replace('<body>', () => String(header))
-      .replace('<main>', '<main id="content" tabindex="-1">');
-    return { ...response, body: framed };
-  };
+    ([path, name]) =>
+      html`<a href="${path}"${path === here && html` aria-current="page"`}>${name}</a>`,
+  )}</nav></header>`;
+  const body = String(response.body)
+    .replace('<body>', () => `${header}`)
+    .replace('<main>', '<main id="content" tabindex="-1">');
+  return { ...response, body };
 }
 
 if (isMain(import.meta.url)) {
   try {
     const { handle } = site(process.env);
-    serve(toListener(handle), 'Sessions from Scratch', '/', '/howdy');
+    serve(toListener(handle), 'Sessions from Scratch', '/', '/articles', '/cart', '/login');
   } catch (error) {
     console.error(error instanceof RangeError ? error.message : error);
     process.exitCode = 1;

@@ -495,7 +495,7 @@ describe('11-session-factory: size', () => {
     assert.equal(large.status, 500);
     assert.match(await large.text(), /^500 Internal Server Error\n\nSomething went wrong/);
     assert.equal(large.headers.get('set-cookie'), null, 'so the browser still has the old one');
-    assert.match(String(log.mock.calls[0]?.arguments[0]), /RangeError: .* words 4002\./);
+    assert.match(String(log.mock.calls[0]?.arguments[0]), /SessionTooLarge.*: .* words 4002\./);
   });
 });
 

@@ -85,14 +85,19 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
   beforeEach(async () => {
     const server = await startSite();
     [site, origin] = [server.child, `http://localhost:${server.port}`];
-    const options = { args: [...OPTIONS, `--user-data-dir=${profile}`] };
+    await openBrowser();
+  });
+
+  /** Starts a Chromium that has no cookie of ours, with `prefs` of its own. */
+  async function openBrowser(prefs: object = {}): Promise<void> {
+    const options = { args: [...OPTIONS, `--user-data-dir=${profile}`], prefs };
     const wanted = { browserName: 'chrome', 'goog:chromeOptions': options };
     const capabilities = { alwaysMatch: { ...wanted, 'goog:loggingPrefs': { browser: 'ALL' } } };
     session = `http://127.0.0.1:${driverPort}/session`;
     const { sessionId } = (await call('POST', '', { capabilities })) as { sessionId: string };
     session += `/${sessionId}`;
     await call('DELETE', '/cookie');
-  });
+  }
 
   afterEach(async () => {
     await call('DELETE', '');
@@ -113,19 +118,31 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
   const run = (script: string) => call('POST', '/execute/sync', { script, args: [] });
   const count = () => run('return /Count: \\d+/.exec(document.body.innerText)?.[0]');
 
+  const textOfPage = async () => String(await call('GET', `${await find('body')}/text`));
+
   /** Asks until the page says so: a click returns before the page that it leads to is there. */
   async function see(words: string): Promise<void> {
     let text = '';
     for (let tries = 0; tries < 500 && !text.includes(words); tries++) {
-      text = String(await run('return document.body?.innerText'));
+      text = await textOfPage().catch((error) => String(error)); // a page may go away meanwhile
     }
     assert.ok(text.includes(words), `the page never said '${words}': ${text}`);
   }
 
-  async function click(selector: string): Promise<void> {
-    const found = await call('POST', '/element', { using: 'css selector', value: selector });
-    await call('POST', `/element/${Object.values(found as object)[0]}/click`, {});
+  async function seeNo(words: string): Promise<void> {
+    const text = await textOfPage();
+    assert.ok(!text.includes(words), `the page says '${words}': ${text}`);
   }
+
+  async function find(selector: string): Promise<string> {
+    const found = await call('POST', '/element', { using: 'css selector', value: selector });
+    return `/element/${Object.values(found as object)[0]}`;
+  }
+
+  const click = async (selector: string) => call('POST', `${await find(selector)}/click`, {});
+
+  const type = async (selector: string, text: string) =>
+    call('POST', `${await find(selector)}/value`, { text });
 
   it('counts up on reload and across / and /howdy, and the favicon does not count', async () => {
     await open('/');
@@ -163,9 +180,56 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
     assert.equal(await count(), 'Count: 1');
   });
 
+  const NO_SCRIPTS = { 'profile.managed_default_content_settings.javascript': 2 };
+  for (const [state, prefs] of Object.entries({ on: {}, off: NO_SCRIPTS })) {
+    it(`saves an article, fills a cart, logs in and out, with JavaScript ${state}`, async () => {
+      await call('DELETE', '');
+      await openBrowser(prefs);
+      const probe = '<p id=p>JavaScript is off</p><script>p.innerText = "JavaScript is on"</script>';
+      await call('POST', '/url', { url: `data:text/html,${probe}` });
+      await see(`JavaScript is ${state}`);
+      await open('/articles');
+      await type('[name=title]', 'On <b>tea</b>');
+      await type('[name=body]', 'It is hot.');
+      await click('main button');
+      await see('Article saved successfully!');
+      await see('On <b>tea</b>');
+      await call('POST', '/refresh', {});
+      await seeNo('Article saved');
+
+      await open('/cart');
+      await click('[aria-label="Add: Mug"]');
+      await see('Cart (1)');
+      await open('/dashboard');
+      await see('Password'); // sent on to /login
+      await type('[name=name]', 'editor');
+      await type('[name=password]', 'wrong');
+      await click('main button');
+      await see('The name or the password is wrong.');
+      await type('[name=password]', 'editor');
+      await click('main button');
+      await see('Hello, editor');
+      await see('Cart (1)');
+
+      await click('.user button');
+      await see('You are logged out.');
+      await call('POST', '/back', {});
+      await see('Password'); // the dashboard was asked for anew, and is not shown
+      await seeNo('editor');
+      await open('/dashboard');
+      assert.equal(await call('GET', '/url'), `${origin}/login?next=%2Fdashboard`);
+      await seeNo('editor');
+    });
+  }
+
   it('shows every page with no error in the console, and none wider than a phone', async () => {
     await call('POST', '/window/rect', { width: 500, height: 800 }); // as narrow as it opens one
-    for (const path of ['/', '/howdy', '/inspect', '/inspect?line=a%3Db&url=http%3A%2F%2Fx']) {
+    await open('/cart');
+    await click('[aria-label="Add: Teapot"]');
+    await see('Cart (1)');
+    const explained = '/inspect?line=a%3Db&url=http%3A%2F%2Fx';
+    const pages = ['/', '/howdy', '/articles', '/cart', '/login', '/inspect', explained];
+    for (const path of pages) {
       await open(path);
       await run("document.querySelector('details')?.setAttribute('open', '')");
       const [content, window] = (await run(
