@@ -1,0 +1,290 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { html, page } from '../src/04-template.ts';
+import { Browser } from '../src/08-browser.ts';
+import { Session } from '../src/10-session.ts';
+import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
+import type { SessionRequest } from '../src/11-session-factory.ts';
+import { seeOther } from '../src/13-flash.ts';
+import { site, tokenField, whyForged, withCsrf } from '../src/14-csrf.ts';
+import type { CsrfOptions } from '../src/14-csrf.ts';
+import { hashPassword } from '../src/16-login.ts';
+import { site as finishedSite } from '../src/main.ts';
+
+const ORIGIN = 'http://localhost:6543';
+const TOKEN = 'the-token'; // in the table: stands for the session's own
+const CROSS = { 'sec-fetch-site': 'cross-site' };
+
+/** A page with a session and whatever forms, behind withCsrf. */
+function guarded(body = html`<main></main>`, options?: CsrfOptions): Browser {
+  const factory = new SignedCookieSessionFactory({ secrets: ['x'] });
+  const show: Handler<SessionRequest> = () => page('A page', body);
+  return new Browser(withSession(factory, withCsrf(show, options)), ORIGIN);
+}
+
+/** The tokens of a page, in its order. */
+function tokensOf({ body }: HttpResponse): string[] {
+  const fields = String(body).matchAll(/<input type="hidden" name="csrf_token" value="(\w+)">/g);
+  return [...fields].map(([, token = '']) => token);
+}
+
+describe('14-csrf: the decision', () => {
+  const OWN = 'http://localhost:6543';
+  const TRUSTED = 'https://app.example.org';
+  type Row = [
+    passes: boolean,
+    name: string,
+    headers: Record<string, string>,
+    more?: { method?: string; form?: (token: string) => string },
+  ];
+  const form = (token: string): string => `title=a&csrf_token=${token}`;
+  const ROWS: Row[] = [
+    // The method alone.
+    [true, 'GET from anywhere', { ...CROSS, origin: 'http://evil.example' }, { method: 'GET' }],
+    [true, 'HEAD from anywhere', CROSS, { method: 'HEAD' }],
+    [true, 'OPTIONS from anywhere', CROSS, { method: 'OPTIONS' }],
+    [false, 'PUT from another site', CROSS, { method: 'PUT' }],
+    [false, 'PATCH from another site', CROSS, { method: 'PATCH' }],
+    [false, 'DELETE from another site', CROSS, { method: 'DELETE' }],
+    [false, 'a method that looks like GET', CROSS, { method: 'get' }],
+    // Sec-Fetch-Site, where it is sent, decides alone.
+    [true, 'same-origin', { 'sec-fetch-site': 'same-origin' }],
+    [true, 'same-origin and Origin', { 'sec-fetch-site': 'same-origin', origin: OWN }],
+    [true, 'none: the visitor', { 'sec-fetch-site': 'none' }],
+    [false, 'same-site: a neighbour', { 'sec-fetch-site': 'same-site' }],
+    [false, 'same-site, another port', { 'sec-fetch-site': 'same-site', origin: `${OWN}1` }],
+    [false, 'cross-site', CROSS],
+    [false, 'cross-site with our Origin', { ...CROSS, origin: OWN }],
+    [false, 'cross-site with the token', CROSS, { form }],
+    [false, 'cross-site with the token in a header', { ...CROSS, 'x-csrf-token': TOKEN }],
+    [false, 'a word that no browser sends', { 'sec-fetch-site': 'friendly' }],
+    [false, 'the right word in capitals', { 'sec-fetch-site': 'SAME-ORIGIN' }],
+    [false, 'two words', { 'sec-fetch-site': 'same-origin, cross-site' }],
+    // Origin, where there is no Sec-Fetch-Site: older browsers, and http on a LAN.
+    [true, 'our own Origin', { origin: OWN }],
+    [true, 'our own on a LAN', { origin: 'http://192.168.0.7:6543', host: '192.168.0.7:6543' }],
+    [true, 'our own by name on a LAN', { origin: 'http://shop.local', host: 'shop.local' }],
+    [true, 'https before a proxy', { origin: 'https://example.org', host: 'example.org' }],
+    [true, 'Host in upper case', { origin: 'http://example.org', host: 'EXAMPLE.org' }],
+    [true, 'IPv6', { origin: 'http://[::1]:6543', host: '[::1]:6543' }],
+    [false, 'another Origin', { origin: 'http://evil.example' }],
+    [false, 'another Origin with the token', { origin: 'http://evil.example' }, { form }],
+    [false, 'another port', { origin: 'http://localhost:6544' }],
+    [false, 'no port', { origin: 'http://localhost' }],
+    [false, 'a name that begins like ours', { origin: `${OWN}.evil.example` }],
+    [false, 'a name that ends like ours', { origin: 'http://evil-localhost:6543' }],
+    [false, 'our name as a user', { origin: 'http://localhost:6543@evil.example' }],
+    [false, 'null: a sandbox, a file', { origin: 'null' }],
+    [false, 'null with the token', { origin: 'null' }, { form }],
+    [false, 'no Origin at all in it', { origin: 'x' }],
+    [false, 'an Origin, and no Host', { origin: OWN, host: '' }],
+    [false, 'an Origin and a Host that agree on nothing', { origin: 'null', host: 'null' }],
+    // The token, where a browser says neither.
+    [true, 'the token in the form', {}, { form }],
+    [true, 'the token in a header', { 'x-csrf-token': TOKEN }],
+    [false, 'no token', {}],
+    [false, 'an empty token', {}, { form: () => 'csrf_token=' }],
+    [false, 'an empty token in a header', { 'x-csrf-token': '' }, { form }],
+    [false, 'another token of its length', {}, { form: () => form('0'.repeat(40)) }],
+    [false, 'the token and one letter more', {}, { form: (token) => form(`${token}0`) }],
+    [false, 'the token without its first letter', {}, { form: (token) => form(token.slice(1)) }],
+    [false, 'a token of wide letters', { 'x-csrf-token': 'é'.repeat(20) }],
+    [false, 'the wrong one first', {}, { form: (token) => `csrf_token=0&${form(token)}` }],
+    [false, 'a form that is malformed', {}, { form: (token) => `${form(token)}&%zz` }],
+    [false, 'the token as JSON', {}, { form: (token) => JSON.stringify({ csrf_token: token }) }],
+    // Trusted origins: pages of others that may.
+    [true, 'a trusted origin', { ...CROSS, origin: TRUSTED }],
+    [true, 'a trusted origin of an older browser', { origin: TRUSTED }],
+    [false, 'a trusted name by http', { ...CROSS, origin: 'http://app.example.org' }],
+    [false, 'a host below a trusted one', { ...CROSS, origin: 'https://x.app.example.org' }],
+    [false, 'a trusted origin and a slash', { ...CROSS, origin: `${TRUSTED}/` }],
+  ];
+  for (const [passes, name, headers, { method = 'POST', form: fill = () => '' } = {}] of ROWS) {
+    it(`whyForged() ${passes ? 'lets' : 'does not let'} pass: ${name}`, () => {
+      const session = new Session(0);
+      const own = session.csrfToken();
+      const sent = Object.entries(headers).map(([key, value]) => [key, value.replace(TOKEN, own)]);
+      const body = fill(own);
+      const reason = whyForged(
+        {
+          method,
+          path: '/',
+          search: '',
+          headers: { host: 'localhost:6543', ...Object.fromEntries(sent) },
+          body: Buffer.from(body),
+          address: undefined,
+          session,
+        },
+        new Set([TRUSTED]),
+      );
+      const what = `${method} ${JSON.stringify(headers)} ${body}: ${reason ?? 'passes'}`;
+      assert.equal(reason === undefined, passes, what);
+      if (reason !== undefined) assert.match(reason, /^\S.*\.$/, 'a sentence');
+    });
+  }
+});
+
+describe('14-csrf: withCsrf()', () => {
+  it('withCsrf() refuses with 403, says what to do, and does not ask the page', async () => {
+    let asked = 0;
+    const factory = new SignedCookieSessionFactory({ secrets: ['x'] });
+    const save: Handler<SessionRequest> = () => ((asked += 1), seeOther('/'));
+    const browser = new Browser(withSession(factory, withCsrf(save)), ORIGIN);
+    const response = await browser.request('POST', '/', 'title=a', CROSS);
+    assert.equal(response.status, 403);
+    assert.match(String(response.body), /^403 Forbidden\n\nThe page that asked is cross-site\./);
+    assert.match(String(response.body), /Nothing was done\..* open the page of this site once /);
+    assert.equal(asked, 0);
+    const own = await browser.request('POST', '/', '', { 'sec-fetch-site': 'same-origin' });
+    assert.deepEqual([own.status, asked], [303, 1]);
+  });
+
+  it('withCsrf() says nothing of a hostile Origin but as plain text', async () => {
+    const browser = guarded();
+    const response = await browser.request('POST', '/', '', { origin: '<script>x</script>' });
+    assert.equal(response.status, 403);
+    assert.equal(response.headers['content-type'], 'text/plain; charset=utf-8');
+  });
+
+  it('withCsrf() trusts the origins that it is told to, and no others', async () => {
+    const options = { trustedOrigins: ['https://app.example.org'] };
+    const browser = guarded(undefined, options);
+    const statuses = ['https://app.example.org', 'https://evil.example.org'].map(
+      async (origin) => (await browser.request('POST', '/', '', { ...CROSS, origin })).status,
+    );
+    assert.deepEqual(await Promise.all(statuses), [200, 403]);
+  });
+
+  it('withCsrf() refuses to trust what is no origin, in words', () => {
+    const wrong = ['example.org', 'https://a.example/', 'https://a.example/x', 'null', '*', ''];
+    for (const origin of [...wrong, 'https://A.example', 'https://a.example:443']) {
+      assert.throws(() => guarded(undefined, { trustedOrigins: [origin] }), {
+        name: 'TypeError',
+        message: `Cannot trust '${origin}': an origin looks like https://app.example.org`,
+      });
+    }
+  });
+
+  it('withCsrf() puts one token into each form that posts to us, and none into others', async () => {
+    const field = /\n<input type="hidden" name="csrf_token" value="\w{40}">/;
+    const ROWS: [form: string, hasToken: boolean][] = [
+      ['<form method="post" action="/a">', true],
+      ['<form method="post" action="/a?b=c" class="d">', true],
+      ['<form method="get" action="/a">', false],
+      ['<form action="/a">', false],
+      ['<form method="post" action="https://evil.example/">', false],
+      ['<form method="post" action="//evil.example/">', false],
+    ];
+    for (const [form, hasToken] of ROWS) {
+      const markup = html([`<main>${form}</form></main>`] as unknown as TemplateStringsArray);
+      const body = String((await guarded(markup).get('/')).body);
+      assert.equal(field.test(body), hasToken, form);
+      if (hasToken) assert.equal(body.search(field), body.indexOf(form) + form.length, form);
+    }
+    const two = html`<form method="post" action="/a"></form><form method="post" action="/b"></form>`;
+    const tokens = tokensOf(await guarded(two).get('/'));
+    assert.equal(tokens.length, 2);
+    assert.equal(new Set(tokens).size, 1, 'the session has one');
+  });
+
+  it('withCsrf() gives no token to a text that looks like a form', async () => {
+    const text = '<form method="post" action="/a">';
+    const response = await guarded(html`<main><p title="${text}">${text}</p></main>`).get('/');
+    assert.deepEqual(tokensOf(response), []);
+    assert.equal(response.headers['set-cookie'], undefined, 'and no session where none is needed');
+  });
+
+  it('withCsrf() takes the token of the page, and after newCsrfToken() not any more', async () => {
+    const factory = new SignedCookieSessionFactory({ secrets: ['x'] });
+    const show: Handler<SessionRequest> = ({ session, path }) => {
+      if (path === '/renew') session.newCsrfToken();
+      return page('t', html`<main><form method="post" action="/"></form></main>`);
+    };
+    const browser = new Browser(withSession(factory, withCsrf(show)), ORIGIN);
+    const [token = ''] = tokensOf(await browser.get('/'));
+    const send = async (value: string) =>
+      (await browser.request('POST', '/', `csrf_token=${value}`)).status;
+    assert.equal(await send(token), 200);
+    const [renewed = ''] = tokensOf(await browser.get('/renew'));
+    assert.deepEqual([await send(token), await send(renewed)], [403, 200]);
+    const stranger = new Browser(withSession(factory, withCsrf(show)), ORIGIN);
+    const theirs = await stranger.request('POST', '/', `csrf_token=${renewed}`);
+    assert.equal(theirs.status, 403, 'the token of another session');
+  });
+
+  it('tokenField() has the token of the session, made when it is first asked for', () => {
+    const session = new Session(0);
+    const field = String(tokenField(session));
+    assert.match(field, /^<input type="hidden" name="csrf_token" value="[0-9a-f]{40}">$/);
+    assert.equal(field, String(tokenField(session)));
+  });
+
+  it('withCsrf() does not compile where there is no session', () => {
+    const plain: Handler = () => seeOther('/');
+    const needy: Handler<SessionRequest> = () => seeOther('/');
+    // @ts-expect-error a page without a session has no token to compare
+    const wrong: Handler = withCsrf(needy);
+    const right: Handler<SessionRequest> = withCsrf(plain);
+    assert.deepEqual([typeof wrong, typeof right], ['function', 'function']);
+  });
+});
+
+describe('14-csrf: every form of the site', () => {
+  const PATHS = ['/', '/howdy', '/articles', '/cart', '/login', '/dashboard', '/inspect', '/none'];
+
+  /** Each form of a page: its tag, and what stands in it. */
+  function formsOf(body: string): { tag: string; content: string }[] {
+    const forms = body.matchAll(/(<form[^>]*>)([^]*?)<\/form>/g);
+    return [...forms].map(([, tag = '', content = '']) => ({ tag, content }));
+  }
+
+  /** Walks the pages; gives how many forms that post there were. */
+  async function walk(browser: Browser, paths: string[]): Promise<number> {
+    let posting = 0;
+    for (const path of paths) {
+      const response = await browser.request('GET', path, '', { accept: 'text/html' });
+      const tokens = new Set(tokensOf(response));
+      assert.ok(tokens.size <= 1, `${path} has one token, in all its forms`);
+      for (const { tag, content } of formsOf(String(response.body))) {
+        const count = content.split('name="csrf_token"').length - 1;
+        const isPost = /method="post"/i.test(tag);
+        assert.equal(count, isPost ? 1 : 0, `${path}: ${tag}`);
+        posting += Number(isPost);
+      }
+      for (const token of tokens) assert.ok(!String(response.headers.location).includes(token));
+    }
+    return posting;
+  }
+
+  it('withCsrf() leaves out no form of this step, and the page takes its token', async () => {
+    const browser = new Browser(site().handle);
+    assert.equal(await walk(browser, ['/', '/articles', '/inspect']), 2, 'articles, inspector');
+    const [token = ''] = tokensOf(await browser.get('/articles'));
+    const article = { title: 'On tea', body: 'It is hot.' };
+    const without = await browser.post('/articles', article);
+    assert.equal(without.status, 403);
+    const response = await browser.post('/articles', { ...article, csrf_token: token });
+    assert.match(String(response.body), /Article saved successfully!/);
+  });
+
+  it('withCsrf() leaves out no form of the finished site, before login and after', async () => {
+    const users = new Map([['ada', await hashPassword('secret', 4)]]);
+    const browser = new Browser(finishedSite({}, undefined, users).handle);
+    const same = { 'sec-fetch-site': 'same-origin' };
+    await browser.request('POST', '/cart/add', 'item=tea', same);
+    const before = await walk(browser, PATHS);
+    await browser.request('POST', '/login', 'name=ada&password=secret', same);
+    const after = await walk(browser, PATHS);
+    assert.ok(before >= 10, `${before} forms`);
+    assert.ok(after >= before + PATHS.length - 2, `${after} forms: now each page has a logout`);
+  });
+
+  it('site() refuses every POST of the finished site that another page made', async () => {
+    const browser = new Browser(finishedSite().handle);
+    const cart = ['/cart/add', '/cart/change', '/cart/remove', '/cart/empty', '/cart/note'];
+    for (const path of [...cart, '/articles', '/login', '/logout', '/inspect']) {
+      assert.equal((await browser.request('POST', path, '', CROSS)).status, 403, path);
+    }
+  });
+});
