@@ -160,7 +160,7 @@ export function addLogin(
 }
 
 function comeBack(status: number, seconds: number): HttpResponse {
-  const response = problem(status, `Too many logins at once. Try again in ${seconds} seconds.`);
+  const response = problem(status, `Too many attempts to log in. Try again in ${seconds} s.`);
   return { ...response, headers: { ...response.headers, 'retry-after': `${seconds}` } };
 }
 
