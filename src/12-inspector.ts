@@ -1,9 +1,8 @@
 // Step 12 · Look inside: the cookie, taken apart on the page.
 //
 // Signed is not secret. All but the signature can be read with no key at all: decode base64url, cut
-// off the first 64 bytes, and there is the JSON. The inspector does that with the visitor's cookie,
-// and shows what the request sent and what the response set. `explainCookie` answers a question
-// that costs people hours: the server did set a cookie, so why did the browser not keep it?
+// off the first 64 bytes, and there is the JSON. The inspector does that with the cookie of each
+// visit. `explainCookie` answers what costs people hours: why did the browser not keep a cookie?
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
@@ -57,8 +56,7 @@ export function signedLens<D extends object>(factory: SignedCookieSessionFactory
 /** The cookie of this visit, in colour: what the response sets, else what the request brought. */
 export async function anatomy(lens: Lens, request: HttpRequest, set?: HttpResponse): Promise<Html> {
   const { cookieName } = lens.options;
-  const lines = [set?.headers['set-cookie'] ?? []].flat();
-  const line = lines.find((one) => one.startsWith(`${cookieName}=`));
+  const line = [set?.headers['set-cookie'] ?? []].flat().find((l) => l.startsWith(`${cookieName}=`));
   const sent = parseCookies(request.headers.cookie).get(cookieName);
   const value = line === undefined ? sent : parseCookies(line.split(';')[0]).get(cookieName);
   return html`<dl>
@@ -109,7 +107,8 @@ ${query.has('line') && verdict(line, url, isCrossSite, lens.options.now())}</mai
 /** Sends the visitor's cookie back with one bit of it flipped. */
 export function flipBit(lens: Lens, request: HttpRequest): HttpResponse {
   const { cookieName } = lens.options;
-  const bytes = Buffer.from(parseCookies(request.headers.cookie).get(cookieName) ?? '', 'base64url');
+  const sent = parseCookies(request.headers.cookie).get(cookieName) ?? '';
+  const bytes = Buffer.from(sent, 'base64url');
   if (bytes.length > 2) bytes.writeUInt8(bytes.readUInt8(bytes.length - 3) ^ 1, bytes.length - 3);
   const line = serializeCookie(cookieName, bytes.toString('base64url'), lens.options);
   return { status: 303, headers: { location: '/inspect', 'set-cookie': line }, body: '' };
@@ -121,7 +120,7 @@ async function takeApart(lens: Lens, value: string, sent = ''): Promise<Html> {
   const parts = lens.parts(value);
   const [came, data] = [before, state].map((one) => one && JSON.stringify(one.data, null, 2));
   const size = cookieName.length + value.length;
-  return html`<p><code>${parts.map(([name, text]) => html`<b class="${name}">${text}</b>`)}</code></p>
+  return html`<p><code>${parts.map(([name, t]) => html`<b class="${name}">${t}</b>`)}</code></p>
 <dl>
 ${parts.map(([name, , says]) => html`<dt class="${name}">The ${name}</dt>
 <dd>${says}</dd>
@@ -136,7 +135,8 @@ ${came !== data && html`<dt class="data">Data, as it came</dt>
 <dt class="data">Data</dt>
 <dd><pre>${data}</pre></dd>`}
 <dt>Size</dt>
-<dd><meter max="${MAX_COOKIE_SIZE}" value="${size}"></meter> ${size} of ${MAX_COOKIE_SIZE} bytes</dd>
+<dd><meter max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
+${size} of ${MAX_COOKIE_SIZE} bytes</dd>
 </dl>`;
 }
 

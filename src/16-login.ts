@@ -56,7 +56,7 @@ async function derive(password: string, salt: string, logN: number): Promise<str
   if (running === MAX_PARALLEL) await new Promise<void>((resolve) => waiting.push(resolve));
   else running += 1;
   const [N, r] = [2 ** logN, 8];
-  // Node allows 32 MiB unless told. OpenSSL wants N blocks of 128 * r bytes, and three to work with.
+  // Node allows 32 MiB unless told. It takes N blocks of 128 * r bytes, and three to work with.
   const options = { N, r, p: 1, maxmem: 128 * r * (N + 3) };
   const text = password.normalize('NFKC'); // there are two ways to type é (NIST SP 800-63B)
   try {
