@@ -56,11 +56,11 @@ export function signedLens<D extends object>(factory: SignedCookieSessionFactory
 /** The cookie of this visit, in colour: what the response sets, else what the request brought. */
 export async function anatomy(lens: Lens, request: HttpRequest, set?: HttpResponse): Promise<Html> {
   const { cookieName } = lens.options;
-  const line = [set?.headers['set-cookie'] ?? []].flat().find((l) => l.startsWith(`${cookieName}=`));
+  const ofSession = (line: string): boolean => line.startsWith(`${cookieName}=`);
+  const line = [set?.headers['set-cookie'] ?? []].flat().find(ofSession);
   const sent = parseCookies(request.headers.cookie).get(cookieName);
   const value = line === undefined ? sent : parseCookies(line.split(';')[0]).get(cookieName);
-  return html`<dl>
-<dt>The request sent</dt>
+  return html`<dl><dt>The request sent</dt>
 <dd>${sent === undefined ? 'no session' : html`<code>Cookie: ${cookieName}=${sent}</code>`}</dd>
 <dt>The response set</dt>
 <dd>${line === undefined ? 'nothing' : html`<code>Set-Cookie: ${line}</code>`}</dd>
