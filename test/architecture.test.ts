@@ -13,6 +13,10 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MIN_LINES = 40; // less is not a step
 const MAX_LINES = 200; // 150 is the aim; beyond 200 it is two steps
+const MAX_LINES_OF: Record<string, number> = {
+  '18-store.ts': 250, // the contract of a store and what keeps it are read side by side
+  '20-redis.ts': 250, // a client and a store, and the one has no use here without the other
+};
 const MAX_COLUMNS = 100; // code points, so that `…` counts as what it looks like: one
 const RUN_TIMEOUT = 20_000; // milliseconds, for a server to start, answer and stop
 const MODULE_NAME = /^(\d\d)-[a-z][a-z0-9-]*\.ts$/;
@@ -153,9 +157,10 @@ describe('the names', () => {
 
 describe('the sizes', () => {
   for (const name of modules) {
-    it(`src/${name} is ${MIN_LINES} to ${MAX_LINES} lines`, () => {
+    const most = MAX_LINES_OF[name] ?? MAX_LINES;
+    it(`src/${name} is ${MIN_LINES} to ${most} lines`, () => {
       const count = read('src', name).trimEnd().split('\n').length;
-      assert.ok(count >= MIN_LINES && count <= MAX_LINES, `${name} has ${count} lines`);
+      assert.ok(count >= MIN_LINES && count <= most, `${name} has ${count} lines`);
     });
   }
 

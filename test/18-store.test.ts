@@ -1,0 +1,431 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { seeOther } from '../src/13-flash.ts';
+import { text } from '../src/02-http.ts';
+import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { Router } from '../src/03-router.ts';
+import { Browser } from '../src/08-browser.ts';
+import { SessionTooLarge, withSession } from '../src/11-session-factory.ts';
+import type { SessionRequest } from '../src/11-session-factory.ts';
+import { hashPassword } from '../src/16-login.ts';
+import { keyOf, MAX_STORED_SIZE, MemoryStore, site, storedLens } from '../src/18-store.ts';
+import { StoredSession, StoredSessionFactory } from '../src/18-store.ts';
+import type { SessionStore, StoredSessionOptions } from '../src/18-store.ts';
+
+const ORIGIN = 'http://localhost:6543';
+const NOW = 1_700_000_000;
+const SAME = { 'sec-fetch-site': 'same-origin' };
+
+type Data = { counter: number; words: string; list: string[]; user: string };
+
+/** A store that counts what it is asked for, and a factory over it, with a clock to set. */
+function setUp(options: StoredSessionOptions = {}) {
+  const clock = { now: NOW };
+  const now = (): number => clock.now;
+  const store = new MemoryStore({ now });
+  const factory = new StoredSessionFactory<Data>(store, {
+    ownerOf: ({ user }) => user as string | undefined,
+    now,
+    ...options,
+  });
+  const browser = (page: Handler<SessionRequest<Data>>): Browser =>
+    new Browser(withSession(factory, page), ORIGIN, now);
+  const put = countPuts(store);
+  return { clock, store, factory, browser, put };
+}
+
+/** How often the store was written to. */
+function countPuts(store: MemoryStore): { count: number } {
+  const spy = { count: 0 };
+  const put = store.put.bind(store);
+  store.put = (...args) => ((spy.count += 1), put(...args));
+  return spy;
+}
+
+function idOf(browser: Browser): string {
+  return browser.jar.headerFor(new URL(ORIGIN), NOW)?.slice('session='.length) ?? '';
+}
+
+/** Holds back what waits for it until `open` is called. */
+function makeGate(): { passed: Promise<void>; open: () => void } {
+  let open = (): void => {};
+  const passed = new Promise<void>((resolve) => (open = resolve));
+  return { passed, open };
+}
+
+const countUp: Handler<SessionRequest<Data>> = ({ session }) => {
+  session.update('counter', (counter = 0) => counter + 1);
+  return text(`${session.get('counter')}`);
+};
+
+describe('18-store: the id', () => {
+  it('save() gives an id of 256 random bits, and the store knows only its SHA-256', async () => {
+    const { browser, store } = setUp();
+    const ids = new Set<string>();
+    for (let i = 0; i < 20; i++) {
+      const visitor = browser(countUp);
+      const { headers } = await visitor.get('/');
+      const line = String(headers['set-cookie']);
+      assert.match(line, /^session=[\w-]{43}; Path=\/; HttpOnly; SameSite=Lax$/);
+      const id = idOf(visitor);
+      const key = createHash('sha256').update(id).digest('base64url');
+      assert.equal(keyOf(id), key);
+      assert.match(store.get(key)?.text ?? '', /"counter":1/);
+      assert.equal(store.get(id), undefined);
+      ids.add(id);
+    }
+    assert.equal(ids.size, 20);
+  });
+
+  it('open() never adopts an id that we have not given out', async () => {
+    const { browser, store } = setUp();
+    const made = 'A'.repeat(43);
+    for (const sent of [made, '', 'x', '__proto__', `${made}=`, 'é', keyOf(made), '<script>']) {
+      const visitor = browser(countUp);
+      const response = await visitor.request('GET', '/', '', { cookie: `session=${sent}` });
+      assert.equal(response.body, '1', sent);
+      assert.notEqual(idOf(visitor), sent);
+      assert.equal(store.get(keyOf(sent)), undefined, `nothing under ${sent}`);
+    }
+  });
+
+  it('save() makes nothing for a visitor who keeps nothing', async () => {
+    const { browser, put } = setUp();
+    const visitor = browser(({ session }) => text(`${session.get('counter')}`));
+    const { headers } = await visitor.get('/');
+    assert.equal(headers['set-cookie'], undefined);
+    assert.equal(put.count, 0);
+  });
+
+  it('save() sends the cookie once, and writes only what has changed', async () => {
+    const { browser, put, clock } = setUp();
+    const visitor = browser((request) => (request.path === '/' ? countUp(request) : text('read')));
+    await visitor.get('/');
+    assert.equal((await visitor.get('/')).headers['set-cookie'], undefined, 'it has the id');
+    assert.equal(put.count, 2);
+    await visitor.get('/read');
+    assert.equal(put.count, 2, 'nothing changed');
+    clock.now += 121;
+    await visitor.get('/read');
+    assert.equal(put.count, 3, 'noted down as seen, every idleTimeout / 10');
+  });
+
+  it('save() leaves alone the session for HEAD and for a page that failed', async () => {
+    const { browser, put } = setUp();
+    const visitor = browser((request) => ({ ...(countUp(request) as HttpResponse), status: 500 }));
+    await visitor.request('HEAD', '/');
+    await visitor.get('/');
+    assert.equal(put.count, 0);
+  });
+
+  it('read() keeps idle and absolute time by the clock of the server', async () => {
+    const { browser, clock } = setUp({ absoluteTimeout: 3000 });
+    const visitor = browser(countUp);
+    await visitor.get('/');
+    clock.now += 1201;
+    assert.equal((await visitor.get('/')).body, '1', 'idle for longer than 20 minutes');
+    for (let i = 2; i <= 4; i++) {
+      clock.now += 999;
+      assert.equal((await visitor.get('/')).body, `${i}`);
+    }
+    clock.now += 4;
+    assert.equal((await visitor.get('/')).body, '1', 'older than 3000 seconds, however busy');
+  });
+});
+
+describe('18-store: an end', () => {
+  const pages = (gate = Promise.resolve()): Handler<SessionRequest<Data>> => async (request) => {
+    const { session, path } = request;
+    if (path === '/end') session.invalidate();
+    if (path === '/renew') session.regenerateId();
+    if (path === '/login') session.set('user', 'ada');
+    if (path === '/slow') await gate;
+    return path === '/end' ? text('ended') : countUp(request);
+  };
+
+  it('regenerateId() ends the old id at once, and keeps the data', async () => {
+    const { browser, store } = setUp();
+    const visitor = browser(pages());
+    await visitor.get('/');
+    const old = idOf(visitor);
+    assert.equal((await visitor.get('/renew')).body, '2');
+    assert.notEqual(idOf(visitor), old);
+    assert.equal(store.get(keyOf(old)), undefined);
+    assert.equal((await visitor.get('/')).body, '3');
+    const thief = await visitor.request('GET', '/', '', { cookie: `session=${old}` });
+    assert.equal(thief.body, '1', 'a stranger');
+  });
+
+  it('invalidate() deletes the session and the cookie', async () => {
+    const { browser, store } = setUp();
+    const visitor = browser(pages());
+    await visitor.get('/');
+    const id = idOf(visitor);
+    const { headers } = await visitor.get('/end');
+    assert.match(String(headers['set-cookie']), /^session=; Max-Age=0/);
+    assert.equal(store.get(keyOf(id)), undefined);
+    assert.equal((await visitor.get('/')).body, '1');
+  });
+
+  it('save() never brings back a session that was ended while a slow page was at work', async () => {
+    const { browser, store } = setUp();
+    const gate = makeGate();
+    const visitor = browser(pages(gate.passed));
+    await visitor.get('/');
+    const id = idOf(visitor);
+    const slow = visitor.request('GET', '/slow'); // has opened the session, and counts up later
+    await visitor.get('/end');
+    gate.open();
+    const late = await slow;
+    assert.equal(late.headers['set-cookie'], undefined, 'and it sets no cookie');
+    assert.equal(store.get(keyOf(id)), undefined);
+    assert.equal((await visitor.get('/')).body, '1');
+  });
+
+  it('destroyAllFor() ends all sessions of one owner, but for one', async () => {
+    const { browser, factory, store } = setUp();
+    const visitors = [0, 1, 2].map(() => browser(pages()));
+    for (const visitor of visitors) await visitor.get('/login');
+    const other = browser(pages());
+    await other.get('/');
+    const [first, second] = visitors.map(idOf);
+    assert.equal(store.keysOf('ada').length, 3);
+    await factory.destroyAllFor('ada', first);
+    assert.deepEqual(store.keysOf('ada'), [keyOf(first ?? '')]);
+    assert.equal(store.get(keyOf(second ?? '')), undefined);
+    await factory.destroyAllFor('ada');
+    assert.deepEqual(store.keysOf('ada'), []);
+    assert.equal((await other.get('/')).body, '2', 'somebody else');
+  });
+});
+
+describe('18-store: at the same moment', () => {
+  /** Two visits that have both read before either writes. */
+  async function race(
+    one: (session: StoredSession<Data>) => void,
+    two: (session: StoredSession<Data>) => void,
+    start: Partial<Data> = {},
+  ): Promise<Partial<Data>> {
+    const { factory, browser } = setUp();
+    const visitor = browser(({ session }) => (session.update(start), session.changed(), text('')));
+    await visitor.get('/');
+    const id = idOf(visitor);
+    const headers = { cookie: `session=${id}` };
+    const body = Buffer.of();
+    const request = { method: 'GET', path: '/', search: '', headers, body, address: '' };
+    const [a, b] = [await factory.open(request), await factory.open(request)];
+    one(a);
+    two(b);
+    await factory.save(a, request, text(''));
+    await factory.save(b, request, text(''));
+    return ((await factory.read(id))?.data ?? {}) as Partial<Data>;
+  }
+
+  it('save() keeps changes of different keys', async () => {
+    const data = await race(
+      (session) => session.set('words', 'one'),
+      (session) => session.set('user', 'ada'),
+      { counter: 1 },
+    );
+    assert.deepEqual(data, { counter: 1, words: 'one', user: 'ada' });
+  });
+
+  it('save() lets the later one win where both set one key', async () => {
+    const data = await race(
+      (session) => session.set('words', 'one'),
+      (session) => session.set('words', 'two'),
+    );
+    assert.deepEqual(data, { words: 'two' });
+  });
+
+  it('save() does again what update() did: nothing is lost', async () => {
+    const add = (word: string) => (session: StoredSession<Data>) =>
+      session.update('list', (list = []) => [...list, word]);
+    assert.deepEqual(await race(add('b'), add('c'), { list: ['a'] }), { list: ['a', 'b', 'c'] });
+    const push = (word: string) => (session: StoredSession<Data>) =>
+      session.update('list', (list = []) => (list.push(word), list)); // where it is
+    assert.deepEqual(await race(push('b'), push('c'), { list: ['a'] }), { list: ['a', 'b', 'c'] });
+    const twice = (session: StoredSession<Data>): void => {
+      for (let i = 0; i < 2; i++) session.update('counter', (counter = 0) => counter + 1);
+    };
+    assert.deepEqual(await race(twice, twice, { counter: 1 }), { counter: 5 });
+  });
+
+  it('save() sets what was set, or changed in place, beside an update()', async () => {
+    const up = (session: StoredSession<Data>): void =>
+      session.update('counter', (counter = 0) => counter + 1);
+    const reset = (session: StoredSession<Data>): void => {
+      session.set('counter', 100);
+      up(session);
+    };
+    assert.deepEqual(await race(up, reset, { counter: 1 }), { counter: 101 });
+    const inPlace = (session: StoredSession<Data>): void => void session.get('list')?.push('c');
+    const data = await race((session) => session.set('words', 'x'), inPlace, { list: ['a'] });
+    assert.deepEqual(data, { words: 'x', list: ['a', 'c'] });
+  });
+
+  it('save() deletes what was deleted, and keeps what somebody else has put', async () => {
+    const data = await race(
+      (session) => session.set('user', 'ada'),
+      (session) => session.delete('words'),
+      { words: 'old', counter: 1 },
+    );
+    assert.deepEqual(data, { counter: 1, user: 'ada' });
+  });
+
+  it('save() counts 1,000 visits at the same moment as 1,000', async () => {
+    const { browser } = setUp();
+    const visitor = browser(countUp);
+    await visitor.get('/');
+    await Promise.all(Array.from({ length: 999 }, () => visitor.request('GET', '/')));
+    assert.equal((await visitor.get('/')).body, '1001');
+  });
+
+  it('save() gives up after 100 tries with an error, and hangs for nobody', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const { store, browser } = setUp();
+    const visitor = browser(countUp);
+    await visitor.get('/');
+    store.put = () => false; // whoever asks, somebody else was first
+    await assert.rejects(async () => visitor.get('/'), /Cannot save the session: of 100 tries/);
+  });
+
+  it('save() of the cart loses none of 200 additions at once', async () => {
+    const browser = new Browser(site().handle, ORIGIN);
+    await browser.get('/cart');
+    const adds = Array.from({ length: 200 }, (_, i) => {
+      const item = ['tea', 'honey', 'mug', 'pot'][i % 4];
+      return browser.request('POST', '/cart/add', `item=${item}`, SAME);
+    });
+    for (const { status } of await Promise.all(adds)) assert.equal(status, 303);
+    const body = String((await browser.get('/cart')).body);
+    const quantities = [...body.matchAll(/(\d+) for €/g)].map(([, quantity]) => quantity);
+    assert.deepEqual(quantities, ['50', '50', '50', '50']);
+  });
+});
+
+describe('18-store: MemoryStore', () => {
+  const entry = { text: '{}', owner: '', expires: NOW + 10 };
+
+  it('put() compares the version: who comes too late is told so', () => {
+    const store: SessionStore = new MemoryStore({ now: () => NOW });
+    assert.equal(store.put('a', entry, 1), false, 'nothing is there to be version 1');
+    assert.equal(store.put('a', entry, 0), true);
+    assert.equal(store.put('a', entry, 0), false, 'it is there already');
+    assert.equal(store.put('a', entry, 1), true);
+    assert.equal(store.put('a', entry, 1), false);
+  });
+
+  it('get() copies out, and put() copies in', () => {
+    const store = new MemoryStore({ now: () => NOW });
+    const mine = { ...entry };
+    store.put('a', mine, 0);
+    mine.text = 'changed';
+    const got = store.get('a');
+    assert.equal(got?.text, '{}');
+    if (got) got.text = 'changed';
+    assert.equal(store.get('a')?.text, '{}');
+  });
+
+  it('get() forgets at its time, and the next put() sweeps', () => {
+    const clock = { now: NOW };
+    const store = new MemoryStore({ now: () => clock.now });
+    for (const key of ['a', 'b']) store.put(key, { ...entry, owner: 'ada' }, 0);
+    clock.now += 10;
+    assert.equal(store.get('a'), undefined);
+    assert.deepEqual(store.keysOf('ada'), []);
+    store.put('c', { ...entry, owner: 'ada', expires: NOW + 20 }, 0);
+    assert.deepEqual(store.keysOf('ada'), ['c']);
+  });
+
+  it('put() keeps maxEntries, and the least recently put goes', () => {
+    const store = new MemoryStore({ maxEntries: 3, now: () => NOW });
+    for (const key of ['a', 'b', 'c']) store.put(key, entry, 0);
+    store.put('a', entry, 1);
+    store.put('d', entry, 0);
+    assert.deepEqual(['a', 'b', 'c', 'd'].filter((key) => store.get(key)), ['a', 'c', 'd']);
+  });
+});
+
+describe('18-store: the rest', () => {
+  it('save() refuses a session of more than 64 KiB, and a value that is no JSON', async () => {
+    const { browser } = setUp();
+    const words = 'x'.repeat(MAX_STORED_SIZE);
+    const large = browser(({ session }) => (session.set('words', words), text('')));
+    await assert.rejects(async () => large.get('/'), SessionTooLarge);
+    const dated = browser(({ session }) => {
+      session.setDefault('list', []).push(new Date() as unknown as string);
+      return text('');
+    });
+    await assert.rejects(async () => dated.get('/'), /a session keeps JSON values only/);
+  });
+
+  it('csrfToken() is made of the id: who reads the store does not know it', async () => {
+    const { browser, store, factory } = setUp();
+    const tokens: string[] = [];
+    const visitor = browser(({ session, path }) => {
+      if (path === '/renew') session.regenerateId();
+      tokens.push(path === '/new' ? session.newCsrfToken() : session.csrfToken());
+      return text('');
+    });
+    for (const path of ['/', '/', '/new', '/', '/renew']) await visitor.get(path);
+    const [first, again, renewed, kept, other] = tokens;
+    assert.match(String(first), /^[0-9a-f]{64}$/);
+    assert.deepEqual([first === again, renewed === kept], [true, true]);
+    assert.equal(new Set([first, renewed, other]).size, 3);
+    const entry = store.get(keyOf(idOf(visitor)));
+    assert.match(String(entry?.text), /_csrft_/);
+    for (const token of tokens) assert.ok(!entry?.text.includes(token));
+    assert.ok(!entry?.text.includes(idOf(visitor)) && factory !== undefined);
+  });
+
+  it('StoredSessionFactory() refuses the options that step 11 refuses', () => {
+    const make = (options: StoredSessionOptions) => () =>
+      new StoredSessionFactory(new MemoryStore(), options);
+    assert.throws(make({ idleTimeout: -1 }), RangeError);
+    assert.throws(make({ idleTimeout: 10, reissueTime: 10 }), RangeError);
+    assert.throws(make({ cookieName: 'a b' }), TypeError);
+  });
+
+  it('storedLens() shows the id, and what the store has under its hash', async () => {
+    const { handle, factory } = site();
+    const browser = new Browser(handle, ORIGIN);
+    await browser.get('/');
+    const { body } = await browser.get('/inspect');
+    const id = browser.jar.headerFor(new URL(ORIGIN), Date.now() / 1000)?.slice(8) ?? '';
+    assert.ok(String(body).includes(`In the store it is ${keyOf(id)}.`));
+    assert.match(String(body), /Ours, and alive\.[^]*&quot;counter&quot;: 1/);
+    assert.equal(storedLens(factory).parts('x')[0]?.[1], 'x');
+  });
+
+  it('site() of step 18 logs in under a new id, and logs out for good', async () => {
+    const users = new Map([['ada', await hashPassword('secret', 4)]]);
+    const { handle, factory } = site(new MemoryStore(), users);
+    const browser = new Browser(handle, ORIGIN);
+    await browser.request('POST', '/cart/add', 'item=tea', SAME);
+    const jar = (): string => browser.jar.headerFor(new URL(ORIGIN), Date.now() / 1000) ?? '';
+    const before = jar();
+    await browser.request('POST', '/login', 'name=ada&password=secret', SAME);
+    const during = jar();
+    assert.notEqual(before, during);
+    assert.match(String((await browser.get('/dashboard')).body), /cart<\/a>: 1\./);
+    assert.equal((await factory.store.keysOf('ada')).length, 1);
+    await browser.request('POST', '/logout', '', SAME);
+    for (const cookie of [before, during]) {
+      const { status } = await new Browser(handle).request('GET', '/dashboard', '', { cookie });
+      assert.equal(status, 303, 'no copy of a cookie is worth anything now');
+    }
+  });
+
+  it('StoredSession is what a page is given, typed as any other', async () => {
+    const { factory } = setUp();
+    const router = new Router().get('/', withSession(factory, ({ session }) => {
+      // @ts-expect-error a misspelt key
+      session.get('conter');
+      assert.ok(session instanceof StoredSession);
+      return seeOther('/');
+    }));
+    assert.equal((await new Browser(router.handle).request('GET', '/')).status, 303);
+  });
+});
