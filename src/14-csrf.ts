@@ -55,7 +55,10 @@ export function whyForged(
   if (site) return OUR_OWN.includes(site) ? undefined : `The page that asked is ${site}.`;
   if (origin) return hostOf(origin) === host.toLowerCase() ? undefined : `${origin} is not here.`;
   const sent = headers['x-csrf-token'] ?? parseForm(body)?.get('csrf_token') ?? '';
-  return isSame(sent, session.csrfToken()) ? undefined : 'The token is missing, or out of date.';
+  // A new session has given its token to nobody. It must not get one now: the refusal would carry a
+  // cookie, and that would overwrite the visitor's own, which Lax has held back.
+  const isKnown = !session.isNew && isSame(sent, session.csrfToken());
+  return isKnown ? undefined : 'The token is missing, or out of date.';
 }
 
 /** The hidden field that carries the session's token. */
@@ -73,11 +76,12 @@ const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS'];
 const OUR_OWN = ['same-origin', 'none'];
 
 /**
- * The host and port of an origin; `undefined` for `null`, which a sandboxed page sends. The scheme
- * is left out: behind a proxy that speaks https for us, we do not know our own.
+ * The host and port of a web page's origin; `undefined` for `null`, which a sandboxed page sends,
+ * and for `app://localhost`, an app's. http or https is all one: behind a proxy that speaks https
+ * for us, we do not know our own.
  */
 function hostOf(origin: string): string | undefined {
-  return URL.canParse(origin) ? new URL(origin).host : undefined;
+  return /^https?:/.test(origin) && URL.canParse(origin) ? new URL(origin).host : undefined;
 }
 
 /** In a time that tells nothing but the length, which is known anyway. */
@@ -88,17 +92,30 @@ function isSame(sent: string, token: string): boolean {
 
 /**
  * Puts the token into each form that posts: what no page has to do, no page can forget. Text cannot
- * look like a form, since `html` has escaped it. Only a form of our own gets it, and never one that
- * GETs: it would stand in the URL, in the history, in logs.
+ * look like a form, since `html` has escaped it; what is no HTML is let alone, since nobody has.
  */
 function withTokens(response: HttpResponse, session: Session<object>): HttpResponse {
-  const { body } = response;
-  if (typeof body !== 'string' || !body.includes('<form method="post"')) return response;
-  const field = tokenField(session);
-  return { ...response, body: body.replace(OUR_FORM, (tag) => `${tag}\n${field}`) };
+  const { headers, body } = response;
+  const isHtml = String(headers['content-type']).startsWith('text/html');
+  if (typeof body !== 'string' || !isHtml) return response;
+  const fill = (tag: string): string => (isOurs(tag) ? `${tag}\n${tokenField(session)}` : tag);
+  return { ...response, body: body.replace(FORM, fill) };
 }
 
-const OUR_FORM = /<form method="post" action="\/(?!\/)[^>]*>/g; // and `//evil` is not ours
+/**
+ * Whether a form posts, and to us: to its own page or to a path of ours. One that GETs would put
+ * the token into the URL, the history, the logs. `//evil` is a host; so is `/\evil` to a browser,
+ * and `/evil` with a TAB or a newline after the slash.
+ */
+function isOurs(tag: string): boolean {
+  const found = [...tag.matchAll(ATTRIBUTE)];
+  const attributes = found.map(([, name = '', , value = '']) => [name.toLowerCase(), value]);
+  const { method = '', action = '' } = Object.fromEntries(attributes);
+  return method.toLowerCase() === 'post' && /^(?:$|\/(?![/\\\s]))/.test(action);
+}
+
+const FORM = /<form(?=[\s>])(?:"[^"]*"|'[^']*'|[^>"'])*>/gi; // a `>` in quotes does not end a tag
+const ATTRIBUTE = /\s([\w-]+)=(["']?)(.*?)\2(?=[\s>])/gs; // a="b", a='b', a=b
 
 /** The site of this step: step 13's, and nobody else can post to it. */
 export function site(

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { parseRequest, text } from '../src/02-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { html, page } from '../src/04-template.ts';
 import { Browser } from '../src/08-browser.ts';
 import { Session } from '../src/10-session.ts';
@@ -80,6 +81,12 @@ describe('14-csrf: the decision', () => {
     [false, 'no Origin at all in it', { origin: 'x' }],
     [false, 'an Origin, and no Host', { origin: OWN, host: '' }],
     [false, 'an Origin and a Host that agree on nothing', { origin: 'null', host: 'null' }],
+    [false, 'an Origin without a host, and no Host', { origin: 'about:blank', host: '' }],
+    [false, 'a file, and no Host', { origin: 'file://', host: '' }],
+    [false, 'an app of that name', { origin: 'app://localhost:6543' }],
+    [false, 'two Origins', { origin: `${OWN}, http://evil.example` }],
+    [true, 'an empty Sec-Fetch-Site is none: our Origin', { 'sec-fetch-site': '', origin: OWN }],
+    [false, 'an empty Sec-Fetch-Site is none: no token', { 'sec-fetch-site': '' }],
     // The token, where a browser says neither.
     [true, 'the token in the form', {}, { form }],
     [true, 'the token in a header', { 'x-csrf-token': TOKEN }],
@@ -102,27 +109,60 @@ describe('14-csrf: the decision', () => {
   ];
   for (const [passes, name, headers, { method = 'POST', form: fill = () => '' } = {}] of ROWS) {
     it(`whyForged() ${passes ? 'lets' : 'does not let'} pass: ${name}`, () => {
-      const session = new Session(0);
+      const session = new Session(0, { data: {}, created: 0, accessed: 0 });
       const own = session.csrfToken();
       const sent = Object.entries(headers).map(([key, value]) => [key, value.replace(TOKEN, own)]);
       const body = fill(own);
-      const reason = whyForged(
-        {
-          method,
-          path: '/',
-          search: '',
-          headers: { host: 'localhost:6543', ...Object.fromEntries(sent) },
-          body: Buffer.from(body),
-          address: undefined,
-          session,
-        },
-        new Set([TRUSTED]),
-      );
+      const all = { host: 'localhost:6543', ...Object.fromEntries(sent) };
+      const request = parseRequest(method, '/', all, Buffer.from(body)) as HttpRequest;
+      const reason = whyForged({ ...request, session }, new Set([TRUSTED]));
       const what = `${method} ${JSON.stringify(headers)} ${body}: ${reason ?? 'passes'}`;
       assert.equal(reason === undefined, passes, what);
       if (reason !== undefined) assert.match(reason, /^\S.*\.$/, 'a sentence');
     });
   }
+
+  /** What CrossOriginProtection.Check of Go 1.25 says, by its documentation. */
+  function passesInGo(method: string, headers: Record<string, string>): boolean {
+    const { 'sec-fetch-site': fetchSite = '', origin = '', host = 'localhost:6543' } = headers;
+    if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return true;
+    if (['same-origin', 'none'].includes(fetchSite) || origin === TRUSTED) return true;
+    if (fetchSite !== '') return false;
+    const [, itsHost = ''] = /^\w+:\/\/(?:[^/@]*@)?([^/]*)/.exec(origin) ?? [];
+    return origin === '' || itsHost === host;
+  }
+
+  it('whyForged() differs from Go 1.25 in these cases, and in no other', () => {
+    const differing = ROWS.filter(
+      ([passes, , headers, more]) => passes !== passesInGo(more?.method ?? 'POST', headers),
+    );
+    const [weaker, stricter] = [true, false].map((passes) =>
+      differing.filter((row) => row[0] === passes).map(([, name]) => name),
+    );
+    assert.deepEqual(weaker, ['Host in upper case'], 'we let pass, and Go does not');
+    assert.deepEqual(stricter, [
+      'an Origin without a host, and no Host',
+      'a file, and no Host',
+      'an app of that name',
+      'an empty Sec-Fetch-Site is none: no token',
+      ...ROWS.slice(ROWS.findIndex(([, name]) => name === 'no token'))
+        .filter(([passes, , headers]) => !passes && !headers.origin)
+        .map(([, name]) => name), // neither header and no token: a program, or an old browser
+    ]);
+  });
+
+  it('whyForged() bears a token of any length and of any letters', () => {
+    const session = new Session(0, { data: {}, created: 0, accessed: 0 });
+    const own = session.csrfToken();
+    const digits = ['', '0', own.slice(0, 39), `${own}0`, `${own},${own}`, 'x'.repeat(60_000)];
+    const wide = ['é'.repeat(20), '€'.repeat(40), '\u{1f600}'.repeat(10)]; // 40, 120, 40 bytes
+    for (const token of [...digits, ...wide, '\0']) {
+      const form = Buffer.from(new URLSearchParams({ csrf_token: token }).toString());
+      const request = parseRequest('POST', '/', {}, form) as HttpRequest;
+      const reason = whyForged({ ...request, session });
+      assert.match(reason ?? 'passes', /^The token is missing/, token.slice(0, 60));
+    }
+  });
 });
 
 describe('14-csrf: withCsrf()', () => {
@@ -138,6 +178,15 @@ describe('14-csrf: withCsrf()', () => {
     assert.equal(asked, 0);
     const own = await browser.request('POST', '/', '', { 'sec-fetch-site': 'same-origin' });
     assert.deepEqual([own.status, asked], [303, 1]);
+  });
+
+  it('withCsrf() sets no cookie with a refusal, over the one that Lax held back', async () => {
+    const browser = guarded();
+    for (const headers of [CROSS, { origin: 'http://evil.example' }, {}]) {
+      const response = await browser.request('POST', '/', 'csrf_token=0', headers);
+      assert.equal(response.status, 403, JSON.stringify(headers));
+      assert.equal(response.headers['set-cookie'], undefined, JSON.stringify(headers));
+    }
   });
 
   it('withCsrf() says nothing of a hostile Origin but as plain text', async () => {
@@ -175,6 +224,23 @@ describe('14-csrf: withCsrf()', () => {
       ['<form action="/a">', false],
       ['<form method="post" action="https://evil.example/">', false],
       ['<form method="post" action="//evil.example/">', false],
+      ['<form method="post" action="/\\evil.example/">', false], // to a browser a \\ is a /
+      ['<form method="post" action="/\t/evil.example/">', false], // and a TAB is nothing
+      ['<form method="post" action="/\n/evil.example/">', false],
+      ['<form method="post" action=" //evil.example/">', false],
+      ['<form method="post" action="javascript:0">', false],
+      ['<form method="get" action="/a" title="x method=post">', false],
+      ["<form method='get' action='/a' title=' method=\"post\" '>", false],
+      ['<form data-method="post" action="/a">', false],
+      ['<format method="post" action="/a">', false],
+      ['<form class="x" action="/a" method="post">', true],
+      ['<FORM METHOD="POST" ACTION="/a">', true],
+      ["<form method='post' action='/a'>", true],
+      ['<form method=post action=/a>', true],
+      ['<form\n  method="post"\n  action="/a"\n>', true],
+      ['<form method="post" action="/a" title="a > b">', true],
+      ['<form method="post">', true], // posts to its own page
+      ['<form method="post" action="">', true],
     ];
     for (const [form, hasToken] of ROWS) {
       const markup = html([`<main>${form}</form></main>`] as unknown as TemplateStringsArray);
@@ -193,6 +259,13 @@ describe('14-csrf: withCsrf()', () => {
     const response = await guarded(html`<main><p title="${text}">${text}</p></main>`).get('/');
     assert.deepEqual(tokensOf(response), []);
     assert.equal(response.headers['set-cookie'], undefined, 'and no session where none is needed');
+  });
+
+  it('withCsrf() gives no token to what is no HTML, where nothing is escaped', async () => {
+    const factory = new SignedCookieSessionFactory({ secrets: ['x'] });
+    const words = '<form method="post" action="/a">';
+    const browser = new Browser(withSession(factory, withCsrf(() => text(words))), ORIGIN);
+    assert.equal((await browser.get('/')).body, words);
   });
 
   it('withCsrf() takes the token of the page, and after newCsrfToken() not any more', async () => {
@@ -252,7 +325,8 @@ describe('14-csrf: every form of the site', () => {
         assert.equal(count, isPost ? 1 : 0, `${path}: ${tag}`);
         posting += Number(isPost);
       }
-      for (const token of tokens) assert.ok(!String(response.headers.location).includes(token));
+      const urls = [...String(response.body).matchAll(/\s(?:href|action|src)="([^"]*)"/g)].join();
+      for (const token of tokens) assert.ok(!`${response.headers.location}${urls}`.includes(token));
     }
     return posting;
   }
