@@ -119,7 +119,7 @@ export function sealedLens<D extends object>(factory: EncryptedCookieSessionFact
     const signed = factory.options.cookieName.length + Math.ceil((length * 4) / 3);
     return [
       ['nonce', cookie.slice(0, border), 'A version and a random number, open to all.'],
-      ['ciphertext', cookie.slice(border, end), `Signed, it would be read, and be ${signed} bytes.`],
+      ['ciphertext', cookie.slice(border, end), `Signed, it would be open, and ${signed} bytes.`],
       ['tag', cookie.slice(end), 'Only who has the secret can make it.'],
     ];
   };

@@ -235,13 +235,17 @@ export function storedLens<D extends object>(factory: StoredSessionFactory<D>): 
   return { options: factory.options, read: (cookie) => factory.read(cookie), parts };
 }
 
+/** Whose session it is on our site: the user's that step 16 has put in. */
+export function ownerOf({ user }: Readonly<Record<string, unknown>>): string | undefined {
+  return typeof user === 'string' ? user : undefined;
+}
+
 /** The site of this step: step 16's, over any store. */
 export function site(
   store: SessionStore = new MemoryStore(),
   users = USERS,
   options: StoredSessionOptions = {},
 ): ReturnType<typeof wholeSite> & { factory: StoredSessionFactory<SiteData> } {
-  const ownerOf = ({ user }: Readonly<Record<string, unknown>>) => user as string | undefined;
   const factory = new StoredSessionFactory<SiteData>(store, { ownerOf, ...options });
   return { ...wholeSite(factory, storedLens(factory), users), factory };
 }

@@ -2,7 +2,8 @@
 //
 //   PORT, HOST       where to listen (step 1)
 //   SESSION_SECRET   the secret; several with commas between, the newest first (step 9)
-//   SESSIONS         where sessions are kept: signed, in a cookie (step 11)
+//   SESSIONS         where sessions are kept: signed (step 11) or encrypted (17), in a cookie;
+//                    memory (18), sqlite:FILE (19), redis://… (20), on the server
 //   NODE_ENV         production: Secure cookies, no inspector, and no start with the printed secret
 //
 // Around each page stand, from the outside in: the session, the check for forged requests, the
@@ -14,13 +15,20 @@ import { Router } from './03-router.ts';
 import { html, page } from './04-template.ts';
 import { addStaticFiles, PUBLIC } from './05-static.ts';
 import { addCounter, SignedCookieSessionFactory, withSession } from './11-session-factory.ts';
-import type { Mount, SessionRequest } from './11-session-factory.ts';
+import type { Mount, SessionFactory, SessionRequest } from './11-session-factory.ts';
 import { addInspector, signedLens, withInspector } from './12-inspector.ts';
+import type { Lens } from './12-inspector.ts';
 import { addArticles, withFlash } from './13-flash.ts';
 import { withCsrf } from './14-csrf.ts';
 import { addCart, countOf, withRoom } from './15-cart.ts';
 import { addLogin, USERS, withUser } from './16-login.ts';
 import type { SiteData } from './16-login.ts';
+import { EncryptedCookieSessionFactory, sealedLens } from './17-encryption.ts';
+import { MemoryStore, ownerOf, StoredSessionFactory, storedLens } from './18-store.ts';
+import type { SessionStore } from './18-store.ts';
+import { addSessions, SqliteStore } from './19-sqlite.ts';
+import { RedisClient, RedisStore, withStoreDown } from './20-redis.ts';
+import { addApi, apiRules } from './21-jwt.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -34,14 +42,14 @@ export function site(
   users = USERS,
 ): { handle: Handler } {
   const isProduction = env.NODE_ENV === 'production';
-  const kind = env.SESSIONS || 'signed';
-  if (kind !== 'signed') {
-    throw new RangeError(`Cannot start: SESSIONS must be signed: it is ${JSON.stringify(kind)}`);
-  }
   const secrets = secretsOf(env, isProduction);
-  const factory = new SignedCookieSessionFactory<SiteData>({ secrets, secure: isProduction, now });
+  const options = { secrets, secure: isProduction, now };
+  const { factory, lens } = sessionsOf(env.SESSIONS || 'signed', options);
+  const isStored = factory instanceof StoredSessionFactory;
+  const links: Link[] = isStored ? [['/sessions', 'Sessions']] : [];
+  if (!isProduction) links.push(['/inspect', 'Inspector']);
   const inFrame: Mount<SiteData> = (inner) =>
-    withSession(factory, withCsrf(withFrame(withUser(withFlash(inner)), !isProduction)));
+    withSession(factory, withCsrf(withFrame(withUser(withFlash(inner)), links)));
   const mount = withRoom(inFrame, () => page('Full', FULL, 422));
 
   const router = addStaticFiles(new Router(), PUBLIC);
@@ -49,10 +57,46 @@ export function site(
   addArticles(router, mount);
   addCart(router, mount);
   addLogin(router, mount, users, now);
-  if (isProduction) return { handle: withErrorPages(inFrame, router.handle) };
-  const lens = signedLens(factory);
-  addInspector(router, lens, mount);
-  return { handle: withInspector(lens, withErrorPages(inFrame, router.handle)) };
+  if (isStored) addSessions(router, mount, factory, users);
+  addApi(router, mount, apiRules(secrets, now));
+  if (!isProduction) addInspector(router, lens, mount);
+  const pages = isProduction ? router.handle : withInspector(lens, router.handle);
+  const errorMount: Mount<SiteData> = (inner) => withStoreDown(inFrame(inner));
+  return { handle: withErrorPages(errorMount, withStoreDown(pages)) };
+}
+
+type Options = { secrets: string[]; secure: boolean; now: () => number };
+
+/** The kind of session that `SESSIONS` names, and how the inspector is to look at it. */
+function sessionsOf(
+  kind: string,
+  options: Options,
+): { factory: SessionFactory<SiteData>; lens: Lens } {
+  if (kind === 'signed') {
+    const factory = new SignedCookieSessionFactory<SiteData>(options);
+    return { factory, lens: signedLens(factory) };
+  }
+  if (kind === 'encrypted') {
+    const factory = new EncryptedCookieSessionFactory<SiteData>(options);
+    return { factory, lens: sealedLens(factory) };
+  }
+  const factory = new StoredSessionFactory<SiteData>(storeOf(kind, options.now), {
+    secure: options.secure,
+    now: options.now,
+    ownerOf,
+  });
+  return { factory, lens: storedLens(factory) };
+}
+
+function storeOf(kind: string, now: () => number): SessionStore {
+  const [scheme, rest = ''] = kind.split(/:(.*)/s);
+  if (kind === 'memory') return new MemoryStore({ now });
+  if (scheme === 'sqlite' && rest !== '') return new SqliteStore(rest, now);
+  if (/^rediss?:\/\/./.test(kind) && URL.canParse(kind)) {
+    return new RedisStore(new RedisClient(kind), now);
+  }
+  const kinds = 'signed, encrypted, memory, sqlite:FILE or redis://HOST';
+  throw new RangeError(`Cannot start: SESSIONS must be ${kinds}: it is ${JSON.stringify(kind)}`);
 }
 
 const FULL = html`<main>
@@ -92,7 +136,9 @@ export function withErrorPages(mount: Mount<SiteData>, inner: Handler): Handler 
   };
 }
 
-const LINKS: readonly [string, string][] = [
+type Link = [path: string, name: string];
+
+const LINKS: readonly Link[] = [
   ['/', 'Home'],
   ['/howdy', 'Howdy'],
   ['/articles', 'Articles'],
@@ -101,18 +147,18 @@ const LINKS: readonly [string, string][] = [
 /** Puts the site's header above the page that `inner` makes. */
 export function withFrame<R extends SessionRequest<SiteData>>(
   inner: Handler<R>,
-  hasInspector: boolean,
+  more: readonly Link[] = [],
 ): Handler<R> {
   return async (request) => {
     const response = await inner(request);
     const { session, path } = request;
     const count = countOf(session);
-    const links: [string, string][] = [
+    const links: Link[] = [
       ...LINKS,
       ['/cart', count > 0 ? `Cart (${count})` : 'Cart'],
       session.has('user') ? ['/dashboard', 'Dashboard'] : ['/login', 'Login'],
+      ...more,
     ];
-    if (hasInspector) links.push(['/inspect', 'Inspector']);
     return framed(response, links, path);
   };
 }
@@ -123,7 +169,7 @@ function isPage({ body }: HttpResponse): boolean {
 
 function framed(
   response: HttpResponse,
-  links: readonly [string, string][],
+  links: readonly Link[],
   here: string,
 ): HttpResponse {
   if (!isPage(response)) return response;

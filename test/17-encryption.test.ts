@@ -215,7 +215,7 @@ describe('17-encryption: sealedLens()', () => {
     const signed = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'], now: () => NOW });
     const session = new Session<SiteData>(NOW, factory.read(cookie()));
     const size = 'session'.length + signed.write(session).length;
-    assert.match(String(parts[1]?.[2]), new RegExp(`be ${size} bytes`));
+    assert.match(String(parts[1]?.[2]), new RegExp(`and ${size} bytes`));
     const { body } = await browser.get('/inspect');
     assert.match(String(body), /<dt class="tag">The tag<\/dt>/);
     assert.match(String(body), /Ours, and alive\./);

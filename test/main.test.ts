@@ -306,7 +306,7 @@ describe('main: pages', () => {
     assert.doesNotMatch(String(body), /<header>/);
     const plain = { status: 200, headers: {}, body: 'a <body> of text' };
     const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
-    const handler = withSession(factory, withFrame(() => plain, true));
+    const handler = withSession(factory, withFrame(() => plain));
     const framed = await new Browser(handler).get('/');
     assert.equal(framed.body, plain.body);
   });

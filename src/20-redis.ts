@@ -1,0 +1,250 @@
+// Step 20 · Many servers: sessions in Redis or Valkey, over a client of our own.
+//
+//   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n   RESP2 (redis.io, serialization protocol)
+//
+// Any server can now answer any visitor. But a network lies between, and it fails in more ways than
+// a file does: slowly, half-way, and for ten minutes. So each command has a time limit, what waits
+// is bounded, and a store that is down is a 503 at once, not a page that hangs. A command that may
+// have run is never sent again. The connection comes back by itself, at random moments: a hundred
+// servers that return in the same instant would be the next outage.
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { isMain, serve } from './01-server.ts';
+import { problem, toListener } from './02-http.ts';
+import type { Handler } from './02-http.ts';
+import type { Router } from './03-router.ts';
+import { MAX_COOKIE_AGE } from './07-cookie.ts';
+import { USERS } from './16-login.ts';
+import { site as storedSite } from './18-store.ts';
+import type { Entry, SessionStore, VersionedEntry } from './18-store.ts';
+import { addSessions } from './19-sqlite.ts';
+
+export type Reply = string | number | null | Reply[];
+
+/** The one method that a store needs. node-redis: `(...args) => client.sendCommand(args)`. */
+export type Commander = { command(...args: string[]): Promise<unknown> };
+
+/** The store cannot be reached, or not in time. */
+export class StoreDown extends Error {}
+
+const COMMAND_TIMEOUT = 500; // milliseconds, with the connection that it may need
+const MAX_QUEUE = 10_000; // commands that have no reply yet; more are refused
+const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has 64 KiB at most
+const BACKOFF = { first: 50, last: 2_000 }; // milliseconds between two attempts to connect
+
+type Call = { resolve(reply: Reply): void; reject(error: Error): void; timer: NodeJS.Timeout };
+
+/** One connection to a server. Commands go out at once, and replies come back in their order. */
+export class RedisClient implements Commander {
+  readonly #url: URL;
+  #socket: Socket | undefined;
+  #calls: Call[] = []; // sent, the oldest first
+  #received = Buffer.alloc(0);
+  #failures = 0;
+  #retry: NodeJS.Timeout | undefined; // set while the server is known to be down
+
+  /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
+  constructor(url: string) {
+    if (!URL.canParse(url) || !/^rediss?:$/.test(new URL(url).protocol)) {
+      throw new TypeError('Cannot make a Redis client: its URL looks like redis://localhost:6379');
+    }
+    this.#url = new URL(url);
+  }
+
+  /** Sends a command, and gives its reply. Throws `StoreDown`, or what the server refused. */
+  command(...args: string[]): Promise<Reply> {
+    if (this.#retry) return Promise.reject(new StoreDown('Redis is down'));
+    if (this.#calls.length >= MAX_QUEUE) return Promise.reject(new StoreDown('Redis is too slow'));
+    this.#socket ??= this.#connect();
+    return this.#send(this.#socket, args);
+  }
+
+  /** Ends the connection, and with it what has no reply yet. */
+  close(): void {
+    this.#fail(new StoreDown('the client was closed'));
+    clearTimeout(this.#retry);
+  }
+
+  #send(socket: Socket, args: string[]): Promise<Reply> {
+    const parts = args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`);
+    socket.write(`*${args.length}\r\n${parts.join('')}`); // kept till there is a connection
+    return new Promise((resolve, reject) => {
+      const late = () => this.#fail(new StoreDown(`no answer in ${COMMAND_TIMEOUT} milliseconds`));
+      this.#calls.push({ resolve, reject, timer: setTimeout(late, COMMAND_TIMEOUT) });
+    });
+  }
+
+  #connect(): Socket {
+    const { protocol, hostname, port, username, password, pathname } = this.#url;
+    const options = { host: hostname, port: Number(port || 6379) };
+    const socket =
+      protocol === 'rediss:' ? connectTls({ ...options, servername: hostname }) : connect(options);
+    socket.setNoDelay(true).unref(); // a server that is to stop need not wait for Redis
+    socket.on('data', (bytes) => this.#receive(bytes));
+    const end = (why: string): void => {
+      if (this.#socket === socket) this.#fail(new StoreDown(why));
+    };
+    socket.on('error', (error) => end(error.message));
+    socket.on('close', () => end('Redis hung up'));
+    const login = [username, password].filter(Boolean).map(decodeURIComponent);
+    const number = pathname.slice(1);
+    const first = [login.length > 0 && ['AUTH', ...login], number && ['SELECT', number]];
+    for (const args of first) {
+      // Refused, it ends the connection: what comes after it would go to the wrong place.
+      if (args) this.#send(socket, args).catch((error) => end(error.message));
+    }
+    return socket;
+  }
+
+  #receive(bytes: Buffer): void {
+    this.#received = Buffer.concat([this.#received, bytes]);
+    try {
+      let at = 0;
+      for (let reply; (reply = parseReply(this.#received, at)); at = reply.end) {
+        const call = this.#calls.shift();
+        clearTimeout(call?.timer);
+        this.#failures = 0;
+        if (reply.value instanceof Error) call?.reject(reply.value);
+        else call?.resolve(reply.value);
+      }
+      this.#received = this.#received.subarray(at);
+      if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('the reply is too long');
+    } catch (error) {
+      this.#fail(new StoreDown(String(error))); // what comes next cannot be told from this
+    }
+  }
+
+  /** Drops the connection. What was sent may have run, and is not sent again. */
+  #fail(error: StoreDown): void {
+    this.#socket?.destroy();
+    this.#socket = undefined;
+    this.#received = Buffer.alloc(0);
+    for (const { reject, timer } of this.#calls.splice(0)) {
+      clearTimeout(timer);
+      reject(error);
+    }
+    const wait = Math.min(BACKOFF.first * 2 ** this.#failures++, BACKOFF.last);
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => (this.#retry = undefined), wait * (0.5 + Math.random() / 2));
+    this.#retry.unref();
+  }
+}
+
+/**
+ * The reply that begins at `at`, and where it ends; `undefined` while it is not all there. Throws a
+ * `RangeError` for what is no RESP2. An error of the server's is a value: it may stand in a list.
+ */
+export function parseReply(
+  bytes: Buffer,
+  at = 0,
+): { value: Reply | Error; end: number } | undefined {
+  const lineEnd = bytes.indexOf('\r\n', at);
+  if (lineEnd === -1) return undefined;
+  const type = bytes.toString('latin1', at, at + 1);
+  const text = bytes.toString('utf8', at + 1, lineEnd);
+  let end = lineEnd + 2;
+  if (type === '+') return { value: text, end };
+  if (type === '-') return { value: new Error(`Redis says: ${text}`), end };
+  const number = Number(text);
+  if (!/^-?\d{1,15}$/.test(text) || !/[:$*]/.test(type)) throw new RangeError('this is not RESP2');
+  if (type === ':') return { value: number, end };
+  if (number === -1) return { value: null, end };
+  if (number < 0 || number > MAX_REPLY_SIZE) throw new RangeError('the reply is too long');
+  if (type === '$') {
+    if (bytes.length < end + number + 2) return undefined;
+    return { value: bytes.toString('utf8', end, end + number), end: end + number + 2 };
+  }
+  const list: Reply[] = [];
+  while (list.length < number) {
+    const item = parseReply(bytes, end);
+    if (!item) return undefined;
+    list.push(item.value instanceof Error ? item.value.message : item.value);
+    end = item.end;
+  }
+  return { value: list, end };
+}
+
+/** A store in Redis. Expiry is Redis' own, and compare-and-set is a script, which runs alone. */
+export class RedisStore implements SessionStore {
+  readonly #redis: Commander;
+  readonly #now: () => number;
+
+  constructor(redis: Commander, now = () => Date.now() / 1000) {
+    this.#redis = redis;
+    this.#now = now;
+  }
+
+  async get(key: string): Promise<VersionedEntry | undefined> {
+    const fields = ['version', 'owner', 'expires', 'text'];
+    const values = (await this.#redis.command('HMGET', `session:${key}`, ...fields)) as string[];
+    const [version, owner = '', expires, text = ''] = values;
+    if (!version || Number(expires) <= this.#now()) return undefined;
+    return { version: Number(version), owner, expires: Number(expires), text };
+  }
+
+  async put(key: string, { text, owner, expires }: Entry, version: number): Promise<boolean> {
+    if (owner && version === 0) await this.#index(key, owner);
+    const until = `${Math.ceil(expires * 1000)}`;
+    const values = [`${version}`, owner, `${expires}`, text, until, `${this.#now()}`];
+    return (await this.#redis.command('EVAL', PUT, '1', `session:${key}`, ...values)) === 1;
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#redis.command('DEL', `session:${key}`);
+  }
+
+  async keysOf(owner: string): Promise<string[]> {
+    const keys = (await this.#redis.command('SMEMBERS', ownerKey(owner))) as string[];
+    const found = await Promise.all(keys.map(async (key) => ({ key, entry: await this.get(key) })));
+    const gone = found.filter(({ entry }) => !entry).map(({ key }) => key);
+    if (gone.length > 0) await this.#redis.command('SREM', ownerKey(owner), ...gone);
+    return found.filter(({ entry }) => entry).map(({ key }) => key);
+  }
+
+  /** Before the session itself, so that none is ever missing. Too many in the list do no harm. */
+  async #index(key: string, owner: string): Promise<void> {
+    await this.#redis.command('SADD', ownerKey(owner), key);
+    await this.#redis.command('EXPIRE', ownerKey(owner), `${MAX_COOKIE_AGE}`);
+  }
+}
+
+/** KEYS: the session. ARGV: version, owner, expires, text, expires in milliseconds, now. */
+const PUT = `
+local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
+if not version or tonumber(expires) <= tonumber(ARGV[6]) then version = '0' end
+if version ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'version', version + 1, 'owner', ARGV[2], 'expires', ARGV[3],
+  'text', ARGV[4])
+redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+return 1`;
+
+function ownerKey(owner: string): string {
+  return `owner:${createHash('sha256').update(owner).digest('base64url')}`; // any name is a key
+}
+
+/** Answers 503 where the store cannot be reached. What needs no session never asks it. */
+export function withStoreDown(inner: Handler): Handler {
+  return async (request) => {
+    try {
+      return await inner(request);
+    } catch (error) {
+      if (!(error instanceof StoreDown)) throw error;
+      console.error(`503 ${request.method} ${request.path}: ${error.message}`);
+      const response = problem(503, 'We cannot get at your session. Please try again in a moment.');
+      return { ...response, headers: { ...response.headers, 'retry-after': '1' } };
+    }
+  };
+}
+
+/** The site of this step: step 19's, on any number of servers. */
+export function site(
+  redis: Commander = new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379'),
+  users = USERS,
+): { router: Router; handle: Handler } {
+  const { router, handle, factory, mount } = storedSite(new RedisStore(redis), users);
+  return { router: addSessions(router, mount, factory, users), handle: withStoreDown(handle) };
+}
+
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 20', '/', '/sessions');

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { HttpResponse } from '../src/02-http.ts';
+import { Browser } from '../src/08-browser.ts';
+import { hashPassword } from '../src/16-login.ts';
+import { keyOf, MemoryStore, site as storedSite } from '../src/18-store.ts';
+import { addSessions, site, SqliteStore } from '../src/19-sqlite.ts';
+
+const ORIGIN = 'http://localhost:6543';
+const NOW = 1_700_000_000;
+const SAME = { 'sec-fetch-site': 'same-origin' };
+const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
+const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
+
+/** A file for a database in a folder of its own, which goes with the test. */
+function makeFile(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'sqlite-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return join(folder, 'sessions.sqlite');
+}
+
+const users = hashPassword('secret', 4).then((hash) => new Map([['ada', hash], ['bob', hash]]));
+
+describe('19-sqlite: your sessions', () => {
+  /** A site over memory, with the list: what step 19 adds for any store. */
+  async function setUp() {
+    const { router, handle, factory, mount } = storedSite(new MemoryStore(), await users);
+    addSessions(router, mount, factory, await users);
+    const visit = async (name: string, agent: string): Promise<Browser> => {
+      const browser = new Browser(handle, ORIGIN);
+      const headers = { ...SAME, 'user-agent': agent };
+      await browser.request('POST', '/login', `name=${name}&password=secret`, headers);
+      return browser;
+    };
+    return { visit, handle, store: factory.store };
+  }
+
+  const idOf = (browser: Browser): string =>
+    browser.jar.headerFor(new URL(ORIGIN), Date.now() / 1000)?.slice(8) ?? '';
+  const linesOf = ({ body }: HttpResponse): string[] =>
+    [...String(body).matchAll(/<li>([^]*?)<\/li>/g)].map(([, line = '']) => line);
+  const statusOf = async (browser: Browser): Promise<number> =>
+    (await browser.request('GET', '/dashboard')).status;
+
+  it('addSessions() lists your browsers, since when and last seen, and marks this one', async () => {
+    const { visit } = await setUp();
+    const phone = await visit('ada', 'Phone <b>1</b>');
+    await visit('ada', 'Desk');
+    await visit('bob', 'Other');
+    const lines = linesOf(await phone.get('/sessions'));
+    assert.equal(lines.length, 2, 'and not the one of bob');
+    assert.match(lines.join(), /<strong>Phone &lt;b&gt;1&lt;\/b&gt;<\/strong> This browser\./);
+    assert.match(lines.join(), /<strong>Desk<\/strong>\s+Since \w{3}, \d\d .* GMT, last seen/);
+    assert.ok(!lines.join().includes(idOf(phone)), 'no id, only its hash');
+  });
+
+  it('addSessions() ends one, and that browser is a stranger from the next request on', async () => {
+    const { visit } = await setUp();
+    const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
+    const response = await phone.request('POST', '/sessions/end', `key=${keyOf(idOf(desk))}`, SAME);
+    assert.deepEqual([response.status, response.headers.location], [303, '/sessions']);
+    assert.deepEqual([await statusOf(phone), await statusOf(desk)], [200, 303]);
+    assert.equal(linesOf(await phone.get('/sessions')).length, 1);
+  });
+
+  it('addSessions() ends all but this one', async () => {
+    const { visit } = await setUp();
+    const mine = await Promise.all(['a', 'b', 'c'].map((agent) => visit('ada', agent)));
+    const bob = await visit('bob', 'Other');
+    await mine[1]?.request('POST', '/sessions/end-others', '', SAME);
+    assert.deepEqual(await Promise.all([...mine, bob].map(statusOf)), [303, 200, 303, 200]);
+  });
+
+  it('addSessions() ends nobody else’s, whatever key is sent', async () => {
+    const { visit, store } = await setUp();
+    const [ada, bob] = [await visit('ada', 'Desk'), await visit('bob', 'Other')];
+    for (const key of [keyOf(idOf(bob)), '', '__proto__', '%00', '<b>', 'x'.repeat(5000)]) {
+      assert.equal((await ada.request('POST', '/sessions/end', `key=${key}`, SAME)).status, 303);
+    }
+    assert.equal(await statusOf(bob), 200);
+    assert.ok(await store.get(keyOf(idOf(bob))));
+  });
+
+  it('addSessions() shows nothing to a stranger, and is no business of another site', async () => {
+    const { visit, handle } = await setUp();
+    const stranger = new Browser(handle, ORIGIN);
+    const { status, headers } = await stranger.request('GET', '/sessions');
+    assert.deepEqual([status, headers.location], [303, '/login?next=%2Fsessions']);
+    const ada = await visit('ada', 'Desk');
+    const cross = { 'sec-fetch-site': 'cross-site' };
+    assert.equal((await ada.request('POST', '/sessions/end-others', '', cross)).status, 403);
+  });
+});
+
+if (!hasSqlite) {
+  describe('19-sqlite: on a Node without SQLite', () => {
+    it('SqliteStore() says which Node it needs', (t) => {
+      const make = (): unknown => new SqliteStore(makeFile(t));
+      assert.throws(make, /^RangeError: Cannot open .*: SQLite needs Node 22\.13 or newer, and this/);
+    });
+
+    it('19-sqlite.ts ends with one line and code 1', () => {
+      const file = fileURLToPath(new URL('../src/19-sqlite.ts', import.meta.url));
+      const { status, stderr } = spawnSync(process.execPath, [...tsx, file], { encoding: 'utf8' });
+      assert.equal(status, 1);
+      assert.match(stderr, /^Cannot open sessions\.sqlite: SQLite needs Node 22\.13 .*\n$/);
+    });
+  });
+} else {
+  describe('19-sqlite: SqliteStore', () => {
+    const entry = { text: '{}', owner: 'ada', expires: NOW + 10 };
+
+    it('put() compares and sets, also between two who have the file open', (t) => {
+      const file = makeFile(t);
+      const [one, two] = [new SqliteStore(file, () => NOW), new SqliteStore(file, () => NOW)];
+      assert.equal(one.put('a', entry, 0), true);
+      assert.equal(two.put('a', entry, 0), false, 'it is there already');
+      assert.equal(two.put('a', { ...entry, text: 'two' }, 1), true);
+      assert.equal(one.put('a', { ...entry, text: 'one' }, 1), false, 'who comes too late');
+      assert.deepEqual(one.get('a'), { ...entry, text: 'two', version: 2 });
+      one.delete('a');
+      assert.equal(two.put('a', entry, 2), false, 'what is gone stays gone');
+      for (const store of [one, two]) store.close();
+    });
+
+    it('SqliteStore() finds everything again when the file is opened anew', (t) => {
+      const file = makeFile(t);
+      const before = new SqliteStore(file, () => NOW);
+      before.put('a', entry, 0);
+      before.close();
+      const after = new SqliteStore(file, () => NOW);
+      assert.equal(after.get('a')?.version, 1);
+      assert.deepEqual(after.keysOf('ada'), ['a']);
+      after.close();
+    });
+
+    it('put() sweeps what is past its time, a hundred rows for a hundred writes', (t) => {
+      const clock = { now: NOW };
+      const file = makeFile(t);
+      const store = new SqliteStore(file, () => clock.now);
+      for (let i = 0; i < 99; i++) store.put(`old ${i}`, entry, 0);
+      clock.now += 10;
+      store.put('new', { ...entry, expires: NOW + 100 }, 0); // the hundredth
+      assert.deepEqual(store.keysOf('ada'), ['new']);
+      store.close();
+      const bytes = readFileSync(file, 'latin1');
+      assert.ok(bytes.startsWith('SQLite format 3'));
+      const again = new SqliteStore(file, () => NOW); // a clock set back shows what is in the file
+      assert.deepEqual(again.keysOf('ada'), ['new']);
+      again.close();
+    });
+
+    it('get() and put() bind their values: a key is never SQL', (t) => {
+      const store = new SqliteStore(makeFile(t), () => NOW);
+      const keys = ["'; DROP TABLE sessions; --", '" OR 1=1', '\0', 'é😀', '%', ''];
+      for (const key of keys) assert.equal(store.put(key, { ...entry, owner: key, text: key }, 0), true);
+      for (const key of keys) {
+        assert.equal(store.get(key)?.text, key);
+        assert.deepEqual(store.keysOf(key), key === '' ? [] : [key]);
+      }
+      assert.equal(store.get("x' OR '1'='1"), undefined);
+      store.close();
+    });
+
+    it('SqliteStore() refuses in words a file that is none of ours', (t) => {
+      const file = makeFile(t);
+      writeFileSync(file, 'Dear diary, '.repeat(1000));
+      assert.throws(() => new SqliteStore(file), /^RangeError: Cannot open .*: file is not a database/);
+      assert.throws(() => new SqliteStore(join(file, 'x')), /^RangeError: Cannot open .*: unable/);
+    });
+
+    it('SqliteStore() refuses a file of a later version, and leaves it as it is', async (t) => {
+      const file = makeFile(t);
+      new SqliteStore(file).close();
+      const { DatabaseSync } = process.getBuiltinModule('node:sqlite' as 'node:fs') as unknown as {
+        DatabaseSync: new (file: string) => { exec(sql: string): void; close(): void };
+      };
+      const database = new DatabaseSync(file);
+      database.exec('PRAGMA user_version = 2');
+      database.close();
+      const message = `Cannot open ${file}: its version is 2, and we know 1`;
+      assert.throws(() => new SqliteStore(file), { name: 'RangeError', message });
+    });
+
+    it('site() of step 19 keeps a login over a restart, and the list with it', async (t) => {
+      const file = makeFile(t);
+      let { handle, store } = site(file, await users);
+      const browser = new Browser((request) => handle(request), ORIGIN);
+      await browser.get('/');
+      await browser.request('POST', '/login', 'name=ada&password=secret', SAME);
+      store.close();
+      ({ handle, store } = site(file, await users));
+      assert.match(String((await browser.get('/dashboard')).body), /Hello, ada/);
+      assert.match(String((await browser.get('/howdy')).body), /Count: 2/);
+      assert.match(String((await browser.get('/sessions')).body), /This browser\./);
+      store.close();
+    });
+  });
+}
