@@ -159,7 +159,7 @@ if (!hasSqlite) {
     it('get() and put() bind their values: a key is never SQL', (t) => {
       const store = new SqliteStore(makeFile(t), () => NOW);
       const keys = ["'; DROP TABLE sessions; --", '" OR 1=1', '\0', 'é😀', '%', ''];
-      for (const key of keys) assert.equal(store.put(key, { ...entry, owner: key, text: key }, 0), true);
+      for (const key of keys) assert.ok(store.put(key, { ...entry, owner: key, text: key }, 0));
       for (const key of keys) {
         assert.equal(store.get(key)?.text, key);
         assert.deepEqual(store.keysOf(key), key === '' ? [] : [key]);
@@ -171,7 +171,7 @@ if (!hasSqlite) {
     it('SqliteStore() refuses in words a file that is none of ours', (t) => {
       const file = makeFile(t);
       writeFileSync(file, 'Dear diary, '.repeat(1000));
-      assert.throws(() => new SqliteStore(file), /^RangeError: Cannot open .*: file is not a database/);
+      assert.throws(() => new SqliteStore(file), /^RangeError: Cannot open .* not a database/);
       assert.throws(() => new SqliteStore(join(file, 'x')), /^RangeError: Cannot open .*: unable/);
     });
 

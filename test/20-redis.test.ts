@@ -1,0 +1,315 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { text } from '../src/02-http.ts';
+import { Browser } from '../src/08-browser.ts';
+import { parseReply, RedisClient, RedisStore, site, StoreDown } from '../src/20-redis.ts';
+import { withStoreDown } from '../src/20-redis.ts';
+import type { Commander, Reply } from '../src/20-redis.ts';
+
+const ORIGIN = 'http://localhost:6543';
+const NOW = 1_700_000_000;
+
+type Answer = (command: string[], socket: Socket) => string | undefined;
+
+/** A server that speaks as `answer` says: what it was sent, and how to reach and to stop it. */
+async function serveFake(t: TestContext, answer: Answer, port = 0) {
+  const commands: string[][] = [];
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    let bytes = Buffer.alloc(0);
+    socket.on('data', (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk]);
+      for (let found; (found = parseReply(bytes)); bytes = bytes.subarray(found.end)) {
+        const command = found.value as string[]; // a command has the form of a reply
+        commands.push(command);
+        const reply = answer(command, socket);
+        if (reply !== undefined) socket.write(reply);
+      }
+    });
+  });
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  const stop = async (): Promise<void> => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await once(server, 'close');
+  };
+  t.after(() => void (server.listening && stop()));
+  const url = `redis://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { url, commands, sockets, stop, port: (server.address() as AddressInfo).port };
+}
+
+function makeClient(t: TestContext, url: string): RedisClient {
+  const client = new RedisClient(url);
+  t.after(() => client.close());
+  return client;
+}
+
+const OK: Answer = () => '+OK\r\n';
+const isDown = (words: RegExp) => (error: unknown) =>
+  error instanceof StoreDown && words.test(error.message);
+
+describe('20-redis: parseReply()', () => {
+  const ROWS: [bytes: string, value: Reply][] = [
+    ['+OK\r\n', 'OK'],
+    ['+\r\n', ''],
+    [':1000\r\n', 1000],
+    [':-1\r\n', -1],
+    ['$5\r\nhello\r\n', 'hello'],
+    ['$0\r\n\r\n', ''],
+    ['$6\r\né😀\r\n', 'é😀'],
+    ['$2\r\n\r\n\r\n', '\r\n'],
+    ['$-1\r\n', null],
+    ['*-1\r\n', null],
+    ['*0\r\n', []],
+    ['*2\r\n$1\r\na\r\n$-1\r\n', ['a', null]],
+    ['*2\r\n*1\r\n:1\r\n-ERR no\r\n', [[1], 'Redis says: ERR no']],
+  ];
+
+  it('parseReply() reads every kind of reply, and says where it ends', () => {
+    for (const [bytes, value] of ROWS) {
+      const buffer = Buffer.from(`${bytes}+next\r\n`);
+      assert.deepEqual(parseReply(buffer), { value, end: Buffer.byteLength(bytes) }, bytes);
+    }
+    const error = parseReply(Buffer.from('-WRONGTYPE no list\r\n'));
+    assert.match(String(error?.value), /^Error: Redis says: WRONGTYPE no list$/);
+  });
+
+  it('parseReply() waits where a reply is cut, at whichever byte', () => {
+    for (const [bytes, value] of ROWS) {
+      const buffer = Buffer.from(bytes);
+      for (let length = 0; length < buffer.length; length++) {
+        assert.equal(parseReply(buffer.subarray(0, length)), undefined, `${bytes}, ${length} bytes`);
+      }
+      assert.deepEqual(parseReply(Buffer.concat([Buffer.from('+a\r\n'), buffer]), 4)?.value, value);
+    }
+  });
+
+  it('parseReply() throws for what is no RESP2', () => {
+    const wrong = ['hello\r\n', 'HTTP/1.1 400\r\n', ':\r\n', ':1.5\r\n', ':1e3\r\n', '$x\r\n'];
+    for (const bytes of [...wrong, '$-2\r\n', '$9999999999\r\n', '*9999999\r\n', '*-2\r\n', '\r\n', '%1\r\n']) {
+      assert.throws(() => parseReply(Buffer.from(bytes)), RangeError, bytes);
+    }
+  });
+});
+
+describe('20-redis: RedisClient', () => {
+  it('command() sends an array of bulk strings, counted in bytes, not characters', async (t) => {
+    let sent = '';
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.on('data', (bytes) => ((sent += bytes), socket.write('+OK\r\n')));
+    }).listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const client = makeClient(t, `redis://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    assert.equal(await client.command('SET', 'é', '😀\r\n'), 'OK');
+    assert.equal(sent, '*3\r\n$3\r\nSET\r\n$2\r\né\r\n$6\r\n😀\r\n\r\n');
+  });
+
+  it('command() pipelines: replies come back in the order of the commands', async (t) => {
+    const { url } = await serveFake(t, ([, word = '']) => `$${word.length}\r\n${word}\r\n`);
+    const client = makeClient(t, url);
+    const words = Array.from({ length: 1000 }, (_, i) => `word${i}`);
+    assert.deepEqual(await Promise.all(words.map((word) => client.command('ECHO', word))), words);
+  });
+
+  it('command() takes a reply in pieces, one byte in each', async (t) => {
+    const { url } = await serveFake(t, (_, socket) => {
+      for (const byte of Buffer.from('*2\r\n$2\r\né\r\n:7\r\n')) socket.write(Buffer.of(byte));
+      return undefined;
+    });
+    assert.deepEqual(await makeClient(t, url).command('GET'), ['é', 7]);
+  });
+
+  it('command() passes on what the server refuses, and goes on', async (t) => {
+    const { url } = await serveFake(t, ([name]) => (name === 'BAD' ? '-ERR no\r\n' : '+OK\r\n'));
+    const client = makeClient(t, url);
+    await assert.rejects(client.command('BAD'), /^Error: Redis says: ERR no$/);
+    assert.equal(await client.command('GOOD'), 'OK');
+  });
+
+  it('command() logs in and chooses the database first, as the URL says', async (t) => {
+    const { url, commands } = await serveFake(t, OK);
+    const client = makeClient(t, `${url.replace('://', '://ada:p%40ss%3A@')}/3`);
+    await client.command('PING');
+    assert.deepEqual(commands, [['AUTH', 'ada', 'p@ss:'], ['SELECT', '3'], ['PING']]);
+  });
+
+  it('command() is StoreDown where the password is refused, and nothing is run', async (t) => {
+    const refuse: Answer = ([name]) => (name === 'AUTH' ? '-WRONGPASS no\r\n' : undefined);
+    const { url } = await serveFake(t, refuse);
+    const client = makeClient(t, url.replace('://', '://:wrong@'));
+    await assert.rejects(client.command('PING'), isDown(/Redis says: WRONGPASS/));
+  });
+
+  it('command() gives up after 500 milliseconds without an answer', async (t) => {
+    const asked = makeResolvers();
+    const { url } = await serveFake(t, () => void asked.resolve(undefined));
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, url);
+    let outcome = 'waiting';
+    client.command('GET', 'a').catch((error) => (outcome = String(error)));
+    await asked.promise;
+    t.mock.timers.tick(499);
+    await new Promise(setImmediate);
+    assert.equal(outcome, 'waiting');
+    t.mock.timers.tick(1);
+    await new Promise(setImmediate);
+    assert.match(outcome, /no answer in 500 milliseconds/);
+  });
+
+  it('command() is StoreDown at once while the server is known to be down', async (t) => {
+    const { url, stop } = await serveFake(t, OK);
+    await stop();
+    const client = makeClient(t, url);
+    await assert.rejects(client.command('PING'), isDown(/ECONNREFUSED/));
+    await assert.rejects(client.command('PING'), isDown(/Redis is down/));
+  });
+
+  it('command() comes back by itself, and what may have run is never sent again', async (t) => {
+    const cut: Answer = ([name], socket) => (name === 'INCR' ? void socket.destroy() : '+OK\r\n');
+    const first = await serveFake(t, cut);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, first.url);
+    assert.equal(await client.command('PING'), 'OK');
+    const lost = client.command('INCR', 'a');
+    await assert.rejects(lost, isDown(/hung up|ECONNRESET/));
+    assert.deepEqual(first.commands, [['PING'], ['INCR', 'a']], 'sent once');
+    await first.stop();
+    const second = await serveFake(t, OK, first.port);
+    await assert.rejects(client.command('PING'), isDown(/is down/), 'not yet');
+    t.mock.timers.tick(50); // the first wait is 25 to 50 milliseconds
+    assert.equal(await client.command('PING'), 'OK');
+    assert.deepEqual(second.commands, [['PING']], 'no INCR');
+  });
+
+  it('command() waits longer after each failure, at random, and two seconds at most', async (t) => {
+    const { url, stop } = await serveFake(t, OK);
+    await stop();
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const waits: number[] = [];
+    const realSetTimeout = globalThis.setTimeout;
+    t.mock.method(globalThis, 'setTimeout', (work: () => void, wait: number) => {
+      if (wait !== 500) waits.push(wait);
+      return realSetTimeout(work, wait);
+    });
+    const client = makeClient(t, url);
+    for (let i = 0; i < 10; i++) {
+      await assert.rejects(client.command('PING'), isDown(/ECONNREFUSED/));
+      t.mock.timers.tick(2000);
+    }
+    const most = waits.map((_, i) => Math.min(50 * 2 ** i, 2000));
+    waits.forEach((wait, i) => {
+      assert.ok(wait >= (most[i] ?? 0) / 2 && wait <= (most[i] ?? 0), `${i}: ${wait}`);
+    });
+    assert.equal(waits.length, 10);
+  });
+
+  it('command() refuses what is more than the queue holds', async (t) => {
+    const { url } = await serveFake(t, () => undefined);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, url);
+    const waiting = Array.from({ length: 10_000 }, () => client.command('GET').catch(() => 'ended'));
+    await assert.rejects(client.command('GET'), isDown(/too slow/));
+    client.close();
+    assert.equal(new Set(await Promise.all(waiting)).size, 1);
+  });
+
+  it('command() drops a server that speaks something else', async (t) => {
+    for (const words of ['HTTP/1.1 400 Bad Request\r\n\r\n', '$99999999\r\n', 'x'.repeat(2 ** 21)]) {
+      const { url } = await serveFake(t, () => words);
+      const client = makeClient(t, url);
+      await assert.rejects(client.command('PING'), isDown(/not RESP2|too long/), words.slice(0, 20));
+    }
+  });
+
+  it('RedisClient() speaks TLS for rediss:, and plain for redis:', async (t) => {
+    const firsts: number[] = [];
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.once('data', (bytes) => (firsts.push(bytes[0] ?? 0), socket.destroy()));
+    }).listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    for (const scheme of ['redis', 'rediss']) {
+      const client = makeClient(t, `${scheme}://127.0.0.1:${port}`);
+      await assert.rejects(client.command('PING'), StoreDown);
+    }
+    assert.deepEqual(firsts, ['*'.charCodeAt(0), 0x16], 'an array, and a TLS handshake');
+  });
+
+  it('RedisClient() refuses what is no URL of Redis', () => {
+    for (const url of ['', 'localhost', 'http://localhost', 'redis', 'redis://[', '//localhost']) {
+      assert.throws(() => new RedisClient(url), /^TypeError: Cannot make a Redis client: its URL/);
+    }
+  });
+});
+
+describe('20-redis: RedisStore', () => {
+  it('RedisStore takes any client with the one method, and asks it in plain commands', async () => {
+    const asked: string[][] = [];
+    const redis: Commander = {
+      async command(...args) {
+        asked.push(args);
+        return args[0] === 'HMGET' ? ['7', 'ada', `${NOW + 1}`, '{}'] : 1;
+      },
+    };
+    const store = new RedisStore(redis, () => NOW);
+    const entry = { text: '{}', owner: 'ada', expires: NOW + 1 };
+    assert.deepEqual(await store.get('k'), { ...entry, version: 7 });
+    assert.equal(await store.put('k', entry, 7), true);
+    await store.delete('k');
+    assert.deepEqual(asked.map(([name, ...args]) => [name, args.at(name === 'EVAL' ? 2 : 0)]), [
+      ['HMGET', 'session:k'],
+      ['EVAL', 'session:k'],
+      ['DEL', 'session:k'],
+    ]);
+    const later = new RedisStore(redis, () => NOW + 1);
+    assert.equal(await later.get('k'), undefined, 'past its time by our own clock');
+  });
+
+  it('RedisStore notes an owner before the session, under a name that is always a key', async () => {
+    const asked: string[][] = [];
+    const store = new RedisStore({ command: async (...args) => (asked.push(args), 1) }, () => NOW);
+    await store.put('k', { text: '{}', owner: 'a\r\nDEL x', expires: NOW }, 0);
+    assert.deepEqual(asked.map(([name]) => name), ['SADD', 'EXPIRE', 'EVAL']);
+    assert.match(asked[0]?.[1] ?? '', /^owner:[\w-]{43}$/);
+  });
+});
+
+describe('20-redis: a store that is down', () => {
+  const down: Commander = { command: () => Promise.reject(new StoreDown('Redis is down')) };
+
+  it('withStoreDown() answers 503 with Retry-After, and what needs no session answers', async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const browser = new Browser(site(down).handle, ORIGIN);
+    for (const path of ['/', '/howdy', '/cart', '/login']) {
+      const { status, headers, body } = await browser.get(path);
+      assert.deepEqual([status, headers['retry-after']], [503, '1'], path);
+      assert.match(String(body), /We cannot get at your session\. Please try again in a moment\./);
+    }
+    assert.equal((await browser.get('/style.css')).status, 200);
+    assert.match(String(log.mock.calls[0]?.arguments[0]), /^503 GET \/: Redis is down$/);
+  });
+
+  it('withStoreDown() hides no other error', async () => {
+    const broken = withStoreDown(() => Promise.reject(new TypeError('a bug')));
+    await assert.rejects(async () => new Browser(broken).get('/'), /a bug/);
+    const fine = withStoreDown(() => text('fine'));
+    assert.equal((await new Browser(fine).get('/')).body, 'fine');
+  });
+});
+
+function makeResolvers(): { promise: Promise<unknown>; resolve: (value: unknown) => void } {
+  let resolve = (_: unknown): void => {};
+  const promise = new Promise((done) => (resolve = done));
+  return { promise, resolve };
+}
