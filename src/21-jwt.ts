@@ -35,7 +35,8 @@ export type JwtRules = {
   /** Newest first: the first signs, all verify. */
   keys: readonly Uint8Array[];
   iss: string;
-  aud: string;
+  /** `undefined` is a rule too: then only a token that is for nobody in particular is taken. */
+  aud: string | undefined;
   /** Seconds that two clocks may differ by; default 5. */
   leeway?: number;
   /** Whether the token of this number was taken back. */
@@ -71,7 +72,8 @@ export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
 
 const MAX_TOKEN_LENGTH = 4096; // characters
 
-function hs256(text: string, key: Uint8Array): Buffer {
+/** The signature, 32 bytes. Throws a `RangeError` for a key that is too short. */
+export function hs256(text: string, key: Uint8Array): Buffer {
   if (key.length < MIN_KEY_SIZE) {
     throw new RangeError(`Cannot use a key of ${key.length} bytes: it needs ${MIN_KEY_SIZE}`);
   }
@@ -129,7 +131,7 @@ export function addApi(router: Router, mount: Mount<SiteData>, rules: JwtRules):
     const sub = session.get('user');
     if (sub === undefined) return problem(403, 'Log in first, at /login.');
     const iat = Math.floor(now());
-    const claims = { iss, sub, aud, iat, exp: iat + TOKEN_TIME, jti: randomUUID() };
+    const claims = { iss, sub, ...(aud && { aud }), iat, exp: iat + TOKEN_TIME, jti: randomUUID() };
     return json({ token: signJwt(claims, newest), expires: claims.exp });
   };
   const withToken =
