@@ -28,9 +28,11 @@ export type Article = { title: string; body: string };
 export function withFlash<R extends SessionRequest>(inner: Handler<R>): Handler<R> {
   return async (request) => {
     const response = await inner(request);
-    const { status, body } = response;
-    // A redirect has no page, a failure has not ours: nothing was shown, so nothing is used up.
-    if (status >= 500 || typeof body !== 'string' || !body.includes('<main>')) return response;
+    const { status, headers, body } = response;
+    // A redirect is followed unseen, a failure is not ours, JSON is no page: nothing is used up.
+    const isSeen = status < 300 || (status >= 400 && status < 500);
+    const isHtml = String(headers['content-type']).startsWith('text/html');
+    if (!isSeen || !isHtml || typeof body !== 'string' || !body.includes('<main>')) return response;
     const { session, method } = request;
     const messages = Object.entries(QUEUES).flatMap(([queue, role]) => {
       const texts = method === 'HEAD' ? session.peekFlash(queue) : session.popFlash(queue);

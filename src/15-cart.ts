@@ -110,6 +110,7 @@ export function addCart(router: Router, mount: Mount<{ cart: Cart }>): Router {
     const save = ({ session, form }: CartForm): HttpResponse => {
       const fault = change(structuredClone(session.get('cart')) ?? emptyCart(), form); // on trial
       if (fault !== undefined) return refusedPage(session, form, fault);
+      session.csrfToken(); // its room is taken now: the next page's forms cannot do without
       session.update('cart', (cart = emptyCart()) => {
         change(cart, form); // where it is, deep inside; a store may do it once more (step 18)
         return cart;

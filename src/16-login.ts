@@ -144,6 +144,7 @@ export function addLogin(
     names.forget(name);
     session.regenerateId(); // whoever has the session as it was does not come in with it
     session.set('user', name);
+    session.csrfToken(); // a new one, and now: if it does not fit, that must show here
     return seeOther(localPath(form.get('next')));
   };
   const logout: Handler<UserRequest> = ({ session }) => {

@@ -55,7 +55,7 @@ export function site(
   const router = addStaticFiles(new Router(), PUBLIC);
   addCounter(router, mount);
   addArticles(router, mount);
-  addCart(router, mount);
+  addCart(router, inFrame); // it has words of its own for a session that is full
   addLogin(router, mount, users, now);
   if (isStored) addSessions(router, mount, factory, users);
   addApi(router, mount, apiRules(secrets, now));
@@ -102,7 +102,7 @@ function storeOf(kind: string, now: () => number): SessionStore {
 const FULL = html`<main>
 <h1>There is no room for that</h1>
 <p>What this browser keeps for us is full, and nothing of it was changed. If your
-<a href="/cart">cart</a> has a long note, make it shorter; then do this again.</p>
+<a href="/cart">cart</a> has a long note, make it shorter; then see what is still to be done.</p>
 </main>`;
 
 function secretsOf(env: Environment, isProduction: boolean): string[] {

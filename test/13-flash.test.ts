@@ -33,6 +33,9 @@ function corridor(): Browser {
   const mount = (inner: Handler<SessionRequest>): Handler =>
     withSession(factory, withFlash(inner));
   const shown = page('A page', html`<main><h1>Here</h1></main>`);
+  const moved = { ...shown, status: 303, headers: { ...shown.headers, location: '/page' } };
+  const type = { 'content-type': 'application/json' };
+  const json = { status: 200, headers: type, body: '{"title":"<main>"}' };
   const router = new Router()
     .get('/leave/:words', (request) =>
       mount(({ session }) => {
@@ -43,8 +46,10 @@ function corridor(): Browser {
     .get('/first', mount(() => seeOther('/second')))
     .get('/second', mount(() => seeOther('/page')))
     .get('/page', mount(() => shown))
+    .get('/moved', mount(() => moved))
+    .get('/json', mount(() => json))
     .get('/failure', mount(() => ({ ...shown, status: 500 })))
-    .get('/text', mount(() => ({ status: 200, headers: {}, body: 'no <body>' })))
+    .get('/text', mount(() => ({ ...shown, body: '<p>bare</p>' })))
     .get('/throw', mount(() => { throw new Error('the page broke'); }));
   return new Browser(router.handle, ORIGIN);
 }
@@ -85,6 +90,9 @@ describe('13-flash: articles', () => {
     assert.deepEqual(messagesOf(await browser.get('/articles')), []);
     const both = await browser.post('/articles', { title: 'a\nb', body: ' ' });
     assert.equal(messagesOf(both).length, 2, 'one for each fault');
+    const { body } = await browser.post('/articles', { title: 'a "b" <i>', body: '' });
+    const value = 'value="a &quot;b&quot; &lt;i&gt;"';
+    assert.ok(String(body).includes(value), `the title is kept, as text: ${value}`);
   });
 
   it('addArticles() leaves one message of a kind where two articles were saved unseen', async () => {
@@ -103,6 +111,10 @@ describe('13-flash: articles', () => {
     const body = String((await new Browser(handle).get('/articles')).body);
     assert.equal(body.split('<article>').length - 1, MAX_ARTICLES);
     assert.ok(body.includes(`no ${MAX_ARTICLES}.`) && !body.includes('no 0.'));
+  });
+
+  it('addArticles() names its page, so that others can lead there', () => {
+    assert.equal(site().router.pathFor('articles'), '/articles');
   });
 
   it('addArticles() has a form that a browser can send: POST, labels, one button', async () => {
@@ -130,7 +142,17 @@ describe('13-flash: articles', () => {
       ['100 characters of two units', `title=${encodeURIComponent('😀'.repeat(100))}&body=b`, 303],
       ['5001 characters', `title=a&body=${'b'.repeat(5001)}`, 422],
       ['nothing', '', 422],
-      ['100 fields', 'a&'.repeat(200), 400],
+      ['200 fields', 'a&'.repeat(200), 400],
+      ['CR and LF in the text', 'title=a&body=a%0d%0aSet-Cookie:+x=1', 303],
+      ['a tab and a line in the text', 'title=a&body=a%0a%09b', 303],
+      ['a C1 control in the text', 'title=a&body=a%c2%85b', 422],
+      ['a lone CR in the text', 'title=a&body=a%0db', 422],
+      ['lone surrogates in the text', 'title=a&body=%ED%A0%80', 400],
+      ['two texts', 'title=a&body=one&body=two', 303],
+      ['a list of texts', 'title=a&body[]=b', 422],
+      ['5000 characters', `title=a&body=${'b'.repeat(5000)}`, 303],
+      ['a title of 1 MB', `title=${'a'.repeat(1_000_000)}&body=b`, 422],
+      ['a text of 1 MB', `title=a&body=${'b'.repeat(1_000_000)}`, 422],
     ];
     for (const [name, body, status] of ROWS) {
       const response = await browser.request('POST', '/articles', body);
@@ -139,6 +161,8 @@ describe('13-flash: articles', () => {
     const { body } = await browser.get('/articles');
     assert.doesNotMatch(String(body), /<script|<img|<\/textarea><img/);
     assert.ok(String(body).includes('&lt;script&gt;alert(1)&lt;/script&gt;'), 'shown as text');
+    assert.ok(String(body).includes('<h2 dir="auto">first</h2>'), 'of two titles the first counts');
+    assert.doesNotMatch(String(body), />second<|>two</);
     const json = { 'content-type': 'application/json' };
     assert.equal((await browser.request('POST', '/articles', '{}', json)).status, 415);
   });
@@ -157,6 +181,24 @@ describe('13-flash: withFlash()', () => {
     const head = await browser.request('HEAD', '/page');
     assert.deepEqual(wordsOf(head), ['hello'], 'the length of a HEAD is that of its GET');
     assert.equal(head.headers['set-cookie'], undefined);
+    assert.deepEqual(wordsOf(await browser.get('/page')), ['hello']);
+  });
+
+  it('withFlash() uses up nothing for a redirect that brings a page of its own', async () => {
+    const browser = corridor();
+    await browser.request('GET', '/leave/hello');
+    const response = await browser.request('GET', '/moved');
+    assert.deepEqual(wordsOf(response), [], 'no browser shows the body of a 303');
+    assert.equal(response.headers['set-cookie'], undefined);
+    assert.deepEqual(wordsOf(await browser.get('/page')), ['hello']);
+  });
+
+  it('withFlash() leaves alone what is no HTML, though it holds the text <main>', async () => {
+    const browser = corridor();
+    await browser.request('GET', '/leave/hello');
+    const { body, headers } = await browser.request('GET', '/json');
+    assert.equal(body, '{"title":"<main>"}', 'markup in it would make it no JSON');
+    assert.equal(headers['set-cookie'], undefined);
     assert.deepEqual(wordsOf(await browser.get('/page')), ['hello']);
   });
 

@@ -104,8 +104,10 @@ describe('16-login: login and logout', () => {
     await login('viewer');
     const after = state();
     assert.deepEqual([before?.created, after?.created], [NOW, NOW + 60]);
-    assert.ok(before && '_csrft_' in before.data && after && !('_csrft_' in after.data));
-    assert.deepEqual(after.data, { cart: { items: { tea: 1 }, note: '' }, user: 'viewer' });
+    const { _csrft_: oldToken } = before?.data as { _csrft_?: string };
+    const { _csrft_: newToken, ...rest } = after?.data as { _csrft_?: string };
+    assert.ok(oldToken && newToken && oldToken !== newToken);
+    assert.deepEqual(rest, { cart: { items: { tea: 1 }, note: '' }, user: 'viewer' });
   });
 
   it('addLogin() gives no rights to a cookie from before the login: no fixation', async () => {

@@ -158,6 +158,9 @@ describe('main: what the visitor has', () => {
     let length = 1000;
     while ((await keep(length)).status === 422) length -= 1; // till it fits, with no byte to spare
     const before = String((await browser.get('/cart')).body);
+    const note = await keep(1500);
+    assert.match(String(note.body), /There is no room for that\. Your cart is as it was before\./);
+    assert.ok(String(note.body).includes('€'.repeat(1500)), 'what was typed is shown back');
     const full = await browser.request('POST', '/articles', 'title=a&body=b', SAME);
     assert.equal(full.status, 422);
     assert.match(String(full.body), /<h1>There is no room for that<\/h1>/);
