@@ -58,6 +58,10 @@ describe('main: the environment', () => {
     ['an empty part', { SESSION_SECRET: `${LONG},` }, 'Cannot start: SESSION_SECRET has an empty'],
     ['another kind', { ...PRODUCTION, SESSIONS: 'x' }, 'Cannot start: SESSIONS must be '],
     ['a kind of two lines', { ...PRODUCTION, SESSIONS: 'a\nb' }, 'Cannot start: SESSIONS must be'],
+    ['sqlite without a file', { ...PRODUCTION, SESSIONS: 'sqlite:' }, 'Cannot start: SESSIONS must'],
+    ['a file in no folder', { ...PRODUCTION, SESSIONS: 'sqlite:/no/no' }, 'Cannot open /no/no: '],
+    ['a half URL of Redis', { ...PRODUCTION, SESSIONS: 'redis://[' }, 'Cannot start: SESSIONS must'],
+    ['another URL', { ...PRODUCTION, SESSIONS: 'http://localhost' }, 'Cannot start: SESSIONS must'],
   ];
   for (const [name, env, words] of REFUSED) {
     it(`site() refuses ${name}, in one line`, () => {
@@ -85,6 +89,46 @@ describe('main: the environment', () => {
     assert.doesNotMatch(String(body), /inspect/i);
     assert.equal((await browser.get('/inspect')).status, 404);
     assert.equal(count((await browser.get('/howdy')).body), 2);
+  });
+
+  it('site() keeps sessions where SESSIONS says, and shows /sessions where it can', async () => {
+    const KINDS: [kind: string, line: RegExp, sessions: number][] = [
+      ['signed', /^session=[\w-]{120,};/, 404],
+      ['encrypted', /^session=A[\w-]{80,};/, 404],
+      ['memory', /^session=[\w-]{43};/, 303],
+    ];
+    for (const [SESSIONS, line, sessions] of KINDS) {
+      const browser = new Browser(site({ ...PRODUCTION, SESSIONS }).handle, 'https://example.org');
+      const { headers, body } = await browser.get('/');
+      assert.match(String(headers['set-cookie']), line, SESSIONS);
+      assert.match(String(headers['set-cookie']), /; Secure; HttpOnly; SameSite=Lax$/, SESSIONS);
+      assert.deepEqual([count(body), count((await browser.get('/howdy')).body)], [1, 2], SESSIONS);
+      assert.equal((await browser.request('GET', '/sessions')).status, sessions, SESSIONS);
+    }
+  });
+
+  it('site() answers 503 where Redis is down, and the rest of the site as ever', async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const browser = new Browser(site({ SESSIONS: 'redis://127.0.0.1:1' }).handle);
+    const page = await browser.request('GET', '/', '', HTML);
+    assert.deepEqual([page.status, page.headers['retry-after']], [503, '1']);
+    assert.match(String(page.body), /<h1>503 Service Unavailable<\/h1><p>We cannot get at/);
+    assert.equal((await browser.get('/style.css')).status, 200);
+    assert.equal((await browser.request('GET', '/nowhere', '', HTML)).status, 404, 'of a stranger');
+    const known = { ...HTML, cookie: `session=${'A'.repeat(43)}` };
+    assert.equal((await browser.request('GET', '/nowhere', '', known)).status, 503, 'in its frame');
+    assert.equal((await browser.get('/nowhere')).status, 404);
+    assert.equal((await browser.get('/api/counter')).status, 401);
+    assert.match(String(log.mock.calls[0]?.arguments[0]), /^503 GET \/: /);
+  });
+
+  it('site() has the API, with keys made of the secret', async () => {
+    const browser = new Browser(site().handle);
+    const { status } = await browser.request('POST', '/api/token', '', {
+      'sec-fetch-site': 'same-origin',
+    });
+    assert.equal(status, 403, 'to nobody who is not logged in');
+    assert.equal((await browser.get('/api/counter')).status, 401);
   });
 
   it('site() sets cookies without Secure elsewhere, where there is only http', async () => {
