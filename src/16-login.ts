@@ -127,7 +127,7 @@ export function addLogin(
   now = () => Date.now() / 1000,
 ): Router {
   const [names, addresses] = [failureLog(5, now), failureLog(20, now)]; // a school has one
-  const [decoy = ''] = users.values(); // a name that nobody has costs as much as one of these
+  const [decoy = `${LOG_N}::`] = users.values(); // a name that nobody has costs as much as one
   const login: Handler<UserRequest & { form: URLSearchParams }> = async (request) => {
     const { session, form, address = '' } = request;
     const name = fieldOf(form, 'name').slice(0, 64);
@@ -142,6 +142,7 @@ export function addLogin(
       return loginPage(form.get('next'), name, 422);
     }
     names.forget(name);
+    if ((session.get('user') ?? name) !== name) session.invalidate(); // not with another's cart
     session.regenerateId(); // whoever has the session as it was does not come in with it
     session.set('user', name);
     session.csrfToken(); // a new one, and now: if it does not fit, that must show here

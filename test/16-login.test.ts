@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict';
+import { createHook } from 'node:async_hooks';
 import { scryptSync } from 'node:crypto';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { makeServer } from '../src/01-server.ts';
 import { toListener } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { html, page } from '../src/04-template.ts';
 import { Browser } from '../src/08-browser.ts';
 import { Session } from '../src/10-session.ts';
-import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
-import type { SessionRequest } from '../src/11-session-factory.ts';
+import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
+import type { Mount, SessionRequest } from '../src/11-session-factory.ts';
 import { seeOther } from '../src/13-flash.ts';
+import { withCsrf } from '../src/14-csrf.ts';
+import { withRoom } from '../src/15-cart.ts';
 import { failureLog, hashPassword, isPassword, localPath } from '../src/16-login.ts';
 import { site, USERS, withLogin, withUser } from '../src/16-login.ts';
 import type { SiteData } from '../src/16-login.ts';
@@ -36,7 +40,32 @@ async function visit(clock = { now: NOW }) {
     send('/login', new URLSearchParams({ name, password, next }).toString());
   const cookie = (): string => browser.jar.headerFor(new URL(ORIGIN), clock.now) ?? '';
   const state = () => factory.read(cookie().slice('session='.length));
-  return { browser, send, login, cookie, state, clock, handle, factory };
+  const data = () => {
+    const { _csrft_: _, ...rest } = state()?.data as { [key: string]: unknown };
+    return rest;
+  };
+  return { browser, send, login, cookie, state, data, clock, handle, factory };
+}
+
+/** Runs `work`, and counts the hashes that it made: all of them, and the most at one time. */
+async function countHashes(work: () => Promise<unknown>): Promise<{ made: number; most: number }> {
+  const running = new Set<number>();
+  let [made, most] = [0, 0];
+  const hook = createHook({
+    init(id, type) {
+      if (type !== 'SCRYPTREQUEST') return;
+      running.add(id);
+      made += 1;
+      most = Math.max(most, running.size);
+    },
+    before: (id) => void running.delete(id), // the thread is done, and its memory free
+  }).enable();
+  try {
+    await work();
+  } finally {
+    hook.disable();
+  }
+  return { made, most };
 }
 
 function faultOf({ body }: HttpResponse): string | undefined {
@@ -59,6 +88,26 @@ describe('16-login: passwords', () => {
       const made = scryptSync(name, salt, 32, options).toString('base64url');
       assert.deepEqual([logN, made], ['17', hash], name);
     }
+  });
+
+  it('hashPassword() takes that cost by itself', async () => {
+    assert.match(await hashPassword('a'), /^17:/);
+  });
+
+  it('hashPassword() allows the memory that scrypt takes: a byte less, and it fails', async () => {
+    const [N, r, p] = [2 ** 17, 8, 1];
+    const maxmem = 128 * r * (N + 3) - 1;
+    assert.throws(() => scryptSync('a', 'salt', 32, { N, r, p, maxmem }), /memory limit exceeded/i);
+    const small = { N: 2 ** CHEAP, r, p, maxmem: 128 * r * (2 ** CHEAP + 3) };
+    assert.equal(scryptSync('a', 'salt', 32, small).length, 32, 'and with that byte it does not');
+  });
+
+  it('hashPassword() makes two hashes at once and no more, in their turn', async () => {
+    const order: number[] = [];
+    const hash = (_: unknown, i: number) => hashPassword('a', CHEAP).then(() => order.push(i));
+    const counted = await countHashes(() => Promise.all(Array.from({ length: 20 }, hash)));
+    assert.deepEqual(counted, { made: 20, most: 2 });
+    assert.equal(order.length, 20, 'and nobody is left in the queue');
   });
 
   it('hashPassword() salts: one password never has the same hash twice', async () => {
@@ -146,6 +195,52 @@ describe('16-login: login and logout', () => {
     assert.doesNotMatch(String(body), /hunter2/, 'and never the password');
   });
 
+  it('addLogin() lets nobody in under a name that nobody has, whatever the password', async () => {
+    const { login } = await visit();
+    for (const password of ['editor', 'viewer', '', 'nobody']) { // one of them is the decoy's
+      assert.equal((await login('nobody', password)).status, 422, password);
+    }
+  });
+
+  it('addLogin() refuses everybody in words where there are no users', async () => {
+    const browser = new Browser(site(undefined, undefined, new Map()).handle, ORIGIN);
+    const { status } = await browser.request('POST', '/login', 'name=editor&password=', SAME);
+    assert.equal(status, 422);
+  });
+
+  it("addLogin() gives a second user none of the first one's cart", async () => {
+    const { send, login, state, data, clock } = await visit();
+    await send('/cart/add', 'item=tea');
+    await login('editor');
+    await login('editor'); // once more the same: what was kept is kept
+    assert.deepEqual(data(), { cart: { items: { tea: 1 }, note: '' }, user: 'editor' });
+    clock.now += 60;
+    await login('viewer'); // on a shared computer, and editor forgot to log out
+    assert.deepEqual(data(), { user: 'viewer' });
+    assert.equal(state()?.created, NOW + 60);
+  });
+
+  it('addLogin() refuses a login that would leave no room for the token of its forms', async () => {
+    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
+    const mount: Mount<SiteData> = (p) => withSession(factory, withCsrf(withUser(p)));
+    const full = page('Full', html`<main>Full</main>`, 422);
+    const { handle } = site(factory, withRoom(mount, () => full), await users);
+    const outcomes = new Set<number>();
+    for (let length = 945; length < 970; length++) { // of '€', three bytes each: 4096, nearly
+      const browser = new Browser(handle, ORIGIN);
+      await browser.get('/cart');
+      await browser.request('POST', '/cart/note', `note=${'%E2%82%AC'.repeat(length)}`, SAME);
+      const form = 'name=editor&password=editor';
+      const { status } = await browser.request('POST', '/login', form, SAME);
+      outcomes.add(status);
+      for (const path of ['/cart', '/dashboard', '/login']) {
+        const then = await browser.request('GET', path);
+        assert.ok(then.status < 400, `after ${status}, with ${length}: ${path} ${then.status}`);
+      }
+    }
+    assert.deepEqual([...outcomes].sort(), [303, 422], 'some had room, and some had not');
+  });
+
   it('addLogin() ends the session at logout, by POST and not by GET', async () => {
     const { browser, send, login, state } = await visit();
     await send('/cart/add', 'item=tea');
@@ -213,6 +308,19 @@ describe('16-login: login and logout', () => {
     }
     const form = { 'content-type': 'multipart/form-data; boundary=x' };
     assert.equal((await send('/login', '', form)).status, 415);
+  });
+
+  it('addLogin() shows a hostile name and next as text, and 64 characters of a name', async () => {
+    const { browser, login } = await visit();
+    const script = '"><script>alert(1)</script>';
+    const shown = '&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;';
+    const { body } = await browser.get(`/login?next=${encodeURIComponent(`/${script}`)}`);
+    assert.ok(String(body).includes(`name="next" value="/${shown}"`), String(body));
+    const again = String((await login(script + 'n'.repeat(3e4), 'x', `/${script}`)).body);
+    assert.ok(again.includes(`name="next" value="/${shown}"`), again);
+    const name = shown + 'n'.repeat(64 - script.length);
+    assert.ok(again.includes(`name="name" value="${name}"`), again);
+    assert.doesNotMatch(again, /<script/);
   });
 });
 
@@ -307,6 +415,15 @@ describe('16-login: guesses', () => {
     assert.deepEqual([count(422), count(429)], [5, 195]);
   });
 
+  it('addLogin() works once for a guess, and not at all for one that comes too soon', async () => {
+    const { login } = await visit();
+    const made: number[] = [];
+    for (const name of [...Array<string>(6).fill('editor'), 'nobody']) {
+      made.push((await countHashes(() => login(name, 'wrong'))).made);
+    }
+    assert.deepEqual(made, [1, 1, 1, 1, 1, 0, 1], 'five guesses, one too soon, an unknown name');
+  });
+
   it('addLogin() makes an address wait that fails under many names', async () => {
     const { login } = await visit();
     for (let i = 0; i < 20; i++) assert.equal((await login(`name ${i}`, 'x')).status, 422);
@@ -320,24 +437,39 @@ describe('16-login: guesses', () => {
     const busy = responses.filter(({ status }) => status === 503);
     assert.equal(busy.length, 60 - 50 - 2, 'two at work, fifty in the queue');
     assert.equal(busy[0]?.headers['retry-after'], '10');
+    const { status, headers } = await login('editor');
+    assert.deepEqual([status, headers['retry-after']], [429, '900'], 'and then the address waits');
   });
 
   it('addLogin() lets the counter answer while 200 logins are at work', async (t) => {
-    const server = makeServer(toListener(site().handle)).listen(0, '127.0.0.1'); // at full cost
+    const { handle } = site(); // at full cost: five hashes, and 195 that come too soon
+    const order: string[] = [];
+    const arrivals = new EventEmitter();
+    let arrived = 0;
+    const server = makeServer(
+      toListener(async (request) => {
+        if (request.path === '/login' && ++arrived === 200) arrivals.emit('all');
+        const response = await handle(request);
+        order.push(`${request.path} ${response.status}`);
+        return response;
+      }),
+    ).listen(0, '127.0.0.1');
     t.after(() => server.closeAllConnections());
     t.after(() => server.close());
     await once(server, 'listening');
     const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    let answered = 0;
-    const attempts = Array.from({ length: 200 }, async (_, i) => {
-      const body = new URLSearchParams({ name: `name ${i % 2}`, password: 'x' });
-      await fetch(`${origin}/login`, { method: 'POST', body, headers: SAME });
-      answered += 1;
-    });
-    const response = await fetch(`${origin}/`);
-    assert.match(await response.text(), /Count: 1/);
-    assert.ok(answered < 200, 'there were still logins to be answered');
+    const body = new URLSearchParams({ name: 'editor', password: 'x' });
+    const all = once(arrivals, 'all');
+    const attempts = Array.from({ length: 200 }, () =>
+      fetch(`${origin}/login`, { method: 'POST', body, headers: SAME }),
+    );
+    await all;
+    assert.match(await (await fetch(`${origin}/`)).text(), /Count: 1/);
     await Promise.all(attempts);
+    const hashed = order.filter((line) => line === '/login 422').length;
+    assert.equal(hashed, 5);
+    const isBefore = order.indexOf('/ 200') < order.lastIndexOf('/login 422');
+    assert.ok(isBefore, `the counter had to wait for every hash: ${order.slice(-3).join(', ')}`);
   });
 });
 

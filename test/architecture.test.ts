@@ -228,7 +228,7 @@ describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, 
       while (!place.test(output)) {
         await Promise.race([once(child.stdout, 'data'), closed]);
         const story = `it printed no line ${place}, and ended:\n${output}${errors}`;
-        assert.ok(child.exitCode === null, story);
+        assert.ok(child.exitCode === null && child.signalCode === null, story);
       }
       const port = place.exec(output)?.[1];
       const response = await fetch(`http://127.0.0.1:${port}/`);
