@@ -40,7 +40,7 @@ export interface SessionStore {
   /** Puts it as version + 1 if the version there is `version`; 0: none is there. Tells whether. */
   put(key: string, entry: Entry, version: number): Awaitable<boolean>;
   delete(key: string): Awaitable<void>;
-  /** The keys of all that belong to an owner. */
+  /** The keys of all that belong to an owner; none for '', which is nobody. */
   keysOf(owner: string): Awaitable<string[]>;
 }
 
@@ -76,7 +76,7 @@ export class MemoryStore implements SessionStore {
 
   keysOf(owner: string): string[] {
     const isTheirs = ([key, entry]: [string, Entry]) => entry.owner === owner && this.get(key);
-    return [...this.#entries].filter(isTheirs).map(([key]) => key);
+    return owner === '' ? [] : [...this.#entries].filter(isTheirs).map(([key]) => key);
   }
 }
 

@@ -1,0 +1,431 @@
+// The two contracts of this course, each a function that runs on every implementation: whatever
+// keeps sessions is a SessionFactory (step 11), and whatever keeps entries a SessionStore (step 18).
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { text } from '../src/02-http.ts';
+import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { Browser } from '../src/08-browser.ts';
+import { SessionTooLarge, SignedCookieSessionFactory } from '../src/11-session-factory.ts';
+import { withSession } from '../src/11-session-factory.ts';
+import type { SessionFactory, SessionRequest } from '../src/11-session-factory.ts';
+import { seeOther } from '../src/13-flash.ts';
+import { EncryptedCookieSessionFactory } from '../src/17-encryption.ts';
+import { MemoryStore, StoredSessionFactory } from '../src/18-store.ts';
+import type { SessionStore } from '../src/18-store.ts';
+import { SqliteStore } from '../src/19-sqlite.ts';
+import { RedisClient, RedisStore } from '../src/20-redis.ts';
+import type { Commander } from '../src/20-redis.ts';
+
+const ORIGIN = 'http://localhost:6543';
+const NOW = 1_900_000_000; // later than the clock of the machine, by which Redis throws away
+const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
+const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
+const skipRedis =
+  !hasRedis && !process.env.CI
+    ? 'needs Redis: on Debian or Ubuntu, apt-get install redis-server'
+    : false;
+
+type Data = { counter: number; words: string; list: unknown[]; any: { [key: string]: unknown } };
+type Options = { now: () => number; secure?: boolean; absoluteTimeout?: number };
+type Page = Handler<SessionRequest<Data>>;
+
+/** What every kind of session does, whatever it is kept in. */
+function describeSessionFactory(
+  name: string,
+  make: (options: Options) => SessionFactory<Data>,
+  skip: string | false = false,
+): void {
+  describe(`SessionFactory: ${name}`, { skip }, () => {
+    const setUp = (options: Partial<Options> = {}) => {
+      const clock = { now: NOW };
+      const now = (): number => clock.now;
+      const factory = make({ now, ...options });
+      const origin = options.secure ? 'https://localhost' : ORIGIN;
+      const visit = (page: Page): Browser => new Browser(withSession(factory, page), origin, now);
+      return { clock, factory, visit };
+    };
+    const count: Page = ({ session }) => {
+      session.update('counter', (counter = 0) => counter + 1);
+      return text(`${session.get('counter')}`);
+    };
+    const cookieOf = (browser: Browser): string | undefined =>
+      browser.jar.headerFor(new URL(ORIGIN), NOW);
+
+    it(`${name}: nothing is set for a visitor who keeps nothing`, async () => {
+      const browser = setUp().visit(({ session }) => text(`${session.isNew} ${session.size}`));
+      const { body, headers } = await browser.get('/');
+      assert.equal(body, 'true 0');
+      assert.equal(headers['set-cookie'], undefined);
+      assert.equal(headers.vary, 'Cookie');
+      assert.equal(headers['cache-control'], 'private, no-cache');
+    });
+
+    it(`${name}: data come back as they were written`, async () => {
+      const any = JSON.parse(
+        '{"__proto__":{"a":1},"constructor":null,"é😀":[0.1,-1e21,true,"",[]],"\\u0000":"\\u2028"}',
+      );
+      const { visit } = setUp();
+      const seen: unknown[] = [];
+      const browser = visit(({ session, path }) => {
+        if (path === '/') session.set('any', any);
+        seen.push(session.isNew, session.get('any'));
+        return text('');
+      });
+      await browser.get('/');
+      await browser.get('/again');
+      assert.deepEqual(seen, [true, any, false, any]);
+      assert.equal(({} as { a?: number }).a, undefined);
+    });
+
+    it(`${name}: it knows when it began and when it was last used`, async () => {
+      const { visit, clock } = setUp();
+      const browser = visit((request) => {
+        const { created, accessed } = request.session;
+        count(request);
+        return text(`${created - NOW} ${accessed - NOW}`);
+      });
+      const bodies = [];
+      for (const seconds of [0, 10, 10]) {
+        clock.now += seconds;
+        bodies.push((await browser.get('/')).body);
+      }
+      assert.deepEqual(bodies, ['0 0', '0 0', '0 10']);
+    });
+
+    it(`${name}: a change deep inside is noticed`, async () => {
+      const { visit } = setUp();
+      const browser = visit(({ session }) => {
+        session.setDefault('list', [[]]);
+        (session.get('list')?.[0] as string[]).push('a');
+        return text(JSON.stringify(session.get('list')));
+      });
+      await browser.get('/');
+      assert.equal((await browser.get('/')).body, '[["a","a"]]');
+    });
+
+    it(`${name}: a message outlives redirects, HEAD and failures until it is popped`, async () => {
+      const { visit } = setUp();
+      const browser = visit(({ session, path, method }) => {
+        if (path === '/leave') session.flash('hello', 'info');
+        if (path === '/leave' || path === '/on') return seeOther('/');
+        const messages = session.popFlash('info');
+        return { ...text(messages.join()), status: path === '/fail' ? 500 : method ? 200 : 0 };
+      });
+      await browser.request('GET', '/leave');
+      await browser.request('GET', '/on');
+      await browser.request('HEAD', '/');
+      await browser.request('GET', '/fail');
+      assert.equal((await browser.get('/')).body, 'hello');
+      assert.equal((await browser.get('/')).body, '');
+    });
+
+    it(`${name}: HEAD and a page that failed save nothing`, async () => {
+      const { visit } = setUp();
+      const page: Page = (request) => {
+        const response = count(request) as HttpResponse;
+        return { ...response, status: request.path === '/fail' ? 500 : 200 };
+      };
+      const browser = visit(page);
+      for (const [method, path] of [['HEAD', '/'], ['GET', '/fail'], ['HEAD', '/fail']] as const) {
+        assert.equal((await browser.request(method, path)).headers['set-cookie'], undefined);
+      }
+      assert.equal((await browser.get('/')).body, '1');
+      await browser.request('HEAD', '/');
+      await browser.request('GET', '/fail');
+      assert.equal((await browser.get('/')).body, '2');
+    });
+
+    it(`${name}: it ends when it was idle for 20 minutes, and is new in every way`, async () => {
+      const { visit, clock } = setUp();
+      const browser = visit((request) => {
+        const { isNew, created } = request.session;
+        count(request);
+        return text(`${isNew} ${created - NOW} ${request.session.get('counter')}`);
+      });
+      await browser.get('/');
+      clock.now += 1199;
+      assert.equal((await browser.get('/')).body, 'false 0 2');
+      clock.now += 1201;
+      assert.equal((await browser.get('/')).body, 'true 2400 1');
+    });
+
+    it(`${name}: it ends at absoluteTimeout, however busy`, async () => {
+      const { visit, clock } = setUp({ absoluteTimeout: 3000 });
+      const browser = visit(count);
+      for (const expected of ['1', '2', '3']) {
+        assert.equal((await browser.get('/')).body, expected);
+        clock.now += 999;
+      }
+      clock.now += 4;
+      assert.equal((await browser.get('/')).body, '1');
+    });
+
+    it(`${name}: reading alone keeps it alive`, async () => {
+      const { visit, clock } = setUp();
+      const read: Page = ({ session }) => text(`${session.get('counter')}`);
+      const browser = visit((request) => (request.path === '/' ? count : read)(request));
+      await browser.get('/');
+      for (let i = 0; i < 4; i++) {
+        clock.now += 1000;
+        assert.equal((await browser.get('/read')).body, '1');
+      }
+    });
+
+    it(`${name}: regenerateId() keeps the data; created, token and cookie are others`, async () => {
+      const { visit, clock } = setUp();
+      const tokens: string[] = [];
+      const browser = visit((request) => {
+        if (request.path === '/renew') request.session.regenerateId();
+        tokens.push(request.session.csrfToken());
+        count(request);
+        return text(`${request.session.created - NOW} ${request.session.get('counter')}`);
+      });
+      await browser.get('/');
+      const cookie = cookieOf(browser);
+      clock.now += 10;
+      assert.equal((await browser.get('/')).body, '0 2');
+      assert.equal((await browser.get('/renew')).body, '10 3');
+      assert.equal((await browser.get('/')).body, '10 4');
+      assert.notEqual(cookieOf(browser), cookie);
+      assert.deepEqual([tokens[0] === tokens[1], tokens[1] === tokens[2]], [true, false]);
+      assert.equal(tokens[2], tokens[3]);
+    });
+
+    it(`${name}: invalidate() deletes the cookie, and what is set after it is a new one`, async () => {
+      const { visit } = setUp();
+      const browser = visit((request) => {
+        if (request.path !== '/') request.session.invalidate();
+        if (request.path === '/end') return text('ended');
+        return count(request);
+      });
+      await browser.get('/');
+      const { headers } = await browser.get('/end');
+      assert.match(String(headers['set-cookie']), /^session=; Max-Age=0; Path=\/; HttpOnly/);
+      assert.equal(cookieOf(browser), undefined);
+      await browser.get('/');
+      assert.equal((await browser.get('/anew')).body, '1');
+      assert.equal((await browser.get('/')).body, '2');
+    });
+
+    it(`${name}: a cookie that is made up, cut or foreign is a new session`, async () => {
+      const { visit } = setUp();
+      const browser = visit(count);
+      await browser.get('/');
+      const cookie = cookieOf(browser)?.slice('session='.length) ?? '';
+      const odd = [
+        '', 'x', cookie.slice(0, -1), cookie.slice(1), `${cookie}A`, `${cookie}=`, '__proto__',
+        'A'.repeat(43), 'A'.repeat(4000), '%00', '"', 'null', '[1,2,{}]', 'é', cookie.toUpperCase(),
+      ];
+      for (const value of odd) {
+        const request = { cookie: `session=${value}` };
+        const { status, body } = await visit(count).request('GET', '/', '', request);
+        assert.deepEqual([status, body], [200, '1'], value.slice(0, 50));
+      }
+    });
+
+    it(`${name}: the cookie is HttpOnly, Lax, and Secure where it is told`, async () => {
+      const line = async (secure: boolean): Promise<string> =>
+        String((await setUp({ secure }).visit(count).get('/')).headers['set-cookie']);
+      assert.match(await line(false), /^session=[\w-]+; Path=\/; HttpOnly; SameSite=Lax$/);
+      assert.match(await line(true), /^session=[\w-]+; Path=\/; Secure; HttpOnly; SameSite=Lax$/);
+    });
+
+    it(`${name}: what is too large is refused, and what there was is still there`, async () => {
+      const { visit } = setUp();
+      const browser = visit((request) => {
+        if (request.path === '/') return count(request);
+        request.session.set('words', 'x'.repeat(70_000));
+        return text('');
+      });
+      await browser.get('/');
+      await assert.rejects(async () => browser.get('/large'), SessionTooLarge);
+      assert.equal((await browser.get('/')).body, '2');
+    });
+
+    it(`${name}: a value that JSON would change is refused`, async () => {
+      const { visit } = setUp();
+      const browser = visit(({ session }) => {
+        session.setDefault('list', []).push(new Map());
+        return text('');
+      });
+      await assert.rejects(async () => browser.get('/'), /a session keeps JSON values only/);
+    });
+  });
+}
+
+/** What every store does, whatever it is made of. */
+function describeStore(
+  name: string,
+  make: (now: () => number) => SessionStore,
+  skip: string | false = false,
+): void {
+  describe(`SessionStore: ${name}`, { skip }, () => {
+    const clock = { now: NOW };
+    let store: SessionStore;
+    let unique = 0;
+    const key = (): string => `${name} ${unique++}`; // one Redis is shared, keys are not
+    const entry = { text: '{}', owner: '', expires: NOW + 1000 };
+
+    before(() => {
+      store = make(() => clock.now);
+    });
+
+    it(`${name}: put() takes version after version, and none twice`, async () => {
+      const a = key();
+      assert.equal(await store.get(a), undefined);
+      assert.equal(await store.put(a, entry, 1), false, 'nothing is there yet');
+      assert.equal(await store.put(a, { ...entry, text: 'one' }, 0), true);
+      assert.deepEqual(await store.get(a), { ...entry, text: 'one', version: 1 });
+      assert.equal(await store.put(a, entry, 0), false);
+      assert.equal(await store.put(a, { ...entry, text: 'two' }, 1), true);
+      for (const stale of [0, 1, 3]) assert.equal(await store.put(a, entry, stale), false);
+      assert.deepEqual(await store.get(a), { ...entry, text: 'two', version: 2 });
+    });
+
+    it(`${name}: what was deleted is not brought back`, async () => {
+      const a = key();
+      await store.put(a, entry, 0);
+      await store.delete(a);
+      await store.delete(a);
+      assert.equal(await store.get(a), undefined);
+      assert.equal(await store.put(a, entry, 1), false);
+    });
+
+    it(`${name}: of 50 who put at once one is the first`, async () => {
+      const a = key();
+      await store.put(a, entry, 0);
+      const puts = Array.from({ length: 50 }, (_, i) => store.put(a, { ...entry, text: `${i}` }, 1));
+      const winners = (await Promise.all(puts)).flatMap((isFirst, i) => (isFirst ? [`${i}`] : []));
+      assert.equal(winners.length, 1);
+      assert.deepEqual((await store.get(a))?.text, winners[0]);
+    });
+
+    it(`${name}: at its time an entry is gone, and may be put anew`, async () => {
+      const [a, owner] = [key(), key()];
+      await store.put(a, { ...entry, owner, expires: clock.now + 10 }, 0);
+      clock.now += 9;
+      assert.equal((await store.get(a))?.version, 1);
+      clock.now += 1;
+      assert.equal(await store.get(a), undefined);
+      assert.deepEqual(await store.keysOf(owner), []);
+      assert.equal(await store.put(a, entry, 1), false);
+      assert.equal(await store.put(a, { ...entry, expires: clock.now + 10 }, 0), true);
+    });
+
+    it(`${name}: texts come back to the byte`, async () => {
+      for (const words of ['', '\0', '"\'\\', 'é😀\r\n', 'x'.repeat(65_536), '$5\r\nhello\r\n']) {
+        const a = key();
+        await store.put(a, { ...entry, text: words }, 0);
+        assert.equal((await store.get(a))?.text, words);
+      }
+    });
+
+    it(`${name}: keysOf() has the living of one owner, whatever their name`, async () => {
+      const names = ['ada', 'a b', "'; DROP TABLE sessions; --", '\r\nDEL x\r\n', '__proto__', 'é😀'];
+      for (const owner of names.map((one) => `${one} ${key()}`)) {
+        const [a, b, c] = [key(), key(), key()];
+        for (const one of [a, b, c]) await store.put(one, { ...entry, owner }, 0);
+        await store.put(b, { ...entry, owner }, 1);
+        await store.delete(c);
+        assert.deepEqual((await store.keysOf(owner)).toSorted(), [a, b].toSorted(), owner);
+        assert.deepEqual(await store.keysOf(`${owner}?`), []);
+      }
+    });
+
+    it(`${name}: keysOf('') has nobody's`, async () => {
+      await store.put(key(), entry, 0);
+      assert.deepEqual(await store.keysOf(''), []);
+    });
+
+    it(`${name}: what it gives and takes are copies`, async () => {
+      const a = key();
+      const mine = { ...entry };
+      await store.put(a, mine, 0);
+      mine.text = 'changed';
+      const got = await store.get(a);
+      if (got) got.text = 'changed';
+      assert.equal((await store.get(a))?.text, '{}');
+    });
+  });
+}
+
+describe('the contracts', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'contracts-'));
+  let redis: ChildProcess | undefined;
+  let url = '';
+  const closing: (() => unknown)[] = [];
+
+  before(async () => {
+    if (!hasRedis) return;
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as AddressInfo;
+    probe.close();
+    const words = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', folder];
+    redis = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    let printed = '';
+    for await (const chunk of redis.stdout?.iterator({ destroyOnReturn: false }) ?? []) {
+      if ((printed += chunk).includes('Ready to accept connections')) break;
+    }
+    redis.stdout?.resume();
+    url = `redis://127.0.0.1:${port}`;
+  });
+
+  after(async () => {
+    for (const close of closing) await close();
+    redis?.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  let files = 0;
+  const makeSqlite = (now: () => number): SessionStore => {
+    const store = new SqliteStore(join(folder, `${files++}.sqlite`), now);
+    closing.push(() => store.close());
+    return store;
+  };
+  const makeRedis = (now: () => number): SessionStore => {
+    const client = new RedisClient(url);
+    closing.push(() => client.close());
+    return new RedisStore(client, now);
+  };
+
+  describeStore('MemoryStore', (now) => new MemoryStore({ now }));
+  if (hasSqlite) describeStore('SqliteStore', makeSqlite);
+  describeStore('RedisStore', makeRedis, skipRedis);
+
+  const secrets = ['a secret'];
+  describeSessionFactory('signed', (o) => new SignedCookieSessionFactory<Data>({ secrets, ...o }));
+  describeSessionFactory('encrypted', (options) => {
+    return new EncryptedCookieSessionFactory<Data>({ secrets, ...options });
+  });
+  const stored = (store: SessionStore, options: Options): SessionFactory<Data> =>
+    new StoredSessionFactory<Data>(store, options);
+  describeSessionFactory('memory', (o) => stored(new MemoryStore({ now: o.now }), o));
+  if (hasSqlite) describeSessionFactory('SQLite', (o) => stored(makeSqlite(o.now), o));
+  describeSessionFactory('Redis', (o) => stored(makeRedis(o.now), o), skipRedis);
+
+  // A client of somebody else's, where one is installed: bench/ has it, and the lesson's one line.
+  const library = process.env.NODE_REDIS;
+  if (library) {
+    describeStore('node-redis', (now) => {
+      const connected = import(library).then(async ({ createClient }) => {
+        const client = await createClient({ url }).connect();
+        closing.push(() => client.destroy());
+        return client as { sendCommand(args: string[]): Promise<unknown> };
+      });
+      const commander: Commander = {
+        command: async (...args) => (await connected).sendCommand(args),
+      };
+      return new RedisStore(commander, now);
+    });
+  }
+});
+
