@@ -1,0 +1,187 @@
+// How fast is the counter page? Ours, the floors, and the peers, each in a fresh process.
+//
+//   npm run bench                 all, 7 rounds            npm run bench -- --quick   2 short rounds
+//   npm run bench -- --only=ours,floor                     --rounds=9 --seconds=4
+//
+// Rounds are interleaved, so that a slow minute of the machine is everybody's. Before it is timed,
+// each server is shown to count up, and to refuse a cookie with one byte changed. The load is wrk
+// where there is one, else autocannon: 64 connections, one valid cookie. Where the machine has
+// taskset and two cores, the server has one and the load the other.
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { availableParallelism, cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
+const PEERS = [
+  ['bare', 'node:http, a constant answer'],
+  ['floor', 'node:http, FLOOR B'],
+  ['fastify-cookie', 'fastify + @fastify/cookie'],
+  ['fastify-secure-session', 'fastify + @fastify/secure-session'],
+  ['fastify-session', 'fastify + @fastify/session'],
+  ['polka', 'polka + cookie-session'],
+  ['koa', 'koa + koa-session'],
+  ['hono', 'hono + signed cookie'],
+  ['express', 'express + cookie-session'],
+  ['hono-iron', 'hono + iron-session'],
+];
+const CONTENDERS = [
+  ['ours', 'ours, step 11', process.execPath, [...tsx, `${ROOT}src/11-session-factory.ts`]],
+  ['site', 'ours, the finished site', process.execPath, [...tsx, `${ROOT}src/main.ts`]],
+  ...PEERS.map(([key, name]) => [key, name, process.execPath, [`${ROOT}bench/servers/${key}.js`]]),
+];
+if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid, waitress']).status === 0) {
+  const app = `${ROOT}bench/servers/pyramid_server.py`;
+  CONTENDERS.push(['pyramid', 'Pyramid + waitress', '/usr/bin/python3', [app]]);
+}
+
+const options = Object.fromEntries(
+  process.argv.slice(2).map((word) => word.replace(/^--/, '').split('=')).map(([k, v = 'yes']) => [k, v]),
+);
+const isQuick = options.quick !== undefined;
+const rounds = Number(options.rounds ?? (isQuick ? 2 : 7));
+const seconds = Number(options.seconds ?? (isQuick ? 1 : 3));
+const only = options.only?.split(',');
+const has = (program) => spawnSync('which', [program]).status === 0;
+const isPinned = availableParallelism() > 1 && has('taskset');
+const hasWrk = has('wrk');
+const onCore = (core, command, args) =>
+  isPinned ? ['taskset', ['-c', String(core), command, ...args]] : [command, args];
+
+function freePort() {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+}
+
+/** Starts a server; resolves when it answers, with the milliseconds that took. */
+async function start([, name, command, args]) {
+  const port = await freePort();
+  const env = { ...process.env, PORT: String(port), HOST: '127.0.0.1', NODE_ENV: '', SESSIONS: '' };
+  const began = performance.now();
+  const child = spawn(...onCore(0, command, args), { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  const url = `http://127.0.0.1:${port}/`;
+  for (let tries = 0; ; tries++) {
+    try {
+      await (await fetch(url)).arrayBuffer();
+      return { child, url, startup: performance.now() - began };
+    } catch (error) {
+      if (tries === 500 || child.exitCode !== null) throw new Error(`${name} does not answer`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
+const cookieOf = (response) => response.headers.getSetCookie().map((line) => line.split(';')[0]).join('; ');
+const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
+
+/** Shows that it counts and refuses what was changed; gives a cookie for the load. */
+async function prove(key, url) {
+  const first = await fetch(url);
+  const cookie = cookieOf(first);
+  if (key === 'bare') return '';
+  const ask = async (sent) => countOf(await fetch(url, { headers: { cookie: sent } }));
+  const one = await countOf(first);
+  const two = await ask(cookie);
+  const half = cookie.indexOf('=') + Math.floor((cookie.length - cookie.indexOf('=')) / 3);
+  const damaged = cookie.slice(0, half) + (cookie[half] === 'A' ? 'B' : 'A') + cookie.slice(half + 1);
+  const three = await ask(damaged);
+  if (one !== 1 || two !== 2 || three !== 1) throw new Error(`${key} counts ${one}, ${two}, ${three}`);
+  return cookie;
+}
+
+/** Requests per second and latencies in milliseconds, under load for some seconds. */
+async function load(url, cookie, time) {
+  const headers = cookie ? { cookie } : {};
+  if (hasWrk) {
+    const words = ['-t1', '-c64', `-d${time}s`, '--latency'];
+    if (cookie) words.push('-H', `Cookie: ${cookie}`);
+    const child = spawn(...onCore(1, 'wrk', [...words, url]));
+    let text = '';
+    for await (const chunk of child.stdout) text += chunk;
+    const ms = (percent) => {
+      const [, value, unit] = new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`).exec(text) ?? [];
+      return Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit];
+    };
+    return { rps: Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]), p50: ms(50), p99: ms(99) };
+  }
+  const { default: autocannon } = await import('autocannon');
+  const result = await autocannon({ url, connections: 64, duration: time, headers });
+  if (result.non2xx > 0 || result.errors > 0) throw new Error(`${url}: errors under load`);
+  return { rps: result.requests.average, p50: result.latency.p50, p99: result.latency.p99 };
+}
+
+const memoryOf = (pid) => {
+  try {
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+  } catch {
+    return NaN; // no Linux
+  }
+};
+
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+const results = new Map();
+const contenders = CONTENDERS.filter(([key]) => !only || only.includes(key));
+for (let round = 0; round < rounds; round++) {
+  for (const contender of contenders) {
+    const [key] = contender;
+    const { child, url, startup } = await start(contender);
+    try {
+      const cookie = await prove(key, url);
+      await load(url, cookie, 1); // the compiler's turn
+      const sample = await load(url, cookie, seconds);
+      const samples = results.get(key) ?? results.set(key, []).get(key);
+      samples.push({ ...sample, startup, memory: memoryOf(child.pid) });
+      process.stderr.write(`round ${round + 1} ${key.padEnd(24)} ${Math.round(sample.rps)}/s\n`);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  }
+}
+
+const floor = median((results.get('floor') ?? [{ rps: NaN }]).map(({ rps }) => rps));
+const rows = contenders.map(([key, name]) => {
+  const samples = results.get(key);
+  const of = (what) => median(samples.map((sample) => sample[what]));
+  const all = samples.map(({ rps }) => rps);
+  const spread = (Math.max(...all) - Math.min(...all)) / of('rps') / 2;
+  return { name, rps: of('rps'), share: of('rps') / floor, spread, p50: of('p50'), p99: of('p99'),
+    memory: of('memory'), startup: of('startup') };
+});
+rows.sort((a, b) => b.rps - a.rps);
+
+const cpu = cpus()[0]?.model.trim();
+const caption = `Node ${process.versions.node}, ${cpu}, ${hasWrk ? 'wrk' : 'autocannon'} with 64 ` +
+  `connections, ${rounds} rounds of ${seconds} s, medians; ± is half the spread.`;
+const table = [
+  '| | requests/s | of FLOOR B | ± | p50 ms | p99 ms | memory MB | first answer ms |',
+  '|---|---|---|---|---|---|---|---|',
+  ...rows.map((r) => `| ${r.name} | ${Math.round(r.rps)} | ${r.share.toFixed(2)} | ` +
+    `${Math.round(r.spread * 100)} % | ${r.p50.toFixed(1)} | ${r.p99.toFixed(1)} | ` +
+    `${Math.round(r.memory)} | ${Math.round(r.startup)} |`),
+].join('\n');
+console.log(`${caption}\n\n${table}`);
+
+const BAR = { height: 26, width: 420, label: 260 };
+const most = Math.max(...rows.map(({ share }) => share));
+const bars = rows.map((r, i) => {
+  const [y, width] = [i * BAR.height + 8, (r.share / most) * BAR.width];
+  const colour = r.name.startsWith('ours') ? '#8a4b08' : '#9aa3af';
+  return `<text x="${BAR.label - 8}" y="${y + 14}" text-anchor="end">${r.name}</text>` +
+    `<rect x="${BAR.label}" y="${y}" width="${width.toFixed(1)}" height="18" fill="${colour}"/>` +
+    `<text x="${(BAR.label + width + 6).toFixed(1)}" y="${y + 14}">${r.share.toFixed(2)}</text>`;
+});
+const size = `width="${BAR.label + BAR.width + 60}" height="${rows.length * BAR.height + 16}"`;
+const style = '<style>text{font:13px system-ui,sans-serif;fill:#555}</style>';
+if (!isQuick && !only) {
+  writeFileSync(`${ROOT}bench/result.svg`,
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size}>${style}${bars.join('\n')}</svg>\n`);
+  writeFileSync(`${ROOT}bench/RESULT.md`, `${caption}\n\n${table}\n`);
+}
+process.exit();
