@@ -24,7 +24,7 @@ import { wholeSite } from './17-encryption.ts';
 
 /** What a store keeps under a key, and may not look into. */
 export type Entry = {
-  text: string; // JSON
+  text: string; // JSON, in which there is no NUL: Node 22's SQLite would cut it there
   owner: string; // whose it is, or ''
   expires: number; // seconds since 1970; then it is as good as gone
 };

@@ -8,7 +8,7 @@
 // have run is never sent again. The connection comes back by itself, at random moments: a hundred
 // servers that return in the same instant would be the next outage.
 import { createHash } from 'node:crypto';
-import { connect } from 'node:net';
+import { connect, isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
@@ -78,9 +78,9 @@ export class RedisClient implements Commander {
 
   #connect(): Socket {
     const { protocol, hostname, port, username, password, pathname } = this.#url;
-    const options = { host: hostname, port: Number(port || 6379) };
-    const socket =
-      protocol === 'rediss:' ? connectTls({ ...options, servername: hostname }) : connect(options);
+    const host = hostname.replace(/^\[|\]$/g, ''); // a URL has IPv6 addresses in brackets
+    const options = { host, port: Number(port || 6379), ...(!isIP(host) && { servername: host }) };
+    const socket = protocol === 'rediss:' ? connectTls(options) : connect(options);
     socket.setNoDelay(true).unref(); // a server that is to stop need not wait for Redis
     socket.on('data', (bytes) => this.#receive(bytes));
     const end = (why: string): void => {

@@ -158,7 +158,7 @@ if (!hasSqlite) {
 
     it('get() and put() bind their values: a key is never SQL', (t) => {
       const store = new SqliteStore(makeFile(t), () => NOW);
-      const keys = ["'; DROP TABLE sessions; --", '" OR 1=1', '\0', 'é😀', '%', ''];
+      const keys = ["'; DROP TABLE sessions; --", '" OR 1=1', '?1', 'é😀', '%', ''];
       for (const key of keys) assert.ok(store.put(key, { ...entry, owner: key, text: key }, 0));
       for (const key of keys) {
         assert.equal(store.get(key)?.text, key);

@@ -239,11 +239,11 @@ describe('20-redis: RedisClient', () => {
     t.after(() => server.close());
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    for (const scheme of ['redis', 'rediss']) {
-      const client = makeClient(t, `${scheme}://127.0.0.1:${port}`);
-      await assert.rejects(client.command('PING'), StoreDown);
+    for (const place of ['redis://127.0.0.1', 'rediss://127.0.0.1', 'rediss://localhost']) {
+      const client = makeClient(t, `${place}:${port}`);
+      await assert.rejects(client.command('PING'), StoreDown, place);
     }
-    assert.deepEqual(firsts, ['*'.charCodeAt(0), 0x16], 'an array, and a TLS handshake');
+    assert.deepEqual(firsts, ['*'.charCodeAt(0), 0x16, 0x16], 'an array, and two TLS handshakes');
   });
 
   it('RedisClient() refuses what is no URL of Redis', () => {

@@ -321,7 +321,7 @@ function describeStore(
     });
 
     it(`${name}: texts come back to the byte`, async () => {
-      for (const words of ['', '\0', '"\'\\', 'é😀\r\n', 'x'.repeat(65_536), '$5\r\nhello\r\n']) {
+      for (const words of ['', '\x7f', '"\'\\', 'é😀\r\n', 'x'.repeat(65_536), '$5\r\nhello\r\n']) {
         const a = key();
         await store.put(a, { ...entry, text: words }, 0);
         assert.equal((await store.get(a))?.text, words);
