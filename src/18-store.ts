@@ -44,13 +44,14 @@ export interface SessionStore {
   keysOf(owner: string): Awaitable<string[]>;
 }
 
-/** A store for one process, which its end forgets. Beyond `maxEntries` the least recent go. */
+/** A store for one process, which its end forgets. Beyond its two limits the least recent go. */
 export class MemoryStore implements SessionStore {
   readonly #entries = new Map<string, VersionedEntry>(); // what was put last stands last
-  readonly #options: { maxEntries: number; now: () => number };
+  readonly #options: { maxEntries: number; maxSize: number; now: () => number };
+  #size = 0; // characters of all texts together, as maxSize
 
-  constructor({ maxEntries = 100_000, now = () => Date.now() / 1000 } = {}) {
-    this.#options = { maxEntries, now };
+  constructor({ maxEntries = 1e5, maxSize = 2 ** 26, now = () => Date.now() / 1000 } = {}) {
+    this.#options = { maxEntries, maxSize, now };
   }
 
   get(key: string): VersionedEntry | undefined {
@@ -60,17 +61,21 @@ export class MemoryStore implements SessionStore {
 
   put(key: string, { text, owner, expires }: Entry, version: number): boolean {
     if ((this.get(key)?.version ?? 0) !== version) return false;
-    this.#entries.delete(key);
+    this.delete(key);
     this.#entries.set(key, { text, owner, expires, version: version + 1 });
+    this.#size += text.length;
+    const { maxEntries, maxSize, now } = this.#options;
     // The first have waited longest: where nothing is to be swept, one look is enough.
     for (const [first, { expires: end }] of this.#entries) {
-      if (end > this.#options.now() && this.#entries.size <= this.#options.maxEntries) break;
-      this.#entries.delete(first);
+      const hasRoom = this.#entries.size <= maxEntries && this.#size <= maxSize;
+      if (end > now() && hasRoom) break;
+      this.delete(first);
     }
     return true;
   }
 
   delete(key: string): void {
+    this.#size -= this.#entries.get(key)?.text.length ?? 0;
     this.#entries.delete(key);
   }
 

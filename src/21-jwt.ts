@@ -110,7 +110,10 @@ export class DenyList {
   }
 
   add({ jti, exp = 0 }: Claims): void {
-    for (const [old, end] of this.#ends) if (end <= this.#now()) this.#ends.delete(old);
+    for (const [old, end] of this.#ends) {
+      if (end > this.#now()) break; // tokens live equally long: the first in end first
+      this.#ends.delete(old);
+    }
     if (jti !== undefined) this.#ends.set(jti, exp + 60); // beyond any leeway
   }
 

@@ -348,6 +348,25 @@ describe('18-store: MemoryStore', () => {
   });
 });
 
+describe('18-store: the memory of MemoryStore', () => {
+  it('put() keeps maxSize characters, whatever is put over what', () => {
+    const store = new MemoryStore({ maxSize: 100, now: () => NOW });
+    const put = (key: string, length: number, version = 0): boolean =>
+      store.put(key, { text: 'x'.repeat(length), owner: '', expires: NOW + 10 }, version);
+    const keys = (): string => ['a', 'b', 'c'].filter((key) => store.get(key)).join('');
+    for (const key of ['a', 'b']) put(key, 40);
+    assert.equal(keys(), 'ab');
+    put('a', 50, 1);
+    assert.equal(keys(), 'ab', '90');
+    put('c', 20);
+    assert.equal(keys(), 'ac', '110 were too many, and b was the least recent');
+    for (let version = 1; version < 20; version++) put('c', 20, version);
+    store.delete('a');
+    put('b', 80);
+    assert.equal(keys(), 'bc', 'what is gone counts no more');
+  });
+});
+
 describe('18-store: the rest', () => {
   it('save() refuses a session of more than 64 KiB, and a value that is no JSON', async () => {
     const { browser } = setUp();
