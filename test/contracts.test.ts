@@ -1,5 +1,5 @@
-// The two contracts of this course, each a function that runs on every implementation: whatever
-// keeps sessions is a SessionFactory (step 11), and whatever keeps entries a SessionStore (step 18).
+// The two contracts of this course, each a function that runs on every implementation: what keeps
+// sessions is a SessionFactory (step 11), and what keeps entries is a SessionStore (step 18).
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -25,13 +25,17 @@ import { RedisClient, RedisStore } from '../src/20-redis.ts';
 import type { Commander } from '../src/20-redis.ts';
 
 const ORIGIN = 'http://localhost:6543';
-const NOW = 1_900_000_000; // later than the clock of the machine, by which Redis throws away
+const NOW = 4_000_000_000; // later than the clock of the machine, by which Redis throws away
 const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
 const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
 const skipRedis =
   !hasRedis && !process.env.CI
     ? 'needs Redis: on Debian or Ubuntu, apt-get install redis-server'
     : false;
+
+const MAX_DATABASES = 500; // of one Redis: each store of a test has one to itself
+const secrets = ['a secret'];
+const others = ['a foreign secret'];
 
 type Data = { counter: number; words: string; list: unknown[]; any: { [key: string]: unknown } };
 type Options = { now: () => number; secure?: boolean; absoluteTimeout?: number };
@@ -40,7 +44,7 @@ type Page = Handler<SessionRequest<Data>>;
 /** What every kind of session does, whatever it is kept in. */
 function describeSessionFactory(
   name: string,
-  make: (options: Options) => SessionFactory<Data>,
+  make: (options: Options, isForeign?: boolean) => SessionFactory<Data>, // foreign: not ours
   skip: string | false = false,
 ): void {
   describe(`SessionFactory: ${name}`, { skip }, () => {
@@ -58,6 +62,7 @@ function describeSessionFactory(
     };
     const cookieOf = (browser: Browser): string | undefined =>
       browser.jar.headerFor(new URL(ORIGIN), NOW);
+    const valueOf = (browser: Browser): string => cookieOf(browser)?.slice('session='.length) ?? '';
 
     it(`${name}: nothing is set for a visitor who keeps nothing`, async () => {
       const browser = setUp().visit(({ session }) => text(`${session.isNew} ${session.size}`));
@@ -83,6 +88,50 @@ function describeSessionFactory(
       await browser.get('/again');
       assert.deepEqual(seen, [true, any, false, any]);
       assert.equal(({} as { a?: number }).a, undefined);
+    });
+
+    it(`${name}: any key is a key, the names of our own among them`, async () => {
+      const json =
+        '{"__proto__":{"a":1},"constructor":1.5,"toString":"","":null,"_f_":["x"],"_f_info":"y",' +
+        '"_csrft_":7,"\\ud800":{},"é😀":[[],{"__proto__":null}],"length":-1e-7,"user":false}';
+      const { visit } = setUp();
+      const browser = visit(({ session, path }) => {
+        if (path === '/') session.update(JSON.parse(json)); // own keys, as JSON.parse makes them
+        if (path === '/more') session.set('counter', 1);
+        return text(JSON.stringify(session));
+      });
+      for (const path of ['/', '/again']) assert.equal((await browser.get(path)).body, json, path);
+      const more = json.replace(/}$/, ',"counter":1}');
+      for (const path of ['/more', '/']) assert.equal((await browser.get(path)).body, more, path);
+      assert.equal(({} as { a?: number }).a, undefined, 'nobody else has got it');
+    });
+
+    it(`${name}: two visitors share nothing, not even a token`, async () => {
+      const { visit } = setUp();
+      const tokens = new Set<string>();
+      const page: Page = (request) => {
+        tokens.add(request.session.csrfToken());
+        return count(request);
+      };
+      const [one, two] = [visit(page), visit(page)];
+      for (const expected of ['1', '2', '3']) assert.equal((await one.get('/')).body, expected);
+      assert.equal((await two.get('/')).body, '1');
+      assert.equal((await one.get('/')).body, '4');
+      assert.equal(tokens.size, 2, 'each has one, and keeps it');
+      assert.notEqual(cookieOf(one), cookieOf(two));
+    });
+
+    it(`${name}: newCsrfToken() makes another, which stays`, async () => {
+      const { visit } = setUp();
+      const tokens: string[] = [];
+      const browser = visit(({ session, path }) => {
+        tokens.push(path === '/new' ? session.newCsrfToken() : session.csrfToken());
+        return text('');
+      });
+      for (const path of ['/', '/new', '/']) await browser.get(path);
+      assert.match(String(tokens[0]), /^([0-9a-f]{2}){20,}$/, '160 bits or more');
+      assert.notEqual(tokens[0], tokens[1]);
+      assert.equal(tokens[1], tokens[2]);
     });
 
     it(`${name}: it knows when it began and when it was last used`, async () => {
@@ -125,6 +174,47 @@ function describeSessionFactory(
       await browser.request('GET', '/fail');
       assert.equal((await browser.get('/')).body, 'hello');
       assert.equal((await browser.get('/')).body, '');
+    });
+
+    it(`${name}: flash queues are apart, in order, and popped once`, async () => {
+      const { visit } = setUp();
+      const browser = visit(({ session, path }) => {
+        if (path !== '/leave') return text(`${session.popFlash()}|${session.popFlash('info')}`);
+        for (const word of ['a', 'b', 'a']) session.flash(word);
+        for (const word of ['c', 'c']) session.flash(word, 'info', false);
+        return seeOther('/');
+      });
+      assert.equal((await browser.get('/leave')).body, 'a,b,a|c', 'after the redirect');
+      assert.equal((await browser.get('/')).body, '|');
+    });
+
+    it(`${name}: a page that throws saves nothing, and is a 500`, async (t) => {
+      t.mock.method(console, 'error', () => {});
+      const { visit } = setUp();
+      const browser = visit((request) => {
+        const response = count(request);
+        if (request.path === '/throw') throw new Error('the page is broken');
+        return response;
+      });
+      for (const expected of ['1', '2']) {
+        const { status, headers } = await browser.get('/throw');
+        assert.deepEqual([status, headers['set-cookie']], [500, undefined]);
+        assert.equal((await browser.get('/')).body, expected);
+      }
+    });
+
+    it(`${name}: a page with a session is nobody else's to keep, whatever it answers`, async () => {
+      const { visit } = setUp();
+      const browser = visit((request) => {
+        const { path, session } = request;
+        if (path === '/end') session.invalidate();
+        return path === '/' ? count(request) : path === '/end' ? text('') : seeOther('/');
+      });
+      for (const path of ['/', '/on', '/', '/end']) {
+        const { headers } = await browser.request('GET', path);
+        const found = [headers.vary, headers['cache-control']];
+        assert.deepEqual(found, ['Cookie', 'private, no-cache'], path);
+      }
     });
 
     it(`${name}: HEAD and a page that failed save nothing`, async () => {
@@ -199,11 +289,12 @@ function describeSessionFactory(
       assert.equal(tokens[2], tokens[3]);
     });
 
-    it(`${name}: invalidate() deletes the cookie, and what is set after it is a new one`, async () => {
+    it(`${name}: invalidate() deletes the cookie; what is set after it is a new one`, async () => {
       const { visit } = setUp();
       const browser = visit((request) => {
         if (request.path !== '/') request.session.invalidate();
         if (request.path === '/end') return text('ended');
+        if (request.path === '/anew') assert.deepEqual([...request.session], []);
         return count(request);
       });
       await browser.get('/');
@@ -219,7 +310,7 @@ function describeSessionFactory(
       const { visit } = setUp();
       const browser = visit(count);
       await browser.get('/');
-      const cookie = cookieOf(browser)?.slice('session='.length) ?? '';
+      const cookie = valueOf(browser);
       const odd = [
         '', 'x', cookie.slice(0, -1), cookie.slice(1), `${cookie}A`, `${cookie}=`, '__proto__',
         'A'.repeat(43), 'A'.repeat(4000), '%00', '"', 'null', '[1,2,{}]', 'é', cookie.toUpperCase(),
@@ -229,6 +320,42 @@ function describeSessionFactory(
         const { status, body } = await visit(count).request('GET', '/', '', request);
         assert.deepEqual([status, body], [200, '1'], value.slice(0, 50));
       }
+      assert.equal((await browser.get('/')).body, '2', 'the cookie itself was good');
+    });
+
+    it(`${name}: a cookie with any one character changed is a new session`, async () => {
+      const { visit } = setUp();
+      const browser = visit(count);
+      await browser.get('/');
+      const cookie = valueOf(browser);
+      for (const [at, character] of [...cookie].entries()) {
+        const other = character === 'A' ? 'B' : 'A';
+        const value = `${cookie.slice(0, at)}${other}${cookie.slice(at + 1)}`;
+        const request = { cookie: `session=${value}` };
+        const { status, body } = await visit(count).request('GET', '/', '', request);
+        assert.deepEqual([status, body], [200, '1'], `character ${at} of ${cookie.length}`);
+      }
+      assert.equal((await browser.get('/')).body, '2', 'the cookie itself was good');
+    });
+
+    it(`${name}: a good cookie from somewhere else is not adopted`, async () => {
+      const { visit, clock } = setUp();
+      const now = (): number => clock.now;
+      const factories: SessionFactory<Data>[] = [
+        make({ now }, true),
+        new SignedCookieSessionFactory<Data>({ secrets, now, salt: 'another purpose' }),
+        new EncryptedCookieSessionFactory<Data>({ secrets, now, salt: 'another purpose' }),
+      ];
+      for (const [index, factory] of factories.entries()) {
+        const foreigner = new Browser(withSession(factory, count), ORIGIN, now);
+        for (const expected of ['1', '2']) assert.equal((await foreigner.get('/')).body, expected);
+        const browser = visit(count);
+        const request = { cookie: cookieOf(foreigner) };
+        const { body } = await browser.request('GET', '/', '', request);
+        assert.equal(body, '1', `factory ${index}`);
+        assert.notEqual(cookieOf(browser), cookieOf(foreigner));
+        assert.equal((await browser.get('/')).body, '2', 'one of its own');
+      }
     });
 
     it(`${name}: the cookie is HttpOnly, Lax, and Secure where it is told`, async () => {
@@ -236,6 +363,19 @@ function describeSessionFactory(
         String((await setUp({ secure }).visit(count).get('/')).headers['set-cookie']);
       assert.match(await line(false), /^session=[\w-]+; Path=\/; HttpOnly; SameSite=Lax$/);
       assert.match(await line(true), /^session=[\w-]+; Path=\/; Secure; HttpOnly; SameSite=Lax$/);
+    });
+
+    it(`${name}: a cookie that was Secure is deleted with the same attributes`, async () => {
+      const { visit } = setUp({ secure: true });
+      const browser = visit((request) => {
+        if (request.path === '/') return count(request);
+        request.session.invalidate();
+        return text('');
+      });
+      await browser.get('/');
+      const { headers } = await browser.get('/end');
+      const line = 'session=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax';
+      assert.deepEqual(headers['set-cookie'], [line]);
     });
 
     it(`${name}: what is too large is refused, and what there was is still there`, async () => {
@@ -252,11 +392,14 @@ function describeSessionFactory(
 
     it(`${name}: a value that JSON would change is refused`, async () => {
       const { visit } = setUp();
-      const browser = visit(({ session }) => {
-        session.setDefault('list', []).push(new Map());
-        return text('');
+      const browser = visit(({ session, path }) => {
+        session.update('counter', (counter = 0) => counter + 1);
+        if (path === '/map') session.setDefault('list', []).push(new Map());
+        return text(JSON.stringify(session));
       });
-      await assert.rejects(async () => browser.get('/'), /a session keeps JSON values only/);
+      await browser.get('/');
+      await assert.rejects(async () => browser.get('/map'), /a session keeps JSON values only/);
+      assert.equal((await browser.get('/')).body, '{"counter":2}', 'what there was is still there');
     });
   });
 }
@@ -271,7 +414,7 @@ function describeStore(
     const clock = { now: NOW };
     let store: SessionStore;
     let unique = 0;
-    const key = (): string => `${name} ${unique++}`; // one Redis is shared, keys are not
+    const key = (): string => `${name} ${unique++}`; // the tests share a store, and no key
     const entry = { text: '{}', owner: '', expires: NOW + 1000 };
 
     before(() => {
@@ -296,13 +439,51 @@ function describeStore(
       await store.delete(a);
       await store.delete(a);
       assert.equal(await store.get(a), undefined);
-      assert.equal(await store.put(a, entry, 1), false);
+      for (const stale of [1, 2]) assert.equal(await store.put(a, entry, stale), false);
+      assert.equal(await store.get(a), undefined);
+      assert.equal(await store.put(a, { ...entry, text: 'anew' }, 0), true, 'only as a new one');
+      assert.deepEqual(await store.get(a), { ...entry, text: 'anew', version: 1 });
+    });
+
+    it(`${name}: a delete in the midst of 50 who put wins over them all`, async () => {
+      const [a, owner] = [key(), key()];
+      await store.put(a, { ...entry, owner }, 0);
+      const work = Array.from({ length: 50 }, async (_, i): Promise<unknown> =>
+        i === 25 ? store.delete(a) : store.put(a, { ...entry, owner }, 1),
+      );
+      await Promise.all(work);
+      assert.equal(await store.get(a), undefined);
+      assert.deepEqual(await store.keysOf(owner), []);
+    });
+
+    it(`${name}: delete() leaves the neighbours, and keys differ by case`, async () => {
+      const [a, b, c] = [`${key()} aB`, `${key()} ab`, `${key()} aB`];
+      const keys = [a, a.toUpperCase(), a.toLowerCase(), b, c, `${a} `, `${a}%`];
+      for (const one of keys) {
+        assert.equal(await store.put(one, { ...entry, text: one }, 0), true, one);
+      }
+      for (const one of keys) assert.equal((await store.get(one))?.text, one);
+      await store.delete(a);
+      assert.equal(await store.get(a), undefined);
+      for (const one of keys.slice(1)) assert.equal((await store.get(one))?.text, one);
+    });
+
+    it(`${name}: of 50 who put a new one at once one is the first`, async () => {
+      const a = key();
+      const puts = Array.from({ length: 50 }, (_, i) => {
+        return store.put(a, { ...entry, text: `${i}` }, 0);
+      });
+      const winners = (await Promise.all(puts)).flatMap((isFirst, i) => (isFirst ? [`${i}`] : []));
+      assert.equal(winners.length, 1);
+      assert.deepEqual(await store.get(a), { ...entry, text: winners[0], version: 1 });
     });
 
     it(`${name}: of 50 who put at once one is the first`, async () => {
       const a = key();
       await store.put(a, entry, 0);
-      const puts = Array.from({ length: 50 }, (_, i) => store.put(a, { ...entry, text: `${i}` }, 1));
+      const puts = Array.from({ length: 50 }, (_, i) => {
+        return store.put(a, { ...entry, text: `${i}` }, 1);
+      });
       const winners = (await Promise.all(puts)).flatMap((isFirst, i) => (isFirst ? [`${i}`] : []));
       assert.equal(winners.length, 1);
       assert.deepEqual((await store.get(a))?.text, winners[0]);
@@ -317,26 +498,62 @@ function describeStore(
       assert.equal(await store.get(a), undefined);
       assert.deepEqual(await store.keysOf(owner), []);
       assert.equal(await store.put(a, entry, 1), false);
-      assert.equal(await store.put(a, { ...entry, expires: clock.now + 10 }, 0), true);
+      const anew = { text: 'anew', owner, expires: clock.now + 10.25 };
+      assert.equal(await store.put(a, anew, 0), true);
+      assert.equal(await store.put(a, anew, 0), false, 'it is alive again');
+      assert.deepEqual(await store.get(a), { ...anew, version: 1 });
+      assert.deepEqual(await store.keysOf(owner), [a]);
+    });
+
+    it(`${name}: the last put says how long it lives, to the fraction of a second`, async () => {
+      const [a, b] = [key(), key()];
+      const start = clock.now;
+      for (const one of [a, b]) await store.put(one, { ...entry, expires: start + 10 }, 0);
+      await store.put(a, { ...entry, expires: start + 20.5 }, 1);
+      await store.put(b, { ...entry, expires: start + 5.5 }, 1);
+      clock.now = start + 5.25;
+      assert.equal((await store.get(b))?.expires, start + 5.5);
+      clock.now = start + 5.5;
+      assert.equal(await store.get(b), undefined);
+      clock.now = start + 20.25;
+      assert.equal((await store.get(a))?.version, 2);
+      clock.now = start + 20.5;
+      assert.equal(await store.get(a), undefined);
     });
 
     it(`${name}: texts come back to the byte`, async () => {
-      for (const words of ['', '\x7f', '"\'\\', 'é😀\r\n', 'x'.repeat(65_536), '$5\r\nhello\r\n']) {
+      const texts = [
+        '', '\x7f', '"\'\\', 'é😀\r\n', '$5\r\nhello\r\n', '\u2028\ufeff\ufffd',
+        "'); DROP TABLE sessions", JSON.stringify('\0\ud800'), 'x'.repeat(65_536),
+        '€'.repeat(65_536), '😀'.repeat(32_768),
+      ];
+      for (const words of texts) {
         const a = key();
         await store.put(a, { ...entry, text: words }, 0);
-        assert.equal((await store.get(a))?.text, words);
+        const found = (await store.get(a))?.text;
+        assert.ok(found === words, `${words.slice(0, 20)} came back as ${found?.slice(0, 20)}`);
       }
     });
 
     it(`${name}: keysOf() has the living of one owner, whatever their name`, async () => {
-      const names = ['ada', 'a b', "'; DROP TABLE sessions; --", '\r\nDEL x\r\n', '__proto__', 'é😀'];
-      for (const owner of names.map((one) => `${one} ${key()}`)) {
-        const [a, b, c] = [key(), key(), key()];
+      const names = [
+        'ada', 'Ada', 'ada ', 'a%', 'a_a', 'a b', "'; DROP TABLE sessions; --", '"',
+        '\r\nDEL x\r\n', '*', '__proto__', 'constructor', 'é😀', 'e\u0301', 'x'.repeat(1000),
+      ];
+      const living = new Map<string, string[]>();
+      for (const owner of names) {
+        const [a, b, c, d] = [key(), key(), key(), key()];
         for (const one of [a, b, c]) await store.put(one, { ...entry, owner }, 0);
+        await store.put(d, { ...entry, owner, expires: clock.now }, 0);
         await store.put(b, { ...entry, owner }, 1);
         await store.delete(c);
-        assert.deepEqual((await store.keysOf(owner)).toSorted(), [a, b].toSorted(), owner);
-        assert.deepEqual(await store.keysOf(`${owner}?`), []);
+        living.set(owner, [a, b].toSorted());
+      }
+      for (const [owner, keys] of living) {
+        assert.deepEqual((await store.keysOf(owner)).toSorted(), keys, JSON.stringify(owner));
+      }
+      for (const owner of ['nobody', 'ad', 'adaa', '%']) {
+        assert.deepEqual(await store.keysOf(owner), [], owner);
       }
     });
 
@@ -353,6 +570,10 @@ function describeStore(
       const got = await store.get(a);
       if (got) got.text = 'changed';
       assert.equal((await store.get(a))?.text, '{}');
+      const owner = key();
+      await store.put(key(), { ...entry, owner }, 0);
+      (await store.keysOf(owner)).push('changed');
+      assert.equal((await store.keysOf(owner)).length, 1);
     });
   });
 }
@@ -370,14 +591,16 @@ describe('the contracts', () => {
     const { port } = probe.address() as AddressInfo;
     probe.close();
     const words = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', folder];
-    redis = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const more = ['--databases', `${MAX_DATABASES}`];
+    redis = spawn('redis-server', [...words, ...more], { stdio: ['ignore', 'pipe', 'inherit'] });
     let printed = '';
     for await (const chunk of redis.stdout?.iterator({ destroyOnReturn: false }) ?? []) {
       if ((printed += chunk).includes('Ready to accept connections')) break;
     }
     redis.stdout?.resume();
+    assert.match(printed, /Ready to accept connections/, printed);
     url = `redis://127.0.0.1:${port}`;
-  });
+  }, { timeout: 10_000 });
 
   after(async () => {
     for (const close of closing) await close();
@@ -391,8 +614,13 @@ describe('the contracts', () => {
     closing.push(() => store.close());
     return store;
   };
+  let databases = 0;
+  const nextDatabase = (): string => {
+    assert.ok(hasRedis, 'where CI is set nothing is skipped: install redis-server');
+    return `${url}/${databases++}`; // as empty as a new file
+  };
   const makeRedis = (now: () => number): SessionStore => {
-    const client = new RedisClient(url);
+    const client = new RedisClient(nextDatabase());
     closing.push(() => client.close());
     return new RedisStore(client, now);
   };
@@ -401,10 +629,13 @@ describe('the contracts', () => {
   if (hasSqlite) describeStore('SqliteStore', makeSqlite);
   describeStore('RedisStore', makeRedis, skipRedis);
 
-  const secrets = ['a secret'];
-  describeSessionFactory('signed', (o) => new SignedCookieSessionFactory<Data>({ secrets, ...o }));
-  describeSessionFactory('encrypted', (options) => {
-    return new EncryptedCookieSessionFactory<Data>({ secrets, ...options });
+  describeSessionFactory('signed', (options, isForeign) => {
+    const own = isForeign ? others : secrets;
+    return new SignedCookieSessionFactory<Data>({ ...options, secrets: own });
+  });
+  describeSessionFactory('encrypted', (options, isForeign) => {
+    const own = isForeign ? others : secrets;
+    return new EncryptedCookieSessionFactory<Data>({ ...options, secrets: own });
   });
   const stored = (store: SessionStore, options: Options): SessionFactory<Data> =>
     new StoredSessionFactory<Data>(store, options);
@@ -412,12 +643,24 @@ describe('the contracts', () => {
   if (hasSqlite) describeSessionFactory('SQLite', (o) => stored(makeSqlite(o.now), o));
   describeSessionFactory('Redis', (o) => stored(makeRedis(o.now), o), skipRedis);
 
+  it('SessionFactory<Data> knows its keys: a misspelt one does not compile', async () => {
+    const factory: SessionFactory<Data> = new SignedCookieSessionFactory<Data>({ secrets });
+    const page = withSession(factory, ({ session }) => {
+      // @ts-expect-error a misspelt key
+      session.get('conter');
+      // @ts-expect-error a value of another type
+      session.set('counter', '1');
+      return text(`${session.get('counter')}`);
+    });
+    assert.equal((await new Browser(page).get('/')).body, '1', 'and it is the compiler who minds');
+  });
+
   // A client of somebody else's, where one is installed: bench/ has it, and the lesson's one line.
   const library = process.env.NODE_REDIS;
   if (library) {
     describeStore('node-redis', (now) => {
       const connected = import(library).then(async ({ createClient }) => {
-        const client = await createClient({ url }).connect();
+        const client = await createClient({ url: nextDatabase() }).connect();
         closing.push(() => client.destroy());
         return client as { sendCommand(args: string[]): Promise<unknown> };
       });
