@@ -158,14 +158,18 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
     const { cookieName, reissueTime, setOnException, maxAge, now } = this.options;
     if (request.method === 'HEAD' || (response.status >= 500 && !setOnException)) return response;
     const { found, id } = session;
-    if (found && found.id !== id) await this.store.delete(keyOf(found.id)); // at once, and for good
+    const oldKey = found && found.id !== id ? keyOf(found.id) : undefined;
+    if (oldKey && session.isEnded) await this.store.delete(oldKey); // at once, and for good
     if (session.isEnded && session.size === 0) {
       return withCookie(response, serializeCookie(cookieName, '', { ...this.options, maxAge: 0 }));
     }
     const isDue = found !== undefined && now() - found.accessed > reissueTime;
     if (!session.isChanged && !isDue) return response; // who keeps nothing here gets no id
+    const wasEnded = oldKey && !session.isEnded && !(await this.store.get(oldKey));
+    if (wasEnded) return response; // meanwhile, by others: a new id does not bring it back either
     const agent = request.headers['user-agent']?.slice(0, 200) ?? '';
     const isKept = await this.#inTurn(id, () => this.#put(session, agent));
+    if (oldKey) await this.store.delete(oldKey); // not before: else what does not fit is lost
     if (!isKept || (found?.id === id && maxAge === undefined)) return response; // it has the cookie
     return withCookie(response, serializeCookie(cookieName, id, this.options));
   }

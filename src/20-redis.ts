@@ -185,10 +185,14 @@ export class RedisStore implements SessionStore {
   }
 
   async put(key: string, { text, owner, expires }: Entry, version: number): Promise<boolean> {
-    if (owner && version === 0) await this.#index(key, owner);
-    const until = `${Math.ceil(expires * 1000)}`;
+    const until = `${Math.min(Math.ceil(expires * 1000), END_OF_TIME)}`;
     const values = [`${version}`, owner, `${expires}`, text, until, `${this.#now()}`];
-    return (await this.#redis.command('EVAL', PUT, '1', `session:${key}`, ...values)) === 1;
+    const [isPut] = await Promise.all([
+      this.#redis.command('EVAL', PUT, '1', `session:${key}`, ...values),
+      owner && this.#redis.command('SADD', ownerKey(owner), key), // too many there do no harm
+      owner && this.#redis.command('EXPIRE', ownerKey(owner), `${MAX_COOKIE_AGE}`),
+    ]);
+    return isPut === 1;
   }
 
   async delete(key: string): Promise<void> {
@@ -197,23 +201,20 @@ export class RedisStore implements SessionStore {
 
   async keysOf(owner: string): Promise<string[]> {
     const keys = (await this.#redis.command('SMEMBERS', ownerKey(owner))) as string[];
-    const found = await Promise.all(keys.map(async (key) => ({ key, entry: await this.get(key) })));
-    const gone = found.filter(({ entry }) => !entry).map(({ key }) => key);
-    if (gone.length > 0) await this.#redis.command('SREM', ownerKey(owner), ...gone);
-    return found.filter(({ entry }) => entry).map(({ key }) => key);
-  }
-
-  /** Before the session itself, so that none is ever missing. Too many in the list do no harm. */
-  async #index(key: string, owner: string): Promise<void> {
-    await this.#redis.command('SADD', ownerKey(owner), key);
-    await this.#redis.command('EXPIRE', ownerKey(owner), `${MAX_COOKIE_AGE}`);
+    const entries = await Promise.all(keys.map((key) => this.get(key)));
+    const isTheirs = (_: string, i: number): boolean => entries[i]?.owner === owner;
+    const others = keys.filter((key, i) => !isTheirs(key, i)); // gone, or somebody else's now
+    if (others.length > 0) await this.#redis.command('SREM', ownerKey(owner), ...others);
+    return keys.filter(isTheirs);
   }
 }
+
+const END_OF_TIME = 8.64e15; // milliseconds, JavaScript's own: Redis knows no Infinity
 
 /** KEYS: the session. ARGV: version, owner, expires, text, expires in milliseconds, now. */
 const PUT = `
 local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
-if not version or tonumber(expires) <= tonumber(ARGV[6]) then version = '0' end
+if not version or (tonumber(expires) or math.huge) <= tonumber(ARGV[6]) then version = '0' end
 if version ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'version', version + 1, 'owner', ARGV[2], 'expires', ARGV[3],
   'text', ARGV[4])

@@ -183,6 +183,36 @@ describe('18-store: an end', () => {
     assert.equal((await visitor.get('/')).body, '1');
   });
 
+  it('regenerateId() brings back nothing that was ended meanwhile', async () => {
+    const { browser, store } = setUp();
+    const gate = makeGate();
+    const visitor = browser(async (request) => {
+      if (request.path !== '/renew') return pages()(request);
+      await gate.passed;
+      request.session.regenerateId();
+      return countUp(request);
+    });
+    await visitor.get('/login');
+    const slow = visitor.request('GET', '/renew');
+    await visitor.get('/end');
+    gate.open();
+    assert.equal((await slow).headers['set-cookie'], undefined);
+    assert.deepEqual(store.keysOf('ada'), []);
+  });
+
+  it('regenerateId() leaves the old session where the new one does not fit', async () => {
+    const { browser } = setUp();
+    const visitor = browser((request) => {
+      if (request.path === '/') return countUp(request);
+      request.session.regenerateId();
+      request.session.set('words', 'x'.repeat(MAX_STORED_SIZE));
+      return text('');
+    });
+    await visitor.get('/');
+    await assert.rejects(async () => visitor.get('/large'), SessionTooLarge);
+    assert.equal((await visitor.get('/')).body, '2');
+  });
+
   it('destroyAllFor() ends all sessions of one owner, but for one', async () => {
     const { browser, factory, store } = setUp();
     const visitors = [0, 1, 2].map(() => browser(pages()));

@@ -557,6 +557,24 @@ function describeStore(
       }
     });
 
+    it(`${name}: keysOf() follows a session from one owner to another`, async () => {
+      const [a, ada, bob] = [key(), key(), key()];
+      await store.put(a, entry, 0);
+      await store.put(a, { ...entry, owner: ada }, 1);
+      assert.deepEqual([await store.keysOf(ada), await store.keysOf(bob)], [[a], []]);
+      await store.put(a, { ...entry, owner: bob }, 2);
+      assert.deepEqual([await store.keysOf(ada), await store.keysOf(bob)], [[], [a]]);
+      await store.put(a, entry, 3);
+      assert.deepEqual([await store.keysOf(ada), await store.keysOf(bob)], [[], []]);
+    });
+
+    it(`${name}: an entry may have no end`, async () => {
+      const a = key();
+      assert.equal(await store.put(a, { ...entry, expires: Infinity }, 0), true);
+      assert.equal(await store.put(a, { ...entry, expires: Infinity }, 1), true);
+      assert.equal((await store.get(a))?.expires, Infinity);
+    });
+
     it(`${name}: keysOf('') has nobody's`, async () => {
       await store.put(key(), entry, 0);
       assert.deepEqual(await store.keysOf(''), []);
