@@ -6,8 +6,8 @@
 // for nothing: the attack is called Slowloris.
 import { existsSync, realpathSync } from 'node:fs';
 import { createServer, STATUS_CODES } from 'node:http';
-import type { RequestListener, Server, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener, Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
@@ -21,6 +21,7 @@ export const LIMITS = {
   maxHeaderSize: 16 * 1024, // request line and header: three full cookies of 4096, and room
 };
 const STOP_TIMEOUT = 10_000; // how long a stopping server waits for what is in flight
+const STOP_INTERVAL = 20; // how often it looks for what has been answered meanwhile
 const LINGER_TIME = 1_000; // how long a refused client may go on sending before it is cut off
 
 /** The handler of this step: one function for every method and every URL. */
@@ -35,11 +36,11 @@ export function makeServer(listener: RequestListener, limits = LIMITS): Server {
   server.timeout = limits.timeout;
   server.on('clientError', refuse);
   server.on('connect', (_request, socket: Duplex) => answerAndClose(socket, 501)); // no proxy here
-  const unanswered = new Set<ServerResponse>();
-  inFlight.set(server, unanswered);
-  server.on('request', (_request, response) => {
-    unanswered.add(response);
-    response.on('close', () => unanswered.delete(response) && closeWhenIdle(server));
+  const sockets = new Set<Socket>();
+  socketsOf.set(server, sockets);
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
   });
   return server;
 }
@@ -75,14 +76,17 @@ export function serve(listener: RequestListener, title: string, ...hints: string
 export function stop(server: Server, timeout = STOP_TIMEOUT): void {
   server.close();
   setTimeout(() => server.closeAllConnections(), timeout).unref();
-  closeWhenIdle(server);
+  const timer = setInterval(closeIdle, STOP_INTERVAL, server);
+  server.on('close', () => clearInterval(timer));
+  closeIdle(server);
 }
 
-const inFlight = new WeakMap<Server, Set<ServerResponse>>(); // what `stop` waits for
+const socketsOf = new WeakMap<Server, Set<Socket>>(); // one entry a connection, no work a request
 
-/** Cuts what a stopped server need not wait for: browsers open connections before they ask. */
-function closeWhenIdle(server: Server): void {
-  if (!server.listening && !inFlight.get(server)?.size) server.closeAllConnections();
+/** Cuts what has been answered, and who never asked: browsers open connections ahead of need. */
+function closeIdle(server: Server): void {
+  server.closeIdleConnections();
+  for (const socket of socketsOf.get(server) ?? []) if (socket.bytesRead === 0) socket.destroy();
 }
 
 /** True in the module that was started as the program, false in one that was imported. */

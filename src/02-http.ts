@@ -42,7 +42,8 @@ export function toListener(handler: Handler): RequestListener {
       const body = hasBody ? await readBody(incoming) : NO_BODY;
       if (body === undefined) return answerAndClose(incoming.resume().socket, 413);
       const request = parseRequest(method, url, headers, body, socket.remoteAddress);
-      send('status' in request ? request : await handler(request), outgoing);
+      const response = 'status' in request ? request : handler(request);
+      send(response instanceof Promise ? await response : response, outgoing);
     } catch (error) {
       if (socket.destroyed) return; // the client left before it had asked, or been answered
       send(serverError(error, `${method} ${url}`), outgoing);
@@ -61,7 +62,8 @@ export function parseRequest(
   if (target.length > MAX_URL_LENGTH) return problem(414, `The limit is ${MAX_URL_LENGTH}.`);
   const match = TARGET.exec(target);
   if (!match || !isWellEncoded(target)) return problem(400, 'The URL is malformed.');
-  const path = (match[1] ?? '/').replace(/%[0-9a-f]{2}/gi, decodeUnreserved);
+  const raw = match[1] ?? '/';
+  const path = raw.includes('%') ? raw.replace(/%[0-9a-f]{2}/gi, decodeUnreserved) : raw;
   const singles = headers as HttpRequest['headers']; // only Set-Cookie, in a response, is an array
   return { method, path, search: match[2] ?? '', headers: singles, body, address };
 }
@@ -76,6 +78,29 @@ export function withForm<R extends HttpRequest>(
     const form = parseForm(request.body);
     return form ? inner({ ...request, form }) : problem(400, 'The form is malformed.');
   };
+}
+
+/** Goes on with `value`: at once, or when it is there. `await` waits a turn even for what is. */
+export function after<T, U>(
+  value: T | Promise<T>,
+  next: (value: T) => U | Promise<U>,
+): U | Promise<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+/** The response of a handler, or a 500 where it fails, whether at once or later. */
+export function attempt<R extends HttpRequest>(
+  handler: Handler<R>,
+  request: R,
+): HttpResponse | Promise<HttpResponse> {
+  const { method, path } = request;
+  try {
+    const response = handler(request);
+    if (!(response instanceof Promise)) return response;
+    return response.catch((error: unknown) => serverError(error, `${method} ${path}`));
+  } catch (error) {
+    return serverError(error, `${method} ${path}`);
+  }
 }
 
 /** The fields of a form, or `undefined`: bad UTF-8, a bad `%` escape, or too many fields. */
@@ -117,6 +142,7 @@ const NO_BODY = new Uint8Array();
 const TARGET = /^(?:https?:\/\/[!"$-.0->@-~]+|(?=[/*]))(\/[!"$->@-~]*|\*$)?(\?[!"$-~]*)?$/i;
 
 function isWellEncoded(text: string): boolean {
+  if (!text.includes('%')) return true;
   try {
     return decodeURIComponent(text) !== undefined; // throws on '%zz' and on bytes that are no UTF-8
   } catch {
@@ -145,8 +171,9 @@ async function readBody(incoming: IncomingMessage): Promise<Uint8Array | undefin
 function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
   const isUnknown = body === undefined && outgoing.req.method === 'HEAD';
   const hasLength = status !== 204 && status !== 304 && !isUnknown; // RFC 9110 §8.6
-  const length = hasLength && { 'content-length': Buffer.byteLength(body as string) };
-  outgoing.writeHead(status, { ...length, ...headers }).end(body);
+  const length = hasLength ? Buffer.byteLength(body as string) : undefined;
+  const all = length === undefined ? headers : { 'content-length': length, ...headers };
+  outgoing.writeHead(status, all).end(body);
 }
 
 if (isMain(import.meta.url)) serve(toListener(echo), 'Step 2', '/');

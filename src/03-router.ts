@@ -16,10 +16,11 @@ export type ParamsOf<Pattern extends string> = Pattern extends `${infer Head}/${
     : unknown;
 
 type Params = Readonly<Record<string, string>>;
-type RoutedHandler = Handler<HttpRequest & { params: Params }>;
+type RoutedHandler = Handler<HttpRequest & { params?: Params }>;
 type Route = { pattern: string; names: string[]; handlers: Map<string, RoutedHandler> };
 type Branch = { children: Map<string, Branch>; any?: Branch; route?: Route };
 
+const NO_PARAMS: Params = {};
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 export class Router {
@@ -48,7 +49,7 @@ export class Router {
   /** What is at a path: handlers by method, and decoded parameters; `undefined` for nothing. */
   find(path: string): { handlers: ReadonlyMap<string, RoutedHandler>; params: Params } | undefined {
     const exact = this.#exact.get(path);
-    if (exact) return { handlers: exact.handlers, params: {} };
+    if (exact) return { handlers: exact.handlers, params: NO_PARAMS };
     const values: string[] = [];
     const route = descend(this.#root, path.split('/'), 1, values);
     if (!route) return undefined;
@@ -75,7 +76,8 @@ export class Router {
     if (path === '*' && method === 'OPTIONS') return allowed(METHODS);
     if (!found) return problem(404, `There is no page at ${path}.`);
     const handler = found.handlers.get(method === 'HEAD' ? 'GET' : method);
-    if (handler) return handler({ ...request, params: found.params });
+    if (handler && found.params === NO_PARAMS) return handler(request); // nothing to tell it
+    if (handler) return handler({ params: found.params, ...request });
     const allow = METHODS.filter((m) => found.handlers.has(m === 'HEAD' ? 'GET' : m));
     const answer = allowed([...allow, 'OPTIONS']);
     if (method === 'OPTIONS') return answer;

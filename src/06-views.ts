@@ -46,6 +46,7 @@ export class TutorialViews<R extends HttpRequest = HttpRequest> {
 <p>Count: ${this.counter}</p>
 </main>`,
     );
+    if (Object.keys(this.headers).length === 0) return response;
     return { ...response, headers: { ...response.headers, ...this.headers } };
   }
 }

@@ -37,31 +37,54 @@ export function parseCookies(header: string | undefined): Map<string, string> {
   return cookies;
 }
 
+/** What `parseCookies(header).get(name)` gives, with no look at the cookies that come after it. */
+export function findCookie(header: string | undefined, name: string): string | undefined {
+  if (header === undefined || name === '') return undefined;
+  for (let start = 0, end = 0; end !== -1; start = end + 1) {
+    end = header.indexOf(';', start);
+    const pair = header.slice(start, end === -1 ? undefined : end);
+    const equals = pair.indexOf('=');
+    const isIt = equals > 0 && trim(pair.slice(0, equals)) === name;
+    if (isIt) return unquote(trim(pair.slice(equals + 1)));
+  }
+  return undefined;
+}
+
 /** The value of a `Set-Cookie` header. Throws where a browser would misread, cut or drop it. */
 export function serializeCookie(
   name: string,
   value: string,
   options: CookieAttributes = {},
 ): string {
-  const cookie = { name, value, ...DEFAULTS, ...options };
-  for (const [part, holds, rule, Mistake = TypeError] of RULES) {
-    if (holds(cookie)) continue;
-    const found = show(cookie[part]);
-    throw new Mistake(`Cannot make the cookie ${show(name)}: ${rule}: ${part} is ${found}`);
-  }
-  let line = `${name}=${value}`;
-  if (cookie.domain !== undefined) line += `; Domain=${cookie.domain}`;
-  if (cookie.maxAge !== undefined) line += `; Max-Age=${cookie.maxAge}`; // 0 is a value too
-  line += `; Path=${cookie.path}`;
-  if (cookie.secure) line += '; Secure';
-  if (cookie.httpOnly) line += '; HttpOnly';
-  return `${line}; SameSite=${cookie.sameSite}`;
+  return cookieWriter(name, options)(value);
+}
+
+/** Makes lines for one cookie: its name and attributes are checked once. Throws as above. */
+export function cookieWriter(
+  name: string,
+  options: CookieAttributes = {},
+): (value: string) => string {
+  const cookie = { name, value: '', ...DEFAULTS, ...options };
+  requireRules(RULES, cookie);
+  let rest = '';
+  if (cookie.domain !== undefined) rest += `; Domain=${cookie.domain}`;
+  if (cookie.maxAge !== undefined) rest += `; Max-Age=${cookie.maxAge}`; // 0 is a value too
+  rest += `; Path=${cookie.path}`;
+  if (cookie.secure) rest += '; Secure';
+  if (cookie.httpOnly) rest += '; HttpOnly';
+  rest += `; SameSite=${cookie.sameSite}`;
+  return (value) => {
+    cookie.value = value;
+    requireRules(VALUE_RULES, cookie);
+    return `${name}=${value}${rest}`;
+  };
 }
 
 /** Adds one more `Set-Cookie` to those that a response has: they must never be joined into one. */
-export function withCookie(response: HttpResponse, line: string): HttpResponse {
-  const lines = [response.headers['set-cookie'] ?? [], line].flat();
-  return { ...response, headers: { ...response.headers, 'set-cookie': lines } };
+export function withCookie({ status, headers, body }: HttpResponse, line: string): HttpResponse {
+  const lines = headers['set-cookie'];
+  if (lines === undefined) return { status, headers: { 'set-cookie': [line], ...headers }, body };
+  return { status, headers: { ...headers, 'set-cookie': [lines, line].flat() }, body };
 }
 
 type Cookie = typeof DEFAULTS & CookieAttributes & { name: string; value: string };
@@ -80,9 +103,10 @@ const PATH = /^\/[!-:<-~]{0,1023}$/; // longer than 1024, a browser passes it ov
 const DOMAIN = /^\.?[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$/i;
 const SAME_SITE = ['Strict', 'Lax', 'None'];
 
-/** The part that a rule is about, whether it holds, the rule in words, and the error to throw. */
-const RULES: readonly [keyof Cookie, (c: Cookie) => boolean, string, RangeErrorConstructor?][] = [
-  ['name', ({ name }) => TOKEN.test(name), "a name has only letters, digits and !#$%&'*+-.^_`|~"],
+/** The part that it is about, whether it holds, the rule in words, and the error to throw. */
+type Rule = [keyof Cookie, (cookie: Cookie) => boolean, string, RangeErrorConstructor?];
+
+const VALUE_RULES: readonly Rule[] = [
   ['value', ({ value }) => COOKIE_OCTETS.test(value), 'a value has only visible ASCII but ",;\\'],
   [
     'value',
@@ -90,6 +114,10 @@ const RULES: readonly [keyof Cookie, (c: Cookie) => boolean, string, RangeErrorC
     `name and value have ${MAX_COOKIE_SIZE} bytes together at most, or a browser drops them`,
     RangeError,
   ],
+];
+
+const RULES: readonly Rule[] = [
+  ['name', ({ name }) => TOKEN.test(name), "a name has only letters, digits and !#$%&'*+-.^_`|~"],
   ['path', ({ path }) => PATH.test(path), 'a path is / and then visible ASCII but ;, 1024 at most'],
   ['domain', ({ domain }) => domain === undefined || DOMAIN.test(domain), 'it must be a host name'],
   [
@@ -104,6 +132,14 @@ const RULES: readonly [keyof Cookie, (c: Cookie) => boolean, string, RangeErrorC
   ['path', (c) => c.path === '/' || !/^__Host-/i.test(c.name), '__Host- needs the path /'],
   ['domain', (c) => !c.domain || !/^__Host-/i.test(c.name), '__Host- allows no Domain'],
 ];
+
+function requireRules(rules: readonly Rule[], cookie: Cookie): void {
+  const broken = rules.find((rule) => !rule[1](cookie));
+  if (!broken) return;
+  const [part, , rule, Mistake = TypeError] = broken;
+  const found = show(cookie[part]);
+  throw new Mistake(`Cannot make the cookie ${show(cookie.name)}: ${rule}: ${part} is ${found}`);
+}
 
 /**
  * SP and HTAB only: `String.trim` would take Unicode spaces too, which a browser keeps. No regular
@@ -127,7 +163,7 @@ function unquote(value: string): string {
 /** The count in a cookie: each browser has its own, a restart is no matter. Anyone can edit it. */
 export class CookieCounterViews extends TutorialViews {
   override get counter(): number {
-    const sent = parseCookies(this.request.headers.cookie).get('count') ?? '';
+    const sent = findCookie(this.request.headers.cookie, 'count') ?? '';
     const count = /^\d{1,15}$/.test(sent) ? Number(sent) + 1 : 1; // 15 digits are a safe integer
     const isLook = this.request.method === 'HEAD'; // no visit, as in step 6
     if (!isLook) this.headers['set-cookie'] = serializeCookie('count', String(count));

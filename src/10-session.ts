@@ -35,10 +35,11 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
   /** A new session, or the one that `state` tells of, at the time `now` of this request. */
   constructor(now: number, state?: SessionState) {
     super();
-    for (const [key, value] of Object.entries(state?.data ?? {})) super.set(key, value);
+    const data: { [key: string]: unknown } = { ...state?.data };
+    for (const key of Object.keys(data)) super.set(key, data[key]);
     this.accessed = state?.accessed ?? now;
     this.#now = now;
-    this.#before = JSON.stringify(this);
+    this.#before = JSON.stringify(data);
     this.#created = state?.created ?? now;
     this.#isNew = state === undefined;
   }
@@ -101,7 +102,12 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
 
   /** Whether it must be written: noticed by itself, even for a change deep inside a value. */
   get isChanged(): boolean {
-    return this.#isChanged || JSON.stringify(this) !== this.#before;
+    return this.isChangedTo(this.json);
+  }
+
+  /** `isChanged` for who has asked for `json` already. */
+  isChangedTo(json: string): boolean {
+    return this.#isChanged || json !== this.#before;
   }
 
   /** Whether `invalidate` was called, so that what the visitor has must be taken away. */
@@ -162,8 +168,18 @@ export class Session<Data extends object = Record<string, Json>> extends Map<str
     return token;
   }
 
+  /** The data as it is kept. Throws a `TypeError` where a value was spoilt after it was set. */
+  get json(): string {
+    const data = this.toJSON();
+    requireJson(data, 'the session', []);
+    return JSON.stringify(data);
+  }
+
   toJSON(): { [key: string]: Json } {
-    return Object.fromEntries(this) as { [key: string]: Json };
+    const data: { [key: string]: Json } = {};
+    if (super.has('__proto__')) return Object.fromEntries(this) as typeof data;
+    this.forEach((value, key) => (data[key] = value as Json)); // faster; but that key means more
+    return data;
   }
 }
 
@@ -172,19 +188,33 @@ const FLASH_KEY = '_f_';
 
 /** Throws where `value`, found at `path`, is not exactly what JSON would give back. */
 export function requireJson(value: unknown, path: string, parents: readonly object[]): void {
-  const isSimple = value === null || typeof value === 'string' || typeof value === 'boolean';
-  if (isSimple || Number.isFinite(value)) return;
-  const refuse = (what: unknown): TypeError =>
-    new TypeError(`Cannot keep ${path}: a session keeps JSON values only: it is ${what}`);
-  if (typeof value !== 'object') throw refuse(typeof value === 'number' ? value : typeof value);
-  if (parents.includes(value)) throw refuse('inside itself');
-  if (parents.length === MAX_DEPTH) throw refuse(`more than ${MAX_DEPTH} levels deep`);
+  const fault = faultIn(value, parents.slice());
+  if (fault !== undefined) throw new TypeError(`Cannot keep ${path}${fault}`);
+}
+
+/** Where in `value` JSON fails, and why: built on the way back, so what is good costs nothing. */
+function faultIn(value: unknown, parents: object[]): string | undefined {
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return undefined;
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : refusal(value);
+  if (typeof value !== 'object') return refusal(typeof value);
+  if (parents.includes(value)) return refusal('inside itself');
+  if (parents.length === MAX_DEPTH) return refusal(`more than ${MAX_DEPTH} levels deep`);
   const kind = Object.getPrototypeOf(value)?.constructor;
-  if (kind !== undefined && kind !== Object && kind !== Array) throw refuse(`a ${kind.name}`);
-  const items = Array.isArray(value) ? value.entries() : Object.entries(value);
-  for (const [key, item] of items) {
-    requireJson(item, `${path}[${JSON.stringify(key)}]`, [...parents, value]);
+  if (kind !== undefined && kind !== Object && kind !== Array) return refusal(`a ${kind.name}`);
+  parents.push(value);
+  const list = Array.isArray(value) ? value : undefined;
+  const keys = list ?? Object.keys(value);
+  for (let i = 0; i < keys.length; i++) {
+    const key = list ? i : keys[i];
+    const fault = faultIn((value as Record<string, unknown>)[key], parents);
+    if (fault !== undefined) return `[${JSON.stringify(key)}]${fault}`;
   }
+  parents.pop();
+  return undefined;
+}
+
+function refusal(what: unknown): string {
+  return `: a session keeps JSON values only: it is ${what}`;
 }
 
 /** The site of this step: a session for each request, kept nowhere. */

@@ -6,12 +6,12 @@
 // Pyramid's SignedCookieSessionFactory, wire format and options. By its own clock it ends a session
 // that is idle or old (OWASP Session Management Cheat Sheet).
 import { isMain, serve } from './01-server.ts';
-import { serverError, toListener } from './02-http.ts';
+import { after, attempt, toListener } from './02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
 import { Router } from './03-router.ts';
 import { addStaticFiles, PUBLIC } from './05-static.ts';
 import { TutorialViews } from './06-views.ts';
-import { MAX_COOKIE_SIZE, parseCookies, serializeCookie, withCookie } from './07-cookie.ts';
+import { cookieWriter, findCookie, MAX_COOKIE_SIZE, withCookie } from './07-cookie.ts';
 import type { CookieAttributes } from './07-cookie.ts';
 import { Signer } from './09-signer.ts';
 import { requireJson, Session } from './10-session.ts';
@@ -42,19 +42,15 @@ export function withSession<R extends HttpRequest, Data extends object>(
   factory: SessionFactory<Data>,
   inner: Handler<NoInfer<R> & { session: Session<NoInfer<Data>> }>,
 ): Handler<R> {
-  return async (request) => {
-    const session = await factory.open(request);
-    let response: HttpResponse;
-    try {
-      response = await inner({ ...request, session });
-    } catch (error) {
-      response = serverError(error, `${request.method} ${request.path}`);
-    }
-    // The page depends on the cookie: no shared cache may show it to somebody else (RFC 9111 §4.1).
-    const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
-    const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
-    return factory.save(session, request, { ...response, headers });
-  };
+  return (request) =>
+    after(factory.open(request), (session) =>
+      after(attempt(inner, { session, ...request }), ({ status, headers: own, body }) => {
+        // The page depends on the cookie: no shared cache may show it to others (RFC 9111 §4.1).
+        const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...own };
+        if (own.vary !== undefined) headers.vary = [own.vary, 'Cookie'].flat().join(', ');
+        return factory.save(session, request, { status, headers, body });
+      }),
+    );
 }
 
 /** Pyramid's options, in camelCase, and the cookie's attributes. Durations in seconds. */
@@ -69,7 +65,7 @@ export type CookieSessionOptions = CookieAttributes & {
   setOnException?: boolean; // whether a page that failed (5xx) saves. Pyramid: true
   hashAlg?: string;
   salt?: string;
-  serializer?: { dumps(value: Json): string; loads(text: string): unknown };
+  serializer?: { dumps(value: Json): string; loads(text: string): unknown }; // default: JSON
   now?: () => number;
 };
 
@@ -80,50 +76,55 @@ export class SignedCookieSessionFactory<Data extends object = Record<string, Jso
 {
   readonly options: SessionOptions;
   readonly signer: Pick<Signer, 'sign' | 'unsign' | 'digestSize'>;
+  readonly #lineFor: (value: string) => string;
 
   /** Throws a `RangeError` for times that cannot be, a `TypeError` for a bad attribute. */
   constructor(options: CookieSessionOptions) {
     this.options = withDefaults(options);
     this.signer = new Signer(this.options);
+    this.#lineFor = cookieWriter(this.options.cookieName, this.options);
   }
 
   open(request: HttpRequest): Session<Data> {
-    const sent = parseCookies(request.headers.cookie).get(this.options.cookieName);
-    return new Session(this.options.now(), this.read(sent ?? ''));
+    const { cookieName, now } = this.options;
+    const time = now();
+    return new Session(time, this.read(findCookie(request.headers.cookie, cookieName) ?? '', time));
   }
 
   /** What a cookie holds, or `undefined` where it is not ours, not a session, or out of time. */
-  read(cookie: string): SessionState | undefined {
+  read(cookie: string, time = this.options.now()): SessionState | undefined {
     const text = this.signer.unsign(cookie); // first the signature; only then is it worth a look
-    const { serializer, idleTimeout, absoluteTimeout, now } = this.options;
-    const state = text === undefined ? undefined : load(serializer, text);
+    const { serializer, idleTimeout, absoluteTimeout } = this.options;
+    const state = text !== undefined && load(text, serializer);
     if (!state) return undefined;
-    const [idle, age] = [now() - state.accessed, now() - state.created];
-    return idle <= idleTimeout && age <= absoluteTimeout ? state : undefined;
+    const isAlive = time - state.accessed <= idleTimeout && time - state.created <= absoluteTimeout;
+    return isAlive ? state : undefined;
   }
 
   save(session: Session<Data>, request: HttpRequest, response: HttpResponse): HttpResponse {
     const { cookieName, reissueTime, setOnException, now } = this.options;
     if (request.method === 'HEAD' || (response.status >= 500 && !setOnException)) return response;
     if (session.isEnded && session.size === 0) {
-      return withCookie(response, serializeCookie(cookieName, '', { ...this.options, maxAge: 0 }));
+      return withCookie(response, cookieWriter(cookieName, { ...this.options, maxAge: 0 })(''));
     }
-    const isDue = !session.isNew && Math.floor(now()) - session.accessed > reissueTime;
+    const [time, json] = [now(), session.json];
+    const isDue = !session.isNew && Math.floor(time) - session.accessed > reissueTime;
     // An unchanged cookie sent back could overwrite a newer one, set by a request at the same time.
-    if (!session.isChanged && !isDue) return response;
-    return withCookie(response, serializeCookie(cookieName, this.write(session), this.options));
+    if (!isDue && !session.isChangedTo(json)) return response;
+    return withCookie(response, this.#lineFor(this.write(session, time, json)));
   }
 
   /** The cookie's value. Throws `SessionTooLarge` where a browser would not keep it. */
-  write(session: Session<Data>): string {
-    const { serializer, cookieName, now } = this.options;
-    const data = session.toJSON();
-    requireJson(data, 'the session', []); // a value may have been changed after it was set
-    const value = this.signer.sign(serializer.dumps([Math.floor(now()), session.created, data]));
+  write(session: Session<Data>, time = this.options.now(), json = session.json): string {
+    const { serializer, cookieName } = this.options;
+    const [accessed, created] = [Math.floor(time), session.created];
+    const own = serializer?.dumps([accessed, created, session.toJSON()]);
+    // The data is JSON already: around it go the two times, and it need not be made twice.
+    const value = this.signer.sign(own ?? `[${accessed},${created},${json}]`);
     const size = cookieName.length + value.length;
     if (size <= MAX_COOKIE_SIZE) return value;
     const bytes = (item: unknown): number => Buffer.byteLength(JSON.stringify(item));
-    const sizes = Object.entries(data).map(([key, item]) => `${key} ${bytes(item)}`);
+    const sizes = Object.entries(session.toJSON()).map(([key, item]) => `${key} ${bytes(item)}`);
     throw new SessionTooLarge(
       `Cannot keep the session in a cookie: ${MAX_COOKIE_SIZE} bytes at most: it has ${size}. ` +
         `Bytes of JSON for each key: ${sizes.join(', ')}. Keep less, or on the server (step 18)`,
@@ -137,7 +138,6 @@ const DEFAULTS = {
   setOnException: false, // a page that failed shows no flash message, so it must not use one up
   hashAlg: 'sha512',
   salt: 'pyramid.session.',
-  serializer: { dumps: (value: Json) => JSON.stringify(value), loads: JSON.parse },
   now: () => Date.now() / 1000,
 };
 
@@ -153,14 +153,14 @@ export function withDefaults(options: CookieSessionOptions) {
     const found = `it is ${all.reissueTime}, and idleTimeout is ${idleTimeout}`;
     throw refuse(`reissueTime must be less than idleTimeout: ${found}`);
   }
-  serializeCookie(all.cookieName, '', all);
+  cookieWriter(all.cookieName, all); // throws for an attribute that is wrong
   return all;
 }
 
 /** The three parts of a payload, or `undefined` where it is anything but a list of just those. */
-function load(serializer: SessionOptions['serializer'], text: string): SessionState | undefined {
+function load(text: string, serializer: SessionOptions['serializer']): SessionState | undefined {
   try {
-    const list: unknown = serializer.loads(text);
+    const list: unknown = serializer ? serializer.loads(text) : JSON.parse(text);
     if (!Array.isArray(list) || list.length !== 3) return undefined;
     const [accessed, created, data] = list;
     const hasTimes = Number.isFinite(accessed) && Number.isFinite(created);

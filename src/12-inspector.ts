@@ -10,7 +10,7 @@ import { Router } from './03-router.ts';
 import { html, page } from './04-template.ts';
 import type { Html } from './04-template.ts';
 import { addStaticFiles, PUBLIC } from './05-static.ts';
-import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE, parseCookies, serializeCookie } from './07-cookie.ts';
+import { findCookie, MAX_COOKIE_AGE, MAX_COOKIE_SIZE, serializeCookie } from './07-cookie.ts';
 import type { CookieAttributes } from './07-cookie.ts';
 import { KEEPING_RULES, parseSetCookie } from './08-browser.ts';
 import type { StoredCookie } from './08-browser.ts';
@@ -58,8 +58,8 @@ export async function anatomy(lens: Lens, request: HttpRequest, set?: HttpRespon
   const { cookieName } = lens.options;
   const ofSession = (line: string): boolean => line.startsWith(`${cookieName}=`);
   const line = [set?.headers['set-cookie'] ?? []].flat().find(ofSession);
-  const sent = parseCookies(request.headers.cookie).get(cookieName);
-  const value = line === undefined ? sent : parseCookies(line.split(';')[0]).get(cookieName);
+  const sent = findCookie(request.headers.cookie, cookieName);
+  const value = line === undefined ? sent : findCookie(line, cookieName);
   return html`<dl><dt>The request sent</dt>
 <dd>${sent === undefined ? 'no session' : html`<code>Cookie: ${cookieName}=${sent}</code>`}</dd>
 <dt>The response set</dt>
@@ -107,7 +107,7 @@ ${query.has('line') && verdict(line, url, isCrossSite, lens.options.now())}</mai
 /** Sends the visitor's cookie back with one bit of it flipped. */
 export function flipBit(lens: Lens, request: HttpRequest): HttpResponse {
   const { cookieName } = lens.options;
-  const sent = parseCookies(request.headers.cookie).get(cookieName) ?? '';
+  const sent = findCookie(request.headers.cookie, cookieName) ?? '';
   const bytes = Buffer.from(sent, 'base64url');
   if (bytes.length > 2) bytes.writeUInt8(bytes.readUInt8(bytes.length - 3) ^ 1, bytes.length - 3);
   const line = serializeCookie(cookieName, bytes.toString('base64url'), lens.options);

@@ -11,7 +11,7 @@ import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './02-http.ts';
 import type { HttpRequest, HttpResponse } from './02-http.ts';
-import { parseCookies, serializeCookie, withCookie } from './07-cookie.ts';
+import { findCookie, serializeCookie, withCookie } from './07-cookie.ts';
 import { requireJson, Session } from './10-session.ts';
 import type { SessionState } from './10-session.ts';
 import { SessionTooLarge, withDefaults } from './11-session-factory.ts';
@@ -139,7 +139,7 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
   }
 
   async open(request: HttpRequest): Promise<StoredSession<Data>> {
-    const id = parseCookies(request.headers.cookie).get(this.options.cookieName) ?? '';
+    const id = findCookie(request.headers.cookie, this.options.cookieName) ?? '';
     return new StoredSession<Data>(this.options.now(), await this.read(id));
   }
 

@@ -6,6 +6,8 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { makeServer } from '../src/01-server.ts';
 import {
+  after,
+  attempt,
   echo,
   MAX_BODY_SIZE,
   MAX_FORM_FIELDS,
@@ -384,6 +386,30 @@ describe('02-http', () => {
       assert.equal(response.status, 500, what);
       assert.match(await response.text(), /^500 Internal Server Error\n\nSomething went/, what);
       assert.equal(mock.callCount(), 1, `${what}: one log line`);
+    }
+  });
+
+  it('after() goes on at once with what is there, and later with what is promised', async () => {
+    const next = (n: number): number => n + 1;
+    assert.equal(after(1, next), 2);
+    const later = after(Promise.resolve(1), next);
+    assert.ok(later instanceof Promise);
+    assert.equal(await later, 2);
+    await assert.rejects(async () => after(Promise.reject(new Error('no')), next), /no/);
+  });
+
+  it('attempt() gives a 500 and one log line for a page that throws, at once or later', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const request = parseRequest('POST', '/x') as HttpRequest;
+    assert.equal((await attempt(() => text('ok'), request)).body, 'ok');
+    const pages: Handler[] = [
+      () => { throw new Error('oh'); },
+      () => Promise.reject(new Error('oh')),
+    ];
+    for (const [i, page] of pages.entries()) {
+      assert.equal((await attempt(page, request)).status, 500);
+      assert.equal(mock.callCount(), i + 1);
+      assert.match(String(mock.calls[i]?.arguments[0]), /^500 POST \/x "Error: oh/);
     }
   });
 

@@ -6,6 +6,8 @@ import { describe, it } from 'node:test';
 import { parseRequest, text, toListener } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import {
+  cookieWriter,
+  findCookie,
   MAX_COOKIE_AGE,
   MAX_COOKIE_SIZE,
   parseCookies,
@@ -96,6 +98,38 @@ describe('07-cookie', () => {
     assert.equal(parseCookies(`a=1${spaces}2`).get('a'), `1${spaces}2`);
     const took = performance.now() - started;
     assert.ok(took < 2_000, `${size} spaces took ${Math.round(took)} ms; a walk needs about 1`);
+  });
+
+  it('findCookie() finds what parseCookies() has under that name, and nothing else', () => {
+    const headers = PARSED.map(([header]) => header);
+    const names = PARSED.flatMap(([, pairs]) => pairs.map(([name]) => name));
+    for (const header of [...headers, 'a=1; a=2; b', ';;;', '=', 'b=1;a', ' a = 1 ;a=2']) {
+      const cookies = parseCookies(header);
+      for (const name of [...names, 'a', 'A', 'ab', 'b', '', 'toString', ' a', 'a=']) {
+        const story = `${JSON.stringify(name)} in Cookie: ${JSON.stringify(header)}`;
+        assert.equal(findCookie(header, name), cookies.get(name), story);
+      }
+    }
+  });
+
+  it('findCookie() takes time that grows with the length of the header, not its square', () => {
+    const size = 100_000;
+    const started = performance.now();
+    assert.equal(findCookie(';'.repeat(size), 'a'), undefined);
+    assert.equal(findCookie(`${'b;'.repeat(size / 2)}a=1`, 'a'), '1');
+    assert.equal(findCookie(`b=1${' '.repeat(size)}2; a=1`, 'a'), '1');
+    const took = performance.now() - started;
+    assert.ok(took < 2_000, `it took ${Math.round(took)} ms; a walk needs about 10`);
+  });
+
+  it('cookieWriter() checks what stays at once, and each value for itself', () => {
+    assert.throws(() => cookieWriter('a b'), TypeError);
+    assert.throws(() => cookieWriter('a', { sameSite: 'None' }), /needs Secure/);
+    const write = cookieWriter('a', { maxAge: 60 });
+    assert.equal(write('1'), serializeCookie('a', '1', { maxAge: 60 }));
+    assert.throws(() => write('1;2'), TypeError);
+    assert.throws(() => write('x'.repeat(MAX_COOKIE_SIZE)), RangeError);
+    assert.equal(write('2'), 'a=2; Max-Age=60; Path=/; HttpOnly; SameSite=Lax', 'none spoils it');
   });
 
   it('serializeCookie() writes exactly this line', () => {

@@ -94,6 +94,36 @@ describe('09-signer', () => {
     }
   });
 
+  it('sign() makes the HMAC that node:crypto makes, for keys and values of many lengths', () => {
+    const names: [ours: string, nodes: string][] = [
+      ['sha512', 'sha512'], ['sha384', 'sha384'], ['sha256', 'sha256'], ['sha224', 'sha224'],
+      ['sha1', 'sha1'], ['md5', 'md5'], ['sha3_224', 'sha3-224'], ['sha3_256', 'sha3-256'],
+      ['sha3_384', 'sha3-384'], ['sha3_512', 'sha3-512'], ['sha512_256', 'sha512-256'],
+      ['blake2b', 'blake2b512'], ['blake2s', 'blake2s256'],
+    ];
+    const lengths = [0, 1, 63, 64, 65, 71, 72, 103, 104, 127, 128, 129, 136, 144, 145, 4096, 100_000];
+    for (const [hashAlg, name] of names) {
+      for (const length of lengths) {
+        const secret = 's'.repeat(Math.max(1, length % 4096));
+        const value = `é${'v'.repeat(length)}`;
+        const signer = new Signer({ secrets: [secret], hashAlg });
+        const due = crypto.createHmac(name, secret).update(value).digest();
+        const signed = signer.sign(value);
+        assert.equal(signed, Buffer.concat([due, Buffer.from(value)]).toString('base64url'), name);
+        assert.equal(signer.unsign(signed), value, `${name}, ${length} bytes`);
+      }
+    }
+  });
+
+  it('unsign() keeps signers apart that work in the same memory', () => {
+    const [one, two] = ['one', 'two'].map((secret) => new Signer({ secrets: [secret] }));
+    const signed = one?.sign('a long value, which stays in memory') ?? '';
+    assert.equal(two?.unsign(signed), undefined);
+    assert.equal(two?.unsign(two.sign('short')), 'short');
+    assert.equal(one?.unsign(signed), 'a long value, which stays in memory');
+    assert.equal(one?.unsign(signed.slice(0, 90)), undefined);
+  });
+
   it('sign() writes only what a cookie can hold', () => {
     const signer = new Signer({ secrets: [SECRET] });
     for (const value of ['', ';', '\r\n', '"', '\0', 'é', '🍪', ...'<>?~'.repeat(8)]) {

@@ -127,6 +127,14 @@ describe('10-session: JSON values only', () => {
     }
   });
 
+  it('json is the data as it is kept, and says what was spoilt after it was set', () => {
+    const session = new Session<{ cart: unknown[] }>(NOW).set('cart', [1]);
+    assert.equal(session.json, '{"cart":[1]}');
+    assert.equal(session.isChangedTo('{}'), false, 'as it was');
+    session.get('cart')?.push(undefined);
+    assert.throws(() => session.json, /Cannot keep the session\["cart"\]\[1\]: .* is undefined/);
+  });
+
   it('requireJson() names the place in the words that it was given', () => {
     assert.throws(() => requireJson([Number.NaN], 'the session', []), /the session\[0\].*NaN/);
   });

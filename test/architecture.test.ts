@@ -14,6 +14,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MIN_LINES = 40; // less is not a step
 const MAX_LINES = 200; // 150 is the aim; beyond 200 it is two steps
 const MAX_LINES_OF: Record<string, number> = {
+  '10-session.ts': 230, // a dictionary has many words, and what it takes is half of it
   '18-store.ts': 270, // the contract of a store and what keeps it are read side by side
   '20-redis.ts': 260, // a client and a store, and the one has no use here without the other
 };
