@@ -1,23 +1,28 @@
 // How fast is the counter page? Ours, the floors, and the peers, each in a fresh process.
 //
-//   npm run bench                 all, 7 rounds            npm run bench -- --quick   2 short rounds
-//   npm run bench -- --only=ours,floor                     --rounds=9 --seconds=4
+//   npm run bench                          all, 7 rounds, then micro.js and growth.ts: 20 minutes
+//   npm run bench -- --quick               under two minutes, and no figure to be quoted
+//   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4
+//   npm run bench -- --micro               or --growth: the parts alone
 //
-// Rounds are interleaved, so that a slow minute of the machine is everybody's. Before it is timed,
+// Rounds are interleaved and each has another order, so that a slow minute of the machine is
+// everybody's. Before it is timed,
 // each server is shown to count up, and to refuse a cookie with one byte changed. The load is wrk
 // where there is one, else autocannon: 64 connections, one valid cookie. Where the machine has
 // taskset and two cores, the server has one and the load the other.
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism, cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { median, table } from './measure.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
 const PEERS = [
   ['bare', 'node:http, a constant answer'],
   ['floor', 'node:http, FLOOR B'],
+  ['limit', 'node:http, all by hand'],
   ['fastify-cookie', 'fastify + @fastify/cookie'],
   ['fastify-secure-session', 'fastify + @fastify/secure-session'],
   ['fastify-session', 'fastify + @fastify/session'],
@@ -41,8 +46,9 @@ const options = Object.fromEntries(
   process.argv.slice(2).map((word) => word.replace(/^--/, '').split('=')).map(([k, v = 'yes']) => [k, v]),
 );
 const isQuick = options.quick !== undefined;
-const rounds = Number(options.rounds ?? (isQuick ? 2 : 7));
+const rounds = Number(options.rounds ?? (isQuick ? 1 : 7));
 const seconds = Number(options.seconds ?? (isQuick ? 1 : 3));
+const warmUp = isQuick ? 1 : 2; // seconds: the compiler's turn
 const only = options.only?.split(',');
 const has = (program) => spawnSync('which', [program]).status === 0;
 const isPinned = availableParallelism() > 1 && has('taskset');
@@ -124,17 +130,26 @@ const memoryOf = (pid) => {
   }
 };
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+/** Runs micro.js or growth.ts in a process of its own, and gives what it prints. */
+function part(file, ...words) {
+  process.stderr.write(`${file} …\n`);
+  const args = [...tsx, `${ROOT}bench/${file}`, ...words, ...(isQuick ? ['--quick'] : [])];
+  const { stdout, status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${file} ended with ${status}: ${stderr}`);
+  return stdout.trim();
+}
 
 const results = new Map();
-const contenders = CONTENDERS.filter(([key]) => !only || only.includes(key));
+const isPart = options.micro || options.growth;
+const contenders = CONTENDERS.filter(([key]) => (only ? only.includes(key) : !isPart));
 for (let round = 0; round < rounds; round++) {
-  for (const contender of contenders) {
+  const from = (round * 5) % contenders.length;
+  for (const contender of [...contenders.slice(from), ...contenders.slice(0, from)]) {
     const [key] = contender;
     const { child, url, startup } = await start(contender);
     try {
       const cookie = await prove(key, url);
-      await load(url, cookie, 1); // the compiler's turn
+      await load(url, cookie, warmUp);
       const sample = await load(url, cookie, seconds);
       const samples = results.get(key) ?? results.set(key, []).get(key);
       samples.push({ ...sample, startup, memory: memoryOf(child.pid) });
@@ -156,17 +171,57 @@ const rows = contenders.map(([key, name]) => {
 });
 rows.sort((a, b) => b.rps - a.rps);
 
+const weightOf = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .reduce((sum, { parentPath, path, name }) => {
+      return sum + readFileSync(`${parentPath ?? path}/${name}`).length;
+    }, 0);
+
+/** Bytes that an npm package brings, with all that it needs. */
+function installed(names) {
+  const seen = new Set();
+  const visit = (name) => {
+    const folder = `${ROOT}bench/node_modules/${name}`;
+    if (seen.has(name) || !existsSync(folder)) return;
+    seen.add(name);
+    const { dependencies = {} } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
+    Object.keys(dependencies).forEach(visit);
+  };
+  names.forEach(visit);
+  const bytes = [...seen].reduce((sum, name) => sum + weightOf(`${ROOT}bench/node_modules/${name}`), 0);
+  return { packages: seen.size, bytes };
+}
+
+const STACKS = {
+  'fastify + @fastify/cookie': ['fastify', '@fastify/cookie'],
+  'fastify + @fastify/secure-session': ['fastify', '@fastify/secure-session'],
+  'fastify + @fastify/session': ['fastify', '@fastify/cookie', '@fastify/session'],
+  'polka + cookie-session': ['polka', 'cookie-session'],
+  'koa + koa-session': ['koa', 'koa-session'],
+  'hono + signed cookie': ['hono', '@hono/node-server'],
+  'express + cookie-session': ['express', 'cookie-session'],
+  'hono + iron-session': ['hono', '@hono/node-server', 'iron-session'],
+};
+
+function weight(name) {
+  if (name.startsWith('ours')) return `0 packages, ${Math.round(weightOf(`${ROOT}src`) / 1024)} kB`;
+  if (!STACKS[name]) return '';
+  const { packages, bytes } = installed(STACKS[name]);
+  return `${packages} packages, ${Math.round(bytes / 1024)} kB`;
+}
+
 const cpu = cpus()[0]?.model.trim();
-const caption = `Node ${process.versions.node}, ${cpu}, ${hasWrk ? 'wrk' : 'autocannon'} with 64 ` +
-  `connections, ${rounds} rounds of ${seconds} s, medians; ± is half the spread.`;
-const table = [
-  '| | requests/s | of FLOOR B | ± | p50 ms | p99 ms | memory MB | first answer ms |',
-  '|---|---|---|---|---|---|---|---|',
-  ...rows.map((r) => `| ${r.name} | ${Math.round(r.rps)} | ${r.share.toFixed(2)} | ` +
-    `${Math.round(r.spread * 100)} % | ${r.p50.toFixed(1)} | ${r.p99.toFixed(1)} | ` +
-    `${Math.round(r.memory)} | ${Math.round(r.startup)} |`),
-].join('\n');
-console.log(`${caption}\n\n${table}`);
+const tool = hasWrk ? 'wrk -t1' : 'autocannon';
+const caption =
+  `Node ${process.versions.node}, ${cpu}, ${availableParallelism()} cores; ${tool} with 64 connections, ` +
+  `${rounds} rounds of ${seconds} s after ${warmUp} s, a fresh process for each sample; medians, and ` +
+  '± is half the distance between the best and the worst sample.';
+const HEAD = ['', 'requests/s', 'of FLOOR B', '±', 'p50 ms', 'p99 ms', 'memory MB', 'first answer ms', 'brings'];
+const body = rows.map((r) => [
+  r.name, Math.round(r.rps), r.share.toFixed(2), `${Math.round(r.spread * 100)} %`, r.p50.toFixed(1),
+  r.p99.toFixed(1), Math.round(r.memory), Math.round(r.startup), weight(r.name),
+]);
 
 const BAR = { height: 26, width: 420, label: 260 };
 const most = Math.max(...rows.map(({ share }) => share));
@@ -178,10 +233,23 @@ const bars = rows.map((r, i) => {
     `<text x="${(BAR.label + width + 6).toFixed(1)}" y="${y + 14}">${r.share.toFixed(2)}</text>`;
 });
 const size = `width="${BAR.label + BAR.width + 60}" height="${rows.length * BAR.height + 16}"`;
-const style = '<style>text{font:13px system-ui,sans-serif;fill:#555}</style>';
-if (!isQuick && !only) {
-  writeFileSync(`${ROOT}bench/result.svg`,
+const style = '<style>text{font:13px system-ui,sans-serif;fill:#777}</style>';
+
+const name = `${ROOT}bench/results/node-${process.versions.node.split('.')[0]}`;
+const isWhole = !isQuick && !only && !isPart;
+if (isWhole) mkdirSync(`${ROOT}bench/results`, { recursive: true });
+const report = contenders.length > 0 ? [`## The counter page\n\n${caption}\n\n${table(HEAD, body)}`] : [];
+if (!only && !options.growth) {
+  report.push(`## The parts, beside npm packages that do the same\n\n${part('micro.js')}`);
+}
+if (!only && !options.micro) {
+  const words = isWhole ? [`--plot=${name}-growth.svg`] : [];
+  report.push(`## What grows\n\n${part('growth.ts', ...words)}`);
+}
+console.log(report.join('\n\n'));
+if (isWhole) {
+  writeFileSync(`${name}.svg`,
     `<svg xmlns="http://www.w3.org/2000/svg" ${size}>${style}${bars.join('\n')}</svg>\n`);
-  writeFileSync(`${ROOT}bench/RESULT.md`, `${caption}\n\n${table}\n`);
+  writeFileSync(`${name}.md`, `# Measured on ${process.version}\n\n${report.join('\n\n')}\n`);
 }
 process.exit();

@@ -117,7 +117,8 @@ function descend(branch: Branch, parts: string[], i: number, values: string[]): 
   const literal = branch.children.get(part);
   const route = literal && descend(literal, parts, i + 1, values);
   if (route || !branch.any || part === '') return route;
-  const depth = values.push(decodeURIComponent(part)); // well encoded: step 2 has looked
+  const value = part.includes('%') ? decodeURIComponent(part) : part; // well encoded: see step 2
+  const depth = values.push(value);
   const other = descend(branch.any, parts, i + 1, values);
   if (!other) values.length = depth - 1;
   return other;

@@ -28,9 +28,11 @@ export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds: browsers cut at 40
 /** The cookies of a `Cookie` header by name. Of two with one name the first is it. Never throws. */
 export function parseCookies(header: string | undefined): Map<string, string> {
   const cookies = new Map<string, string>();
-  for (const pair of (header ?? '').split(';')) {
+  for (let start = 0, end = 0; header !== undefined && end !== -1; start = end + 1) {
+    end = header.indexOf(';', start);
+    const pair = header.slice(start, end === -1 ? undefined : end);
     const equals = pair.indexOf('=');
-    const name = trim(pair.slice(0, Math.max(equals, 0)));
+    const name = equals > 0 ? trim(pair.slice(0, equals)) : '';
     // A browser sends the cookie with the longest path first, and that is the one that was meant.
     if (name !== '' && !cookies.has(name)) cookies.set(name, unquote(trim(pair.slice(equals + 1))));
   }
@@ -147,9 +149,13 @@ function requireRules(rules: readonly Rule[], cookie: Cookie): void {
  */
 function trim(text: string): string {
   let [start, end] = [0, text.length];
-  while (text[start] === ' ' || text[start] === '\t') start++;
-  while (end > start && (text[end - 1] === ' ' || text[end - 1] === '\t')) end--;
-  return text.slice(start, end);
+  while (isBlank(text.charCodeAt(start))) start++;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
+  return end - start === text.length ? text : text.slice(start, end);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 function show(value: unknown): string {

@@ -44,10 +44,16 @@ export interface SessionStore {
   keysOf(owner: string): Awaitable<string[]>;
 }
 
+/** An entry between the one that was put before it and the one that was put after it. */
+type Linked = VersionedEntry & { key: string; older: Link; newer?: Link };
+type Link = Linked | undefined;
+
 /** A store for one process, which its end forgets. Beyond its two limits the least recent go. */
 export class MemoryStore implements SessionStore {
-  readonly #entries = new Map<string, VersionedEntry>(); // what was put last stands last
+  readonly #entries = new Map<string, Linked>();
   readonly #options: { maxEntries: number; maxSize: number; now: () => number };
+  #oldest: Link;
+  #newest: Link;
   #size = 0; // characters of all texts together, as maxSize
 
   constructor({ maxEntries = 1e5, maxSize = 2 ** 26, now = () => Date.now() / 1000 } = {}) {
@@ -55,33 +61,47 @@ export class MemoryStore implements SessionStore {
   }
 
   get(key: string): VersionedEntry | undefined {
-    const entry = this.#entries.get(key);
-    return entry && entry.expires > this.#options.now() ? { ...entry } : undefined;
+    const { text = '', owner = '', expires = 0, version = 0 } = this.#entries.get(key) ?? {};
+    return expires > this.#options.now() ? { text, owner, expires, version } : undefined;
   }
 
   put(key: string, { text, owner, expires }: Entry, version: number): boolean {
     if ((this.get(key)?.version ?? 0) !== version) return false;
-    this.delete(key);
-    this.#entries.set(key, { text, owner, expires, version: version + 1 });
+    this.#unlink(this.#entries.get(key));
+    const entry: Linked = { text, owner, expires, version: version + 1, key, older: this.#newest };
+    if (this.#newest) this.#newest.newer = entry;
+    this.#newest = entry;
+    this.#oldest ??= entry;
+    this.#entries.set(key, entry); // in its place: a Map whose keys come and go gets slow
     this.#size += text.length;
     const { maxEntries, maxSize, now } = this.#options;
-    // The first have waited longest: where nothing is to be swept, one look is enough.
-    for (const [first, { expires: end }] of this.#entries) {
+    // The oldest has waited longest: where nothing is to be swept, one look is enough.
+    while (this.#oldest) {
       const hasRoom = this.#entries.size <= maxEntries && this.#size <= maxSize;
-      if (end > now() && hasRoom) break;
-      this.delete(first);
+      if (this.#oldest.expires > now() && hasRoom) break;
+      this.delete(this.#oldest.key);
     }
     return true;
   }
 
   delete(key: string): void {
-    this.#size -= this.#entries.get(key)?.text.length ?? 0;
+    this.#unlink(this.#entries.get(key));
     this.#entries.delete(key);
   }
 
   keysOf(owner: string): string[] {
-    const isTheirs = ([key, entry]: [string, Entry]) => entry.owner === owner && this.get(key);
-    return owner === '' ? [] : [...this.#entries].filter(isTheirs).map(([key]) => key);
+    const isTheirs = (entry: Linked) => entry.owner === owner && this.get(entry.key);
+    return owner === '' ? [] : [...this.#entries.values()].filter(isTheirs).map(({ key }) => key);
+  }
+
+  #unlink(entry: Link): void {
+    if (!entry) return;
+    const { older, newer, text } = entry;
+    if (older) older.newer = newer;
+    else this.#oldest = newer;
+    if (newer) newer.older = older;
+    else this.#newest = older;
+    this.#size -= text.length;
   }
 }
 

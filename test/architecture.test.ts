@@ -15,7 +15,7 @@ const MIN_LINES = 40; // less is not a step
 const MAX_LINES = 200; // 150 is the aim; beyond 200 it is two steps
 const MAX_LINES_OF: Record<string, number> = {
   '10-session.ts': 230, // a dictionary has many words, and what it takes is half of it
-  '18-store.ts': 270, // the contract of a store and what keeps it are read side by side
+  '18-store.ts': 290, // the contract of a store and what keeps it are read side by side
   '20-redis.ts': 260, // a client and a store, and the one has no use here without the other
 };
 const MAX_COLUMNS = 100; // code points, so that `…` counts as what it looks like: one

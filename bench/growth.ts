@@ -1,0 +1,151 @@
+// What happens to the time of a request when something grows: routes, data, sessions.
+//
+//   npm run bench -- --growth         or, on Node 22.18: node bench/growth.ts
+//
+// In memory and with no socket: a request value goes in, a response comes out. Each line of the
+// plot is set against its own first point; a line that stays near 1 is flat.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseRequest, text } from '../src/02-http.ts';
+import type { Handler, HttpRequest } from '../src/02-http.ts';
+import { Router } from '../src/03-router.ts';
+import { Browser } from '../src/08-browser.ts';
+import type { Session } from '../src/10-session.ts';
+import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
+import type { SessionFactory } from '../src/11-session-factory.ts';
+import { withFlash } from '../src/13-flash.ts';
+import { MemoryStore, StoredSessionFactory } from '../src/18-store.ts';
+import type { SessionStore } from '../src/18-store.ts';
+import { SqliteStore } from '../src/19-sqlite.ts';
+import { digits, table, time } from './measure.js';
+
+type Data = Record<string, unknown>;
+type Line = { name: string; unit: string; points: [size: number, µs: number][]; note?: string };
+
+const isQuick = process.argv.includes('--quick');
+const secrets = ['a secret of thirty-two characters'];
+const lines: Line[] = [];
+const options = isQuick ? { rounds: 5, milliseconds: 5 } : { rounds: 11, milliseconds: 20 };
+
+async function grow(
+  line: Omit<Line, 'points'>,
+  sizes: readonly number[],
+  make: (size: number) => (i: number) => unknown,
+): Promise<void> {
+  const times = await time(Object.fromEntries(sizes.map((s) => [String(s), make(s)])), options);
+  lines.push({ ...line, points: [...times].map(([size, µs]) => [Number(size), µs]) });
+}
+
+function get(path: string, cookie?: string): HttpRequest {
+  return parseRequest('GET', path, cookie === undefined ? {} : { cookie }) as HttpRequest;
+}
+
+const factory: SessionFactory<Data> = new SignedCookieSessionFactory<Data>({ secrets });
+
+/** A handler and the request of a visitor whose session `fill` has filled. */
+async function visitor(
+  kind: SessionFactory<Data>,
+  fill: (session: Session<Data>) => void,
+): Promise<(i: number) => unknown> {
+  const page: Handler = withSession(kind, withFlash(({ session, method }) => {
+    if (method === 'POST') fill(session as Session<Data>);
+    else (session as Session<Data>).update('counter', (n) => Number(n ?? 0) + 1);
+    return text('ok');
+  }));
+  const browser = new Browser(page);
+  await browser.post('/', {});
+  const cookie = browser.jar.headerFor(new URL('http://localhost:6543/'), Date.now() / 1000);
+  const request = get('/', cookie);
+  return () => page(request);
+}
+
+const COUNTS = [10, 100, 1_000, 10_000];
+for (const [name, pattern] of [['paths that are fixed', ''], ['paths with a parameter', '/:id']]) {
+  await grow({ name: `routes: ${name}`, unit: 'routes' }, COUNTS, (count) => {
+    const router = new Router();
+    const found = text('ok');
+    for (let i = 0; i < count; i++) router.get(`/part${i % 100}/item${i}${pattern}`, () => found);
+    const requests = Array.from({ length: 64 }, (_, k) => {
+      const i = (k * 7919) % count;
+      return get(`/part${i % 100}/item${i}${pattern && '/7'}`);
+    });
+    return (i) => router.handle(requests[i % 64] as HttpRequest);
+  });
+}
+
+for (const [name, fill] of [
+  ['session data, signed cookie', (size: number) => (s: Session<Data>) => s.set('text', 'x'.repeat(size))],
+  ['a list in the session', (size: number) => (s: Session<Data>) =>
+    s.set('cart', Array.from({ length: size / 20 }, (_, i) => ({ id: i, n: 1 })))],
+] as const) {
+  const sizes = [10, 100, 1_000, 2_700];
+  const calls = new Map<number, (i: number) => unknown>();
+  for (const size of sizes) calls.set(size, await visitor(factory, fill(size)));
+  await grow({ name, unit: 'bytes' }, sizes, (size) => calls.get(size) ?? (() => undefined));
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+const most = isQuick ? 10_000 : 1_000_000;
+const stores: [string, () => SessionStore][] = [
+  ['MemoryStore', () => new MemoryStore({ maxEntries: 2_000_000, maxSize: Infinity })],
+];
+if (process.getBuiltinModule?.('node:sqlite')) {
+  stores.push(['SqliteStore', () => new SqliteStore(join(folder, `${Math.random()}.sqlite`))]);
+}
+for (const [name, open] of stores) {
+  const store = open();
+  const expires = Date.now() / 1000 + 86_400;
+  const points: [number, number][] = [];
+  const call = await visitor(new StoredSessionFactory<Data>(store), (s) => s.set('counter', 1));
+  const before = process.memoryUsage();
+  let count = 1;
+  for (let size = 1; size <= most; size *= 100) {
+    for (; count < size; count++) {
+      const entry = { text: `[1795258146,1795258146.123,{"counter":${count}},""]`, owner: '', expires };
+      await store.put(`key${count}`.padEnd(43, 'x'), entry, 0);
+    }
+    const [[, µs] = ['', NaN]] = await time({ visit: call }, options);
+    points.push([size, µs]);
+  }
+  const after = process.memoryUsage();
+  const kept = (after.heapUsed + after.external - before.heapUsed - before.external) / count;
+  const note = name === 'MemoryStore' ? `about ${Math.round(kept)} bytes of memory a session` : '';
+  lines.push({ name: `stored sessions, ${name}`, unit: 'sessions', points, note });
+}
+rmSync(folder, { recursive: true, force: true });
+
+console.log(
+  table(
+    ['what grows', 'time of a request, µs'],
+    lines.map(({ name, unit, points, note }) => [
+      name,
+      points.map(([size, µs]) => `${size.toLocaleString('en')} ${unit}: ${digits(µs)}`).join(', ') +
+        (note ? `; ${note}` : ''),
+    ]),
+  ),
+);
+
+/** The lines over a scale of powers of ten, each against its own first point. */
+export function plot(): string {
+  const [width, height, left, top] = [420, 220, 40, 12];
+  const x = (size: number): number => left + (Math.log10(size) / 6) * width;
+  const y = (ratio: number): number => top + height - (Math.min(ratio, 8) / 8) * height;
+  const colours = ['#8a4b08', '#b7791f', '#2b6cb0', '#2c7a7b', '#6b46c1', '#c53030'];
+  const drawn = lines.map(({ name, points }, i) => {
+    const [[, first] = [1, 1]] = points;
+    const path = points.map(([s, µs]) => `${x(s).toFixed(0)},${y(µs / first).toFixed(0)}`).join(' ');
+    const key = `<text x="${left + width + 16}" y="${top + 20 + i * 18}" fill="${colours[i]}">${name}</text>`;
+    return `<polyline points="${path}" fill="none" stroke="${colours[i]}" stroke-width="2"/>${key}`;
+  });
+  const scale = [1, 2, 4, 8].map((r) => `<text x="4" y="${y(r) + 4}">× ${r}</text>` +
+    `<path d="M${left} ${y(r)}h${width}" stroke="#ddd"/>`);
+  const sizes = [0, 2, 4, 6].map((p) => `<text x="${x(10 ** p)}" y="${top + height + 18}">10^${p}</text>`);
+  const style = '<style>text{font:13px system-ui,sans-serif}</style>';
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 240}" height="${height + 40}">` +
+    `${style}${scale.join('')}${sizes.join('')}${drawn.join('\n')}</svg>\n`;
+}
+
+const [, file] = process.argv.find((word) => word.startsWith('--plot='))?.split('=') ?? [];
+if (file) (await import('node:fs')).writeFileSync(file, plot());
+process.exit();
