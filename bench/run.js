@@ -1,6 +1,6 @@
 // How fast is the counter page? Ours, the floors, and the peers, each in a fresh process.
 //
-//   npm run bench                          all, 7 rounds, then micro.js and growth.ts: 20 minutes
+//   npm run bench                          all, 7 rounds, then micro.js and growth.ts: 12 minutes
 //   npm run bench -- --quick               under two minutes, and no figure to be quoted
 //   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4
 //   npm run bench -- --micro               or --growth: the parts alone
@@ -32,9 +32,11 @@ const PEERS = [
   ['express', 'express + cookie-session'],
   ['hono-iron', 'hono + iron-session'],
 ];
+const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: 'a secret of thirty-two characters' };
 const CONTENDERS = [
   ['ours', 'ours, step 11', process.execPath, [...tsx, `${ROOT}src/11-session-factory.ts`]],
-  ['site', 'ours, the finished site', process.execPath, [...tsx, `${ROOT}src/main.ts`]],
+  ['site', 'ours, the finished site', process.execPath, [...tsx, `${ROOT}src/main.ts`], PRODUCTION],
+  ['inspected', 'ours, the same with its inspector', process.execPath, [...tsx, `${ROOT}src/main.ts`]],
   ...PEERS.map(([key, name]) => [key, name, process.execPath, [`${ROOT}bench/servers/${key}.js`]]),
 ];
 if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid, waitress']).status === 0) {
@@ -47,7 +49,7 @@ const options = Object.fromEntries(
 );
 const isQuick = options.quick !== undefined;
 const rounds = Number(options.rounds ?? (isQuick ? 1 : 7));
-const seconds = Number(options.seconds ?? (isQuick ? 1 : 3));
+const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
 const warmUp = isQuick ? 1 : 2; // seconds: the compiler's turn
 const only = options.only?.split(',');
 const has = (program) => spawnSync('which', [program]).status === 0;
@@ -66,9 +68,10 @@ function freePort() {
 }
 
 /** Starts a server; resolves when it answers, with the milliseconds that took. */
-async function start([, name, command, args]) {
+async function start([, name, command, args, settings]) {
   const port = await freePort();
-  const env = { ...process.env, PORT: String(port), HOST: '127.0.0.1', NODE_ENV: '', SESSIONS: '' };
+  const env = { ...process.env, PORT: String(port), HOST: '127.0.0.1', NODE_ENV: '', SESSIONS: '',
+    ...settings };
   const began = performance.now();
   const child = spawn(...onCore(0, command, args), { env, stdio: ['ignore', 'ignore', 'inherit'] });
   const url = `http://127.0.0.1:${port}/`;

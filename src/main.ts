@@ -9,8 +9,8 @@
 // Around each page stand, from the outside in: the session, the check for forged requests, the
 // frame, who is logged in, and the flash messages. What is inside sees what is outside of it.
 import { isMain, serve } from './01-server.ts';
-import { toListener } from './02-http.ts';
-import type { Handler, HttpResponse } from './02-http.ts';
+import { after, toListener } from './02-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
 import { Router } from './03-router.ts';
 import { html, page } from './04-template.ts';
 import { addStaticFiles, PUBLIC } from './05-static.ts';
@@ -120,10 +120,7 @@ function secretsOf(env: Environment, isProduction: boolean): string[] {
 
 /** Puts a refusal in words into a page of the site, where a browser asked for one. */
 export function withErrorPages(mount: Mount<SiteData>, inner: Handler): Handler {
-  return async (request) => {
-    const response = await inner(request);
-    const wantsPage = request.headers.accept?.includes('text/html');
-    if (response.status < 400 || isPage(response) || !wantsPage) return response;
+  const asPage = async (response: HttpResponse, request: HttpRequest): Promise<HttpResponse> => {
     const [title = '', detail = ''] = String(response.body).split('\n\n');
     const bare = page(title, html`<main><h1>${title}</h1><p>${detail}</p></main>`, response.status);
     // A failure is shown without a session: it may be the session that failed.
@@ -134,6 +131,12 @@ export function withErrorPages(mount: Mount<SiteData>, inner: Handler): Handler 
         : await mount(() => bare)({ ...request, method });
     return { status, headers: { ...response.headers, ...headers }, body };
   };
+  return (request) =>
+    after(inner(request), (response) => {
+      const isRefusal = response.status >= 400 && !isPage(response);
+      const wantsPage = isRefusal && request.headers.accept?.includes('text/html');
+      return wantsPage ? asPage(response, request) : response;
+    });
 }
 
 type Link = [path: string, name: string];
@@ -149,18 +152,18 @@ export function withFrame<R extends SessionRequest<SiteData>>(
   inner: Handler<R>,
   more: readonly Link[] = [],
 ): Handler<R> {
-  return async (request) => {
-    const response = await inner(request);
-    const { session, path } = request;
-    const count = countOf(session);
-    const links: Link[] = [
-      ...LINKS,
-      ['/cart', count > 0 ? `Cart (${count})` : 'Cart'],
-      session.has('user') ? ['/dashboard', 'Dashboard'] : ['/login', 'Login'],
-      ...more,
-    ];
-    return framed(response, links, path);
-  };
+  return (request) =>
+    after(inner(request), (response) => {
+      const { session, path } = request;
+      const count = countOf(session);
+      const links: Link[] = [
+        ...LINKS,
+        ['/cart', count > 0 ? `Cart (${count})` : 'Cart'],
+        session.has('user') ? ['/dashboard', 'Dashboard'] : ['/login', 'Login'],
+        ...more,
+      ];
+      return framed(response, links, path);
+    });
 }
 
 function isPage({ body }: HttpResponse): boolean {
