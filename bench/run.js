@@ -2,19 +2,17 @@
 //
 //   npm run bench                          all, 7 rounds, then micro.js and growth.ts: 12 minutes
 //   npm run bench -- --quick               under two minutes, and no figure to be quoted
-//   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4
-//   npm run bench -- --micro               or --growth: the parts alone
+//   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4 --warm=4
+//   npm run bench -- --micro               or --growth, or --scale: the parts alone
 //
 // Rounds are interleaved and each has another order, so that a slow minute of the machine is
-// everybody's. Before it is timed,
-// each server is shown to count up, and to refuse a cookie with one byte changed. The load is wrk
-// where there is one, else autocannon: 64 connections, one valid cookie. Where the machine has
-// taskset and two cores, the server has one and the load the other.
-import { spawn, spawnSync } from 'node:child_process';
+// everybody's. Before it is timed, each server is shown to count up, and to refuse a cookie with one
+// byte changed. A whole run writes results/node-NN.md and its plots.
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { availableParallelism, cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { cookieOf, hasWrk, load, start } from './load.js';
 import { median, table } from './measure.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -50,43 +48,8 @@ const options = Object.fromEntries(
 const isQuick = options.quick !== undefined;
 const rounds = Number(options.rounds ?? (isQuick ? 1 : 7));
 const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
-const warmUp = isQuick ? 1 : 2; // seconds: the compiler's turn
+const warmUp = Number(options.warm ?? (isQuick ? 1 : 2)); // seconds: the compiler's turn
 const only = options.only?.split(',');
-const has = (program) => spawnSync('which', [program]).status === 0;
-const isPinned = availableParallelism() > 1 && has('taskset');
-const hasWrk = has('wrk');
-const onCore = (core, command, args) =>
-  isPinned ? ['taskset', ['-c', String(core), command, ...args]] : [command, args];
-
-function freePort() {
-  return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-}
-
-/** Starts a server; resolves when it answers, with the milliseconds that took. */
-async function start([, name, command, args, settings]) {
-  const port = await freePort();
-  const env = { ...process.env, PORT: String(port), HOST: '127.0.0.1', NODE_ENV: '', SESSIONS: '',
-    ...settings };
-  const began = performance.now();
-  const child = spawn(...onCore(0, command, args), { env, stdio: ['ignore', 'ignore', 'inherit'] });
-  const url = `http://127.0.0.1:${port}/`;
-  for (let tries = 0; ; tries++) {
-    try {
-      await (await fetch(url)).arrayBuffer();
-      return { child, url, startup: performance.now() - began };
-    } catch (error) {
-      if (tries === 500 || child.exitCode !== null) throw new Error(`${name} does not answer`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-}
-
-const cookieOf = (response) => response.headers.getSetCookie().map((line) => line.split(';')[0]).join('; ');
 const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
 
 /** Shows that it counts and refuses what was changed; gives a cookie for the load. */
@@ -102,27 +65,6 @@ async function prove(key, url) {
   const three = await ask(damaged);
   if (one !== 1 || two !== 2 || three !== 1) throw new Error(`${key} counts ${one}, ${two}, ${three}`);
   return cookie;
-}
-
-/** Requests per second and latencies in milliseconds, under load for some seconds. */
-async function load(url, cookie, time) {
-  const headers = cookie ? { cookie } : {};
-  if (hasWrk) {
-    const words = ['-t1', '-c64', `-d${time}s`, '--latency'];
-    if (cookie) words.push('-H', `Cookie: ${cookie}`);
-    const child = spawn(...onCore(1, 'wrk', [...words, url]));
-    let text = '';
-    for await (const chunk of child.stdout) text += chunk;
-    const ms = (percent) => {
-      const [, value, unit] = new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`).exec(text) ?? [];
-      return Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit];
-    };
-    return { rps: Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]), p50: ms(50), p99: ms(99) };
-  }
-  const { default: autocannon } = await import('autocannon');
-  const result = await autocannon({ url, connections: 64, duration: time, headers });
-  if (result.non2xx > 0 || result.errors > 0) throw new Error(`${url}: errors under load`);
-  return { rps: result.requests.average, p50: result.latency.p50, p99: result.latency.p99 };
 }
 
 const memoryOf = (pid) => {
@@ -143,13 +85,13 @@ function part(file, ...words) {
 }
 
 const results = new Map();
-const isPart = options.micro || options.growth;
+const isPart = options.micro || options.growth || options.scale;
 const contenders = CONTENDERS.filter(([key]) => (only ? only.includes(key) : !isPart));
 for (let round = 0; round < rounds; round++) {
   const from = (round * 5) % contenders.length;
   for (const contender of [...contenders.slice(from), ...contenders.slice(0, from)]) {
-    const [key] = contender;
-    const { child, url, startup } = await start(contender);
+    const [key, name, command, args, settings] = contender;
+    const { child, url, startup } = await start({ name, command, args, settings });
     try {
       const cookie = await prove(key, url);
       await load(url, cookie, warmUp);
@@ -242,13 +184,14 @@ const name = `${ROOT}bench/results/node-${process.versions.node.split('.')[0]}`;
 const isWhole = !isQuick && !only && !isPart;
 if (isWhole) mkdirSync(`${ROOT}bench/results`, { recursive: true });
 const report = contenders.length > 0 ? [`## The counter page\n\n${caption}\n\n${table(HEAD, body)}`] : [];
-if (!only && !options.growth) {
+if (options.micro || (!only && !isPart)) {
   report.push(`## The parts, beside npm packages that do the same\n\n${part('micro.js')}`);
 }
-if (!only && !options.micro) {
+if (options.growth || (!only && !isPart)) {
   const words = isWhole ? [`--plot=${name}-growth.svg`] : [];
   report.push(`## What grows\n\n${part('growth.ts', ...words)}`);
 }
+if (options.scale || (!only && !isPart)) report.push(`## More at once\n\n${part('scale.js')}`);
 console.log(report.join('\n\n'));
 if (isWhole) {
   writeFileSync(`${name}.svg`,
