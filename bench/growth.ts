@@ -4,7 +4,7 @@
 //
 // In memory and with no socket: a request value goes in, a response comes out. Each line of the
 // plot is set against its own first point; a line that stays near 1 is flat.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseRequest, text } from '../src/02-http.ts';
@@ -127,7 +127,7 @@ console.log(
 );
 
 /** The lines over a scale of powers of ten, each against its own first point. */
-export function plot(): string {
+function plot(): string {
   const [width, height, left, top] = [420, 220, 40, 12];
   const x = (size: number): number => left + (Math.log10(size) / 6) * width;
   const y = (ratio: number): number => top + height - (Math.min(ratio, 8) / 8) * height;
@@ -147,5 +147,5 @@ export function plot(): string {
 }
 
 const [, file] = process.argv.find((word) => word.startsWith('--plot='))?.split('=') ?? [];
-if (file) (await import('node:fs')).writeFileSync(file, plot());
+if (file) writeFileSync(file, plot());
 process.exit();

@@ -1,6 +1,6 @@
 // How fast is the counter page? Ours, the floors, and the peers, each in a fresh process.
 //
-//   npm run bench                          all, 7 rounds, then micro.js and growth.ts: 12 minutes
+//   npm run bench                          all, 7 rounds, then the parts: 12 minutes
 //   npm run bench -- --quick               under two minutes, and no figure to be quoted
 //   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4 --warm=4
 //   npm run bench -- --micro               or --growth, or --scale: the parts alone
@@ -50,12 +50,15 @@ const rounds = Number(options.rounds ?? (isQuick ? 1 : 7));
 const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
 const warmUp = Number(options.warm ?? (isQuick ? 1 : 2)); // seconds: the compiler's turn
 const only = options.only?.split(',');
+const PAGE = readFileSync(`${ROOT}bench/servers/page.html`, 'utf8').replace('{count}', '1');
 const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
 
 /** Shows that it counts and refuses what was changed; gives a cookie for the load. */
 async function prove(key, url) {
   const first = await fetch(url);
   const cookie = cookieOf(first);
+  const isSite = key === 'site' || key === 'inspected'; // they send more, and are named so
+  if (!isSite && (await first.clone().text()) !== PAGE) throw new Error(`${key} sends another page`);
   if (key === 'bare') return '';
   const ask = async (sent) => countOf(await fetch(url, { headers: { cookie: sent } }));
   const one = await countOf(first);
@@ -75,7 +78,7 @@ const memoryOf = (pid) => {
   }
 };
 
-/** Runs micro.js or growth.ts in a process of its own, and gives what it prints. */
+/** Runs one of the parts in a process of its own, and gives what it prints. */
 function part(file, ...words) {
   process.stderr.write(`${file} …\n`);
   const args = [...tsx, `${ROOT}bench/${file}`, ...words, ...(isQuick ? ['--quick'] : [])];

@@ -2,8 +2,8 @@
 //
 //   npm run bench -- --scale          or: node bench/scale.js
 //
-// On a machine with two cores the processes share them with Redis and with the load: there it shows
-// that nothing is lost by a second process, not how much is won by a tenth.
+// On a machine with two cores the processes share them with Redis and with the load: there a third
+// process only gets in the way, and it shows nothing of what a tenth machine would win.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { cookieOf, freePort, hasRedis, load, start } from './load.js';

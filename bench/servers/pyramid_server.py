@@ -1,33 +1,18 @@
 # The original, on its own server: Pyramid with its signed session, behind waitress.
 import os
+from pathlib import Path
 from pyramid.config import Configurator
 from pyramid.response import Response
 from pyramid.session import SignedCookieSessionFactory
 from waitress import serve
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Quick Tutorial: Home View</title>
-<link rel="icon" href="/favicon.svg">
-<link rel="stylesheet" href="/style.css">
-</head>
-<body>
-<main>
-<h1>Hi Home View</h1>
-<p>Count: %d</p>
-</main>
-</body>
-</html>
-"""
+PAGE = Path(__file__).with_name('page.html').read_text()
 
 
 def home(request):
     session = request.session
     session['counter'] = session.get('counter', 0) + 1
-    return Response(PAGE % session['counter'])
+    return Response(PAGE.replace('{count}', str(session['counter'])))
 
 
 with Configurator(session_factory=SignedCookieSessionFactory('a secret of thirty-two characters')) as config:
