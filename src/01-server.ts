@@ -6,8 +6,8 @@
 // for nothing: the attack is called Slowloris.
 import { existsSync, realpathSync } from 'node:fs';
 import { createServer, STATUS_CODES } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
@@ -32,17 +32,39 @@ export const hello: RequestListener = (_request, response) => {
 
 /** An HTTP server with our limits, not yet listening. Tests pass smaller ones. */
 export function makeServer(listener: RequestListener, limits = LIMITS): Server {
-  const server = createServer(limits, listener);
+  const latest: Latest = new Map();
+  const options = { ...limits, requireHostHeader: false }; // node's own refusal has no words
+  const server = createServer(options, (request, response) => {
+    latest.set(request.socket, response);
+    // node:http drops what a client has sent behind an Upgrade: so that it knows, we hang up.
+    if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
+    const fault = faultOf(request);
+    if (fault === undefined) listener(request, response);
+    else end(response, fault);
+  });
   server.timeout = limits.timeout;
-  server.on('clientError', refuse);
-  server.on('connect', (_request, socket: Duplex) => answerAndClose(socket, 501)); // no proxy here
-  const sockets = new Set<Socket>();
-  socketsOf.set(server, sockets);
+  server.closeIdleConnections = () => closeIdle(latest); // node's own cuts what is being sent
+  server.on('clientError', (error, socket) => refuse(error, socket, latest.get(socket)));
+  server.on('connect', (_request, socket: Duplex) => {
+    refuseInTurn(socket, 501, latest.get(socket)); // we are no proxy
+  });
+  server.on('checkExpectation', (_request, response) => end(response, 417));
   server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+    latest.set(socket, undefined);
+    socket.on('close', () => latest.delete(socket));
   });
   return server;
+}
+
+/** What node:http lets pass: another version, and any number of Hosts (RFC 9112 §2.5 and §3.2). */
+function faultOf({ rawHeaders, httpVersion }: IncomingMessage): number | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return 505;
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i];
+    if (name?.length === 4 && name.toLowerCase() === 'host') count += 1;
+  }
+  return count === 1 || (count === 0 && httpVersion === '1.0') ? undefined : 400;
 }
 
 /**
@@ -74,19 +96,21 @@ export function serve(listener: RequestListener, title: string, ...hints: string
 
 /** Accepts nobody new, lets what is in flight finish, and leaves the process with nothing to do. */
 export function stop(server: Server, timeout = STOP_TIMEOUT): void {
-  server.close();
+  server.close(); // and with it those that are idle now
   setTimeout(() => server.closeAllConnections(), timeout).unref();
-  const timer = setInterval(closeIdle, STOP_INTERVAL, server);
+  const timer = setInterval(() => server.closeIdleConnections(), STOP_INTERVAL);
   server.on('close', () => clearInterval(timer));
-  closeIdle(server);
 }
 
-const socketsOf = new WeakMap<Server, Set<Socket>>(); // one entry a connection, no work a request
+/** Of each connection the answer to its latest request; `undefined` before the first. */
+type Latest = Map<Duplex, ServerResponse | undefined>;
 
 /** Cuts what has been answered, and who never asked: browsers open connections ahead of need. */
-function closeIdle(server: Server): void {
-  server.closeIdleConnections();
-  for (const socket of socketsOf.get(server) ?? []) if (socket.bytesRead === 0) socket.destroy();
+function closeIdle(latest: Latest): void {
+  for (const [socket, response] of latest) {
+    const isIdle = response === undefined || response.writableFinished; // the client has all of it
+    if (isIdle && !socket.writableEnded) socket.destroy();
+  }
 }
 
 /** True in the module that was started as the program, false in one that was imported. */
@@ -112,13 +136,32 @@ export function answerAndClose(socket: Duplex, status: number): void {
   setTimeout(() => socket.destroy(), LINGER_TIME).unref();
 }
 
-/** Answers a request that could not be parsed, in words; node:http itself would send none. */
-function refuse(error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: Duplex): void {
-  if (error.code === 'ECONNRESET') return void socket.destroy();
-  const start = error.rawPacket?.toString('latin1', 0, 32) ?? '';
-  const isUnknownMethod = error.code === 'HPE_INVALID_METHOD' && /^[A-Z][A-Z-]* \//.test(start);
-  answerAndClose(socket, isUnknownMethod ? 501 : (REFUSALS[error.code ?? ''] ?? 400));
+/** A refusal in words, in its turn, after which the connection ends. */
+function end(response: ServerResponse, status: number): void {
+  response.shouldKeepAlive = false;
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
+  response.end(`${status} ${STATUS_CODES[status]}\n`);
 }
+
+/** Answers a request that could not be parsed, in words; node:http itself would send none. */
+function refuse(error: ParseError, socket: Duplex, latest: ServerResponse | undefined): void {
+  if (error.code === 'ECONNRESET') return void socket.destroy();
+  const { rawPacket, bytesParsed = 0 } = error;
+  const start = rawPacket ? rawPacket.lastIndexOf('\n', bytesParsed - 1) + 1 : 0;
+  const line = rawPacket?.toString('latin1', start, start + 32) ?? '';
+  const isUnknownMethod = error.code === 'HPE_INVALID_METHOD' && /^[A-Z][A-Z-]* \//.test(line);
+  refuseInTurn(socket, isUnknownMethod ? 501 : (REFUSALS[error.code ?? ''] ?? 400), latest);
+}
+
+/** Refuses once the request before is answered, or the refusal would pass for its answer. */
+function refuseInTurn(socket: Duplex, status: number, latest: ServerResponse | undefined): void {
+  if (latest?.writableEnded && !latest.shouldKeepAlive) return; // it ends with that answer
+  const isWaiting = latest?.req.complete && !latest.writableFinished;
+  if (isWaiting) latest.on('finish', () => answerAndClose(socket, status));
+  else answerAndClose(socket, status); // nothing is to come, or its own body is what is broken
+}
+
+type ParseError = NodeJS.ErrnoException & { rawPacket?: Buffer; bytesParsed?: number };
 
 /** What node:http's parser complains of, and the status that says so (RFC 9110 §15). */
 const REFUSALS: Record<string, number> = {

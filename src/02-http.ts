@@ -38,7 +38,10 @@ export function toListener(handler: Handler): RequestListener {
   return async (incoming, outgoing) => {
     const { method, url, headers, socket } = incoming;
     try {
-      const hasBody = 'content-length' in headers || 'transfer-encoding' in headers;
+      const coding = headers['transfer-encoding']; // node:http undoes chunks, and nothing else
+      const isCoded = coding !== undefined && coding.toLowerCase() !== 'chunked';
+      if (isCoded) return answerAndClose(incoming.resume().socket, 501); // RFC 9112 §6.1
+      const hasBody = 'content-length' in headers || coding !== undefined;
       const body = hasBody ? await readBody(incoming) : NO_BODY;
       if (body === undefined) return answerAndClose(incoming.resume().socket, 413);
       const request = parseRequest(method, url, headers, body, socket.remoteAddress);
@@ -46,7 +49,8 @@ export function toListener(handler: Handler): RequestListener {
       send(response instanceof Promise ? await response : response, outgoing);
     } catch (error) {
       if (socket.destroyed) return; // the client left before it had asked, or been answered
-      send(serverError(error, `${method} ${url}`), outgoing);
+      const [path] = `${url}`.split('?'); // what follows may be a secret, and a log is read by many
+      send(serverError(error, `${method} ${path}`), outgoing);
     }
   };
 }

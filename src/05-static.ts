@@ -66,7 +66,8 @@ export function fileHandler(file: string): Handler {
     'last-modified': modified.toUTCString(),
     'cache-control': 'no-cache', // keep it, but ask: a name without a version may change any day
     'x-content-type-options': 'nosniff',
-    'content-security-policy': "default-src 'none'", // an SVG opened by itself could run scripts
+    // An SVG opened by itself could run scripts. And nobody shows our files in a frame.
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   };
   return (request) =>
     isFresh(request.headers, etag, modified)

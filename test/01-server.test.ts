@@ -202,6 +202,68 @@ describe('01-server', () => {
     }
   });
 
+  it('makeServer() wants one Host, no more and no less, with 400 in words', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const REFUSED: [what: string, lines: string][] = [
+      ['no Host', ''],
+      ['two that differ', 'Host: a\r\nHost: b\r\n'],
+      ['two that are the same', 'Host: a\r\nX: y\r\nhOSt: a\r\n'],
+    ];
+    for (const [what, lines] of REFUSED) {
+      const answer = await exchange(t, port, `GET / HTTP/1.1\r\n${lines}\r\n`);
+      assert.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n[^]*\r\n400 Bad Request\n/, what);
+      assert.match(answer, /\r\nConnection: close\r\n/, what);
+    }
+    for (const sent of [GET, 'GET / HTTP/1.0\r\n\r\n', 'GET / HTTP/1.0\r\nHost: a\r\n\r\n']) {
+      assert.match(await exchange(t, port, sent), /^HTTP\/1\.1 200 OK\r\n/, sent);
+    }
+    const next = GET.replace('1.1', '2.0');
+    assert.match(await exchange(t, port, next), /^HTTP\/1\.1 505 [^]*\r\n505 HTTP Version Not /);
+    const twice = 'GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n';
+    assert.match(await exchange(t, port, twice), /^HTTP\/1\.1 400 /, 'in an old version too');
+  });
+
+  it('makeServer() answers an expectation that it does not know with 417', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const answer = await exchange(t, port, GET.replace('\r\n\r\n', '\r\nExpect: magic\r\n\r\n'));
+    assert.match(answer, /^HTTP\/1\.1 417 Expectation Failed\r\n[^]*\r\n417 Expectation Failed\n/);
+  });
+
+  it('makeServer() ends a connection that asked for an upgrade, after its answer', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const keep = GET.replace('Connection: close', 'Connection: upgrade\r\nUpgrade: websocket');
+    const answer = await exchange(t, port, keep + keep);
+    assert.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\n/);
+    assert.equal(answer.split('Hello').length, 2, 'node:http drops the second: so nobody waits');
+  });
+
+  it('makeServer() refuses after what was asked before, not in its place', async (t) => {
+    const asked: (() => void)[] = [];
+    const server = makeServer((_request, response) => asked.push(() => response.end('first')));
+    const port = await listen(t, server);
+    const first = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
+    const table: [what: string, sent: string, status: string][] = [
+      ['garbage', 'garbage\r\n\r\n', '400 Bad Request'],
+      ['a method nobody has heard of', 'BREW / HTTP/1.1\r\n', '501 Not Implemented'],
+      ['a proxy', CONNECT, '501 Not Implemented'],
+    ];
+    for (const [what, second, status] of table) {
+      const answer = exchange(t, port, first + second);
+      await once(server, 'request');
+      await new Promise(setImmediate); // by now what follows in the packet was parsed, and refused
+      asked.pop()?.();
+      const [, ok = '', refusal = ''] = (await answer).split('HTTP/1.1 ');
+      assert.match(ok, /^200 OK\r\n[^]*first$/, what);
+      assert.equal(refusal.slice(0, status.length), status, what);
+    }
+  });
+
+  it('makeServer() refuses at once where the body of the same request is broken', async (t) => {
+    const port = await listen(t, makeServer(readAll));
+    const chunked = HALF_A_BODY.replace('Content-Length: 10', 'Transfer-Encoding: chunked');
+    assertRefused(await exchange(t, port, chunked), '400 Bad Request', '"half" is no number');
+  });
+
   it('answerAndClose() reads on after a refusal, so that no reset swallows it', async (t) => {
     const server = makeServer(hello);
     const port = await listen(t, server);
@@ -289,6 +351,23 @@ describe('01-server', () => {
     const closed = once(server, 'close');
     stop(server);
     await closed;
+  });
+
+  it('stop() lets a slow reader have all of its answer', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const huge = Buffer.alloc(32 * 1024 * 1024); // more than the buffers between us can hold
+    const server = makeServer((_request, response) => response.end(huge));
+    const port = await listen(t, server);
+    const client = open(t, port, GET.replace('Connection: close\r\n', '')).pause();
+    const [, response] = await once(server, 'request');
+    assert.equal(response.writableEnded, true, 'all is said, and most of it waits');
+    const closed = once(server, 'close');
+    stop(server);
+    let size = 0;
+    client.on('data', (chunk: string) => (size += chunk.length)).resume();
+    await closed;
+    await closeOf(client);
+    assert.ok(size > huge.length, `${size} bytes came of ${huge.length}, and a header`);
   });
 
   it('stop() cuts what is still in flight after ten seconds', async (t) => {

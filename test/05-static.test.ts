@@ -211,7 +211,7 @@ describe('05-static', () => {
     const { headers } = await ask('/style.css');
     assert.equal(headers['cache-control'], 'no-cache');
     assert.equal(headers['last-modified'], LAST_MODIFIED);
-    assert.equal(headers['content-security-policy'], "default-src 'none'");
+    assert.equal(headers['content-security-policy'], "default-src 'none'; frame-ancestors 'none'");
   });
 
   it('fileHandler() makes a strong ETag of the content, and of nothing else', async () => {
