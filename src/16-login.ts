@@ -73,7 +73,10 @@ export function failureLog(free: number, now: () => number) {
   const tracked = new Map<string, { count: number; next: number }>();
   return {
     /** Seconds to wait; 0: none. */
-    waitFor: (key: string) => Math.max(0, Math.ceil((tracked.get(key)?.next ?? 0) - now())),
+    waitFor(key: string): number {
+      const wait = Math.ceil((tracked.get(key)?.next ?? 0) - now());
+      return wait > 0 && wait <= MAX_DELAY ? wait : 0; // none is longer: the clock was set back
+    },
     add(key: string): void {
       const before = tracked.get(key);
       const count = before && now() - before.next <= MAX_DELAY ? before.count + 1 : 1; // or too old

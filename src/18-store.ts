@@ -31,9 +31,12 @@ export type Entry = {
 
 export type VersionedEntry = Entry & { version: number }; // 1, 2, 3, …
 
-type Awaitable<T> = T | Promise<T>;
+export type Awaitable<T> = T | Promise<T>;
 
-/** Where entries are kept. Each method throws where the store cannot be reached. */
+/** The store cannot be reached, or not in time, or cannot write. Then nothing was acknowledged. */
+export class StoreDown extends Error {}
+
+/** Where entries are kept. Each method throws `StoreDown` where it cannot do what it should. */
 export interface SessionStore {
   /** The entry, or `undefined` where there is none, or none any more. */
   get(key: string): Awaitable<VersionedEntry | undefined>;
@@ -167,11 +170,11 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
   async read(id: string): Promise<Found | undefined> {
     const { idleTimeout, absoluteTimeout, now } = this.options;
     const entry = ID.test(id) ? await this.store.get(keyOf(id)) : undefined;
-    if (!entry) return undefined;
-    const { version, text } = entry;
-    const [accessed, created, data] = JSON.parse(text);
+    const state = entry && stateOf(entry);
+    if (!state) return undefined;
+    const { accessed, created } = state;
     const isAlive = now() - accessed <= idleTimeout && now() - created <= absoluteTimeout;
-    return isAlive ? { id, version, text, accessed, created, data } : undefined;
+    return isAlive ? { ...state, id, version: entry.version, text: entry.text } : undefined;
   }
 
   async save(session: StoredSession<Data>, request: HttpRequest, response: HttpResponse) {
@@ -208,9 +211,10 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
       const entry = { text, owner: ownerOf?.(data) ?? '', expires };
       if (await this.store.put(key, entry, version)) return true;
       const theirs = await this.store.get(key);
-      if (!theirs) return false;
+      const state = theirs && stateOf(theirs);
+      if (!state) return false;
       version = theirs.version;
-      data = merge(session, JSON.parse(theirs.text)[2]);
+      data = merge(session, { ...state.data });
     }
     throw new Error(`Cannot save the session: of ${MAX_TRIES} tries none was the first`);
   }
@@ -237,6 +241,18 @@ const ID = /^[\w-]{43}$/; // 32 bytes in base64url
 /** What the store is asked for: who reads the store has no id, and can be nobody. */
 export function keyOf(id: string): string {
   return createHash('sha256').update(id).digest('base64url');
+}
+
+/** What an entry says, or `undefined` for what is no session: damaged, or another program's. */
+export function stateOf({ text }: Entry): (SessionState & { agent: string }) | undefined {
+  try {
+    const [accessed, created, data, agent] = JSON.parse(text);
+    const isObject = typeof data === 'object' && data !== null && !Array.isArray(data);
+    if (!isObject || !Number.isFinite(accessed) || !Number.isFinite(created)) return undefined;
+    return { accessed, created, data, agent: String(agent ?? '') };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Their data with our changes: what `update` did is done again, all else that we set is set. */

@@ -5,10 +5,11 @@
 // Node has SQLite built in (node:sqlite, since 22.13). One file, many processes: a write locks it
 // for a moment, in which the others wait. Compare and set is one UPDATE with the version in its
 // WHERE: the database itself decides who was first. WAL (sqlite.org/wal.html) lets readers go on
-// while somebody writes, and what was acknowledged is in the file, whatever kills the process.
+// while somebody writes, and what was acknowledged is in the file, whatever kills the process. A
+// disk that is full or may not be written is a 503: nothing was saved, and the visitor is told.
 import { isMain, serve } from './01-server.ts';
-import { toListener, withForm } from './02-http.ts';
-import type { Handler, HttpResponse } from './02-http.ts';
+import { problem, toListener, withForm } from './02-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
 import type { Router } from './03-router.ts';
 import { html, page } from './04-template.ts';
 import type { Html } from './04-template.ts';
@@ -17,12 +18,16 @@ import type { Mount, SessionRequest } from './11-session-factory.ts';
 import { fieldOf, seeOther } from './13-flash.ts';
 import { USERS, withLogin } from './16-login.ts';
 import type { SiteData } from './16-login.ts';
-import { keyOf, site as storedSite, StoredSession } from './18-store.ts';
-import type { Entry, SessionStore, StoredSessionFactory, VersionedEntry } from './18-store.ts';
+import { keyOf, site as storedSite, stateOf, StoredSession, StoreDown } from './18-store.ts';
+import type { Awaitable, Entry, SessionStore, VersionedEntry } from './18-store.ts';
+import type { StoredSessionFactory } from './18-store.ts';
 
 const SCHEMA_VERSION = 1; // kept in the file as user_version; 0 is a new file
 const LOCK_TIMEOUT = 2_000; // milliseconds to wait for another process that writes
+const RETRY_TIME = 10; // milliseconds between two looks whether it has done, on average
 const SWEEP_EVERY = 100; // writes; each sweep takes out as many rows, so that none takes long
+
+const MAX_LISTED = 100; // sessions on one page
 
 const SCHEMA = `
   CREATE TABLE sessions (
@@ -51,32 +56,57 @@ export class SqliteStore implements SessionStore {
     this.#statements = Object.fromEntries(entries);
   }
 
-  get(key: string): VersionedEntry | undefined {
-    const row = this.#statements.get.get(key, this.#now());
-    return row && ({ ...row } as VersionedEntry);
+  get(key: string): Awaitable<VersionedEntry | undefined> {
+    return inTurn(() => {
+      const row = this.#statements.get.get(key, this.#now());
+      return row && ({ ...row } as VersionedEntry);
+    });
   }
 
-  put(key: string, { text, owner, expires }: Entry, version: number): boolean {
-    if (++this.#writes % SWEEP_EVERY === 0) this.#statements.sweep.run(this.#now(), SWEEP_EVERY);
-    const { insert, update } = this.#statements;
-    const now = this.#now();
-    const { changes } =
-      version === 0
-        ? insert.run(key, owner, expires, text, now)
-        : update.run(owner, expires, text, key, version, now);
-    return Number(changes) === 1;
+  put(key: string, { text, owner, expires }: Entry, version: number): Awaitable<boolean> {
+    return inTurn(() => {
+      const { insert, update, sweep } = this.#statements;
+      const now = this.#now();
+      if (++this.#writes % SWEEP_EVERY === 0) sweep.run(now, SWEEP_EVERY);
+      const { changes } =
+        version === 0
+          ? insert.run(key, owner, expires, text, now)
+          : update.run(owner, expires, text, key, version, now);
+      return Number(changes) === 1;
+    });
   }
 
-  delete(key: string): void {
-    this.#statements.delete.run(key);
+  delete(key: string): Awaitable<void> {
+    return inTurn(() => void this.#statements.delete.run(key));
   }
 
-  keysOf(owner: string): string[] {
-    return this.#statements.keysOf.all(owner, this.#now()).map(({ key }) => String(key));
+  keysOf(owner: string): Awaitable<string[]> {
+    return inTurn(() =>
+      this.#statements.keysOf.all(owner, this.#now()).map(({ key }) => String(key)),
+    );
   }
 
   close(): void {
     this.#database.close();
+  }
+}
+
+/**
+ * Does it at once, or as soon as the process that writes has done. Throws `StoreDown`. SQLite can
+ * wait for a lock by itself, but it stops the whole process while it does.
+ */
+function inTurn<T>(work: () => T, waited = 0): Awaitable<T> {
+  try {
+    return work();
+  } catch (error) {
+    const { errcode = 0, code, message } = error as NodeJS.ErrnoException & { errcode?: number };
+    const isLocked = errcode % 256 === 5; // SQLITE_BUSY, of any kind
+    if (isLocked && waited < LOCK_TIMEOUT) {
+      const time = Math.ceil(2 * RETRY_TIME * Math.random()); // two who wait do not meet again
+      const pause = new Promise((resolve) => setTimeout(resolve, time));
+      return pause.then(() => inTurn(work, waited + time));
+    }
+    throw code === 'ERR_SQLITE_ERROR' ? new StoreDown(message) : error; // or a bug of ours
   }
 }
 
@@ -115,12 +145,27 @@ function openDatabase(file: string): Database {
     const version = database.prepare('PRAGMA user_version').get()?.user_version;
     if (version === 0) database.exec(SCHEMA);
     database.exec('COMMIT');
+    database.exec('PRAGMA busy_timeout = 0'); // from here on we do the waiting
     if (version === 0 || version === SCHEMA_VERSION) return database;
     database.close();
     throw new Error(`its version is ${version}, and we know ${SCHEMA_VERSION}`);
   } catch (error) {
     throw refuse(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** Answers 503 where the store is down. What needs no session never asks it. */
+export function withStoreDown<R extends HttpRequest>(inner: Handler<R>): Handler<R> {
+  return async (request) => {
+    try {
+      return await inner(request);
+    } catch (error) {
+      if (!(error instanceof StoreDown)) throw error;
+      console.error(`503 ${request.method} ${request.path}: ${error.message}`);
+      const response = problem(503, 'We cannot get at your session. Please try again in a moment.');
+      return { ...response, headers: { ...response.headers, 'retry-after': '1' } };
+    }
+  };
 }
 
 /** Adds `/sessions`, where you see all of yours, and end one, or all but the one you are in. */
@@ -133,13 +178,16 @@ export function addSessions(
   const { store } = factory;
   const list = async ({ session, user }: OwnerRequest): Promise<HttpResponse> => {
     const own = keyOf(idOf(session));
-    const lines = (await store.keysOf(user)).map(async (key) => {
+    const keys = await store.keysOf(user);
+    const lines = keys.slice(0, MAX_LISTED).map(async (key) => {
       const entry = await store.get(key);
       return entry && lineOf(key, entry, key === own);
     });
+    const more = keys.length - lines.length;
     return page('Sessions', html`<main>
 <h1>Your sessions</h1>
 <ul class="lines">${await Promise.all(lines)}</ul>
+${more > 0 && html`<p>And ${more} more.</p>`}
 <form method="post" action="/sessions/end-others"><button>End all but this one</button></form>
 </main>`);
   };
@@ -152,10 +200,12 @@ export function addSessions(
     await factory.destroyAllFor(user, idOf(session));
     return seeOther('/sessions');
   };
+  // They ask the store themselves, and a session that was opened does not mean that it is there.
+  const put = (page: Handler<SessionRequest<SiteData>>): Handler => mount(withStoreDown(page));
   return router
-    .get('/sessions', mount(withLogin(users, list)))
-    .post('/sessions/end', mount(withForm(withLogin(users, end))))
-    .post('/sessions/end-others', mount(withLogin(users, endOthers)));
+    .get('/sessions', put(withLogin(users, list)))
+    .post('/sessions/end', put(withForm(withLogin(users, end))))
+    .post('/sessions/end-others', put(withLogin(users, endOthers)));
 }
 
 type OwnerRequest = SessionRequest<SiteData> & { user: string };
@@ -164,8 +214,10 @@ function idOf(session: Session<SiteData>): string {
   return session instanceof StoredSession ? (session.found?.id ?? '') : '';
 }
 
-function lineOf(key: string, { text }: Entry, isOwn: boolean): Html {
-  const [accessed, created, , agent] = JSON.parse(text);
+function lineOf(key: string, entry: Entry, isOwn: boolean): Html | undefined {
+  const state = stateOf(entry);
+  if (!state) return undefined;
+  const { accessed, created, agent } = state;
   const dateOf = (time: number): string => new Date(time * 1000).toUTCString();
   return html`<li><strong>${agent || 'No name'}</strong> ${isOwn && 'This browser.'}
 Since ${dateOf(created)}, last seen ${dateOf(accessed)}
@@ -181,7 +233,8 @@ export function site(
 ): { router: Router; handle: Handler; store: SqliteStore } {
   const store = new SqliteStore(file);
   const { router, handle, factory, mount } = storedSite(store, users);
-  return { router: addSessions(router, mount, factory, users), handle, store };
+  addSessions(router, mount, factory, users);
+  return { router, handle: withStoreDown(handle), store };
 }
 
 if (isMain(import.meta.url)) {

@@ -12,22 +12,19 @@ import { connect, isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
-import { problem, toListener } from './02-http.ts';
+import { toListener } from './02-http.ts';
 import type { Handler } from './02-http.ts';
 import type { Router } from './03-router.ts';
 import { MAX_COOKIE_AGE } from './07-cookie.ts';
 import { USERS } from './16-login.ts';
-import { site as storedSite } from './18-store.ts';
+import { site as storedSite, StoreDown } from './18-store.ts';
 import type { Entry, SessionStore, VersionedEntry } from './18-store.ts';
-import { addSessions } from './19-sqlite.ts';
+import { addSessions, withStoreDown } from './19-sqlite.ts';
 
 export type Reply = string | number | null | Reply[];
 
 /** The one method that a store needs. node-redis: `(...args) => client.sendCommand(args)`. */
 export type Commander = { command(...args: string[]): Promise<unknown> };
-
-/** The store cannot be reached, or not in time. */
-export class StoreDown extends Error {}
 
 const COMMAND_TIMEOUT = 500; // milliseconds, with the connection that it may need
 const MAX_QUEUE = 10_000; // commands that have no reply yet; more are refused
@@ -148,13 +145,15 @@ export function parseReply(
   if (type === '+') return { value: text, end };
   if (type === '-') return { value: new Error(`Redis says: ${text}`), end };
   const number = Number(text);
-  if (!/^-?\d{1,15}$/.test(text) || !/[:$*]/.test(type)) throw new RangeError('this is not RESP2');
+  if (!/^-?\d{1,15}$/.test(text) || !/[:$*]/.test(type)) throw new RangeError(NOT_RESP2);
   if (type === ':') return { value: number, end };
   if (number === -1) return { value: null, end };
   if (number < 0 || number > MAX_REPLY_SIZE) throw new RangeError('the reply is too long');
   if (type === '$') {
-    if (bytes.length < end + number + 2) return undefined;
-    return { value: bytes.toString('utf8', end, end + number), end: end + number + 2 };
+    const [start, stop] = [end, end + number];
+    if (bytes.length < stop + 2) return undefined;
+    if (bytes.toString('latin1', stop, stop + 2) !== '\r\n') throw new RangeError(NOT_RESP2);
+    return { value: bytes.toString('utf8', start, stop), end: stop + 2 };
   }
   const list: Reply[] = [];
   while (list.length < number) {
@@ -165,6 +164,8 @@ export function parseReply(
   }
   return { value: list, end };
 }
+
+const NOT_RESP2 = 'this is not RESP2';
 
 /** A store in Redis. Expiry is Redis' own, and compare-and-set is a script, which runs alone. */
 export class RedisStore implements SessionStore {
@@ -185,8 +186,10 @@ export class RedisStore implements SessionStore {
   }
 
   async put(key: string, { text, owner, expires }: Entry, version: number): Promise<boolean> {
-    const until = `${Math.min(Math.ceil(expires * 1000), END_OF_TIME)}`;
-    const values = [`${version}`, owner, `${expires}`, text, until, `${this.#now()}`];
+    const now = this.#now();
+    // Milliseconds from now, and no instant: the clock of Redis may be another than ours.
+    const time = `${Math.min(Math.ceil((expires - now) * 1000), END_OF_TIME)}`;
+    const values = [`${version}`, owner, `${expires}`, text, time, `${now}`];
     const [isPut] = await Promise.all([
       this.#redis.command('EVAL', PUT, '1', `session:${key}`, ...values),
       owner && this.#redis.command('SADD', ownerKey(owner), key), // too many there do no harm
@@ -200,43 +203,34 @@ export class RedisStore implements SessionStore {
   }
 
   async keysOf(owner: string): Promise<string[]> {
-    const keys = (await this.#redis.command('SMEMBERS', ownerKey(owner))) as string[];
-    const entries = await Promise.all(keys.map((key) => this.get(key)));
-    const isTheirs = (_: string, i: number): boolean => entries[i]?.owner === owner;
-    const others = keys.filter((key, i) => !isTheirs(key, i)); // gone, or somebody else's now
-    if (others.length > 0) await this.#redis.command('SREM', ownerKey(owner), ...others);
-    return keys.filter(isTheirs);
+    const theirs = new Set<string>(); // a key may come twice
+    for (let cursor: string | undefined; cursor !== '0'; ) {
+      const scan = ['SSCAN', ownerKey(owner), cursor ?? '0', 'COUNT', '100']; // however many it has
+      const [next = '0', keys] = (await this.#redis.command(...scan)) as [string, string[]];
+      const entries = await Promise.all(keys.map((key) => this.get(key)));
+      const others = keys.filter((_, i) => entries[i]?.owner !== owner); // gone, or another's now
+      if (others.length > 0) await this.#redis.command('SREM', ownerKey(owner), ...others);
+      for (const key of keys) if (!others.includes(key)) theirs.add(key);
+      cursor = next;
+    }
+    return [...theirs];
   }
 }
 
 const END_OF_TIME = 8.64e15; // milliseconds, JavaScript's own: Redis knows no Infinity
 
-/** KEYS: the session. ARGV: version, owner, expires, text, expires in milliseconds, now. */
+/** KEYS: the session. ARGV: version, owner, expires, text, milliseconds to live, now. */
 const PUT = `
 local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
 if not version or (tonumber(expires) or math.huge) <= tonumber(ARGV[6]) then version = '0' end
 if version ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'version', version + 1, 'owner', ARGV[2], 'expires', ARGV[3],
   'text', ARGV[4])
-redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1`;
 
 function ownerKey(owner: string): string {
   return `owner:${createHash('sha256').update(owner).digest('base64url')}`; // any name is a key
-}
-
-/** Answers 503 where the store cannot be reached. What needs no session never asks it. */
-export function withStoreDown(inner: Handler): Handler {
-  return async (request) => {
-    try {
-      return await inner(request);
-    } catch (error) {
-      if (!(error instanceof StoreDown)) throw error;
-      console.error(`503 ${request.method} ${request.path}: ${error.message}`);
-      const response = problem(503, 'We cannot get at your session. Please try again in a moment.');
-      return { ...response, headers: { ...response.headers, 'retry-after': '1' } };
-    }
-  };
 }
 
 /** The site of this step: step 19's, on any number of servers. */

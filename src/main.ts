@@ -26,8 +26,8 @@ import type { SiteData } from './16-login.ts';
 import { EncryptedCookieSessionFactory, sealedLens } from './17-encryption.ts';
 import { MemoryStore, ownerOf, StoredSessionFactory, storedLens } from './18-store.ts';
 import type { SessionStore } from './18-store.ts';
-import { addSessions, SqliteStore } from './19-sqlite.ts';
-import { RedisClient, RedisStore, withStoreDown } from './20-redis.ts';
+import { addSessions, SqliteStore, withStoreDown } from './19-sqlite.ts';
+import { RedisClient, RedisStore } from './20-redis.ts';
 import { addApi, apiRules } from './21-jwt.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -62,7 +62,30 @@ export function site(
   if (!isProduction) addInspector(router, lens, mount);
   const pages = isProduction ? router.handle : withInspector(lens, router.handle);
   const errorMount: Mount<SiteData> = (inner) => withStoreDown(inFrame(inner));
-  return { handle: withErrorPages(errorMount, withStoreDown(pages)) };
+  const answer = withErrorPages(errorMount, withStoreDown(pages));
+  return { handle: withHeaders(isProduction ? HTTPS_HEADERS : HEADERS, answer) };
+}
+
+/** What each answer says unless it says otherwise (OWASP: HTTP Security Response Headers). */
+const HEADERS = {
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin', // no other site shows what is ours
+};
+
+/** In production we stand behind https. Browsers heed these two nowhere else. */
+const HTTPS_HEADERS = {
+  ...HEADERS,
+  'strict-transport-security': 'max-age=31536000; includeSubDomains', // never by http, for a year
+  'cross-origin-opener-policy': 'same-origin', // who opened our window has no hold on it
+};
+
+function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
+  return (request) =>
+    after(inner(request), ({ status, headers, body }) => {
+      return { status, headers: { ...common, ...headers }, body };
+    });
 }
 
 type Options = { secrets: string[]; secure: boolean; now: () => number };
@@ -96,7 +119,8 @@ function storeOf(kind: string, now: () => number): SessionStore {
     return new RedisStore(new RedisClient(kind), now);
   }
   const kinds = 'signed, encrypted, memory, sqlite:FILE or redis://HOST';
-  throw new RangeError(`Cannot start: SESSIONS must be ${kinds}: it is ${JSON.stringify(kind)}`);
+  const found = JSON.stringify(scheme); // behind it there may be a password
+  throw new RangeError(`Cannot start: SESSIONS must be ${kinds}: it begins with ${found}`);
 }
 
 const FULL = html`<main>
@@ -112,7 +136,7 @@ function secretsOf(env: Environment, isProduction: boolean): string[] {
   if (isProduction && weak !== undefined) {
     throw new RangeError(
       `Cannot start: in production each part of SESSION_SECRET must be ${MIN_SECRET_LENGTH} ` +
-        'characters or more, and not the printed one. Make one: openssl rand -hex 32',
+        'characters or more, and not the printed one. Make one: npm run secret',
     );
   }
   return secrets;

@@ -376,6 +376,17 @@ describe('16-login: guesses', () => {
     assert.equal(log.waitFor('ada'), 0, 'long ago is forgotten');
   });
 
+  it('failureLog() makes nobody wait for a clock that was set back', () => {
+    const clock = { now: NOW };
+    const log = failureLog(1, () => clock.now);
+    for (let i = 0; i < 12; i++) log.add('ada');
+    assert.equal(log.waitFor('ada'), 900, 'the longest there is');
+    clock.now -= 1;
+    assert.equal(log.waitFor('ada'), 0);
+    log.add('ada');
+    assert.equal(log.waitFor('ada'), 900, 'the next failure counts as ever');
+  });
+
   it('failureLog() forgets who got it right', () => {
     const log = failureLog(1, () => NOW);
     log.add('ada');

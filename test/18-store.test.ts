@@ -90,6 +90,36 @@ describe('18-store: the id', () => {
     }
   });
 
+  it('open() takes a damaged entry for none, and the visitor gets another id', async () => {
+    const { browser, store } = setUp();
+    const DAMAGED = [
+      '', '[', '[1,2]', '{}', 'null', '[null,null,{}]', `[${NOW},${NOW},[]]`, `[${NOW},${NOW},null]`,
+      `["${NOW}",${NOW},{}]`, `[${NOW},${NOW},"x"]`,
+    ];
+    for (const damaged of DAMAGED) {
+      const visitor = browser(countUp);
+      await visitor.get('/');
+      const before = idOf(visitor);
+      store.put(keyOf(before), { text: damaged, owner: '', expires: NOW + 100 }, 1);
+      assert.equal((await visitor.get('/')).body, '1', damaged);
+      assert.notEqual(idOf(visitor), before, damaged);
+      assert.equal((await visitor.get('/')).body, '2', damaged);
+    }
+  });
+
+  it('save() does not put its changes over an entry that was damaged meanwhile', async () => {
+    const { browser, store } = setUp();
+    const entry = { text: 'damaged', owner: '', expires: NOW + 100 };
+    const visitor: Browser = browser((request) => {
+      if (request.path === '/late') store.put(keyOf(idOf(visitor)), entry, 1);
+      return countUp(request);
+    });
+    await visitor.get('/');
+    assert.equal((await visitor.get('/late')).body, '2');
+    assert.equal(store.get(keyOf(idOf(visitor)))?.text, 'damaged');
+    assert.equal((await visitor.get('/')).body, '1');
+  });
+
   it('save() makes nothing for a visitor who keeps nothing', async () => {
     const { browser, put } = setUp();
     const visitor = browser(({ session }) => text(`${session.get('counter')}`));

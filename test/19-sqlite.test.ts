@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { HttpResponse } from '../src/02-http.ts';
 import { Browser } from '../src/08-browser.ts';
 import { hashPassword } from '../src/16-login.ts';
-import { keyOf, MemoryStore, site as storedSite } from '../src/18-store.ts';
+import { keyOf, MemoryStore, site as storedSite, StoreDown } from '../src/18-store.ts';
 import { addSessions, site, SqliteStore } from '../src/19-sqlite.ts';
 
 const ORIGIN = 'http://localhost:6543';
@@ -87,6 +87,32 @@ describe('19-sqlite: your sessions', () => {
     assert.ok(await store.get(keyOf(idOf(bob))));
   });
 
+  it('addSessions() lists a hundred at most, says how many more, and ends them all', async () => {
+    const { visit, store } = await setUp();
+    const ada = await visit('ada', 'Desk');
+    const expires = Date.now() / 1000 + 100;
+    const put = (key: string, text: string): unknown =>
+      store.put(key, { text, owner: 'ada', expires }, 0);
+    for (let i = 0; i < 110; i++) put(`k${i}`, JSON.stringify([NOW, NOW, { user: 'ada' }, 'x']));
+    put('k110', 'no session');
+    const page = await ada.get('/sessions');
+    assert.equal(linesOf(page).length, 100);
+    assert.match(String(page.body), /<p>And 12 more\.<\/p>/);
+    await ada.request('POST', '/sessions/end-others', '', SAME);
+    const left = await ada.get('/sessions');
+    assert.equal(linesOf(left).length, 1);
+    assert.doesNotMatch(String(left.body), / more\./);
+  });
+
+  it('addSessions() passes over an entry that is no session', async () => {
+    const { visit, store } = await setUp();
+    const ada = await visit('ada', 'Desk');
+    const expires = Date.now() / 1000 + 100;
+    await store.put('damaged', { text: '[1,', owner: 'ada', expires }, 0);
+    const page = await ada.get('/sessions');
+    assert.deepEqual([page.status, linesOf(page).length], [200, 1]);
+  });
+
   it('addSessions() shows nothing to a stranger, and is no business of another site', async () => {
     const { visit, handle } = await setUp();
     const stranger = new Browser(handle, ORIGIN);
@@ -116,7 +142,15 @@ if (!hasSqlite) {
   describe('19-sqlite: SqliteStore', () => {
     const entry = { text: '{}', owner: 'ada', expires: NOW + 10 };
 
-    it('put() compares and sets, also between two who have the file open', (t) => {
+    /** The file of a store, as another program opens it. */
+    function openFile(file: string): { exec(sql: string): void; close(): void } {
+      const { DatabaseSync } = process.getBuiltinModule('node:sqlite' as 'node:fs') as unknown as {
+        DatabaseSync: new (file: string) => ReturnType<typeof openFile>;
+      };
+      return new DatabaseSync(file);
+    }
+
+    it('put() compares and sets, also between two who have the file open', async (t) => {
       const file = makeFile(t);
       const [one, two] = [new SqliteStore(file, () => NOW), new SqliteStore(file, () => NOW)];
       assert.equal(one.put('a', entry, 0), true);
@@ -129,13 +163,13 @@ if (!hasSqlite) {
       for (const store of [one, two]) store.close();
     });
 
-    it('SqliteStore() finds everything again when the file is opened anew', (t) => {
+    it('SqliteStore() finds everything again when the file is opened anew', async (t) => {
       const file = makeFile(t);
       const before = new SqliteStore(file, () => NOW);
       before.put('a', entry, 0);
       before.close();
       const after = new SqliteStore(file, () => NOW);
-      assert.equal(after.get('a')?.version, 1);
+      assert.equal((await after.get('a'))?.version, 1);
       assert.deepEqual(after.keysOf('ada'), ['a']);
       after.close();
     });
@@ -156,12 +190,12 @@ if (!hasSqlite) {
       again.close();
     });
 
-    it('get() and put() bind their values: a key is never SQL', (t) => {
+    it('get() and put() bind their values: a key is never SQL', async (t) => {
       const store = new SqliteStore(makeFile(t), () => NOW);
       const keys = ["'; DROP TABLE sessions; --", '" OR 1=1', '?1', 'é😀', '%', ''];
       for (const key of keys) assert.ok(store.put(key, { ...entry, owner: key, text: key }, 0));
       for (const key of keys) {
-        assert.equal(store.get(key)?.text, key);
+        assert.equal((await store.get(key))?.text, key);
         assert.deepEqual(store.keysOf(key), key === '' ? [] : [key]);
       }
       assert.equal(store.get("x' OR '1'='1"), undefined);
@@ -178,14 +212,90 @@ if (!hasSqlite) {
     it('SqliteStore() refuses a file of a later version, and leaves it as it is', async (t) => {
       const file = makeFile(t);
       new SqliteStore(file).close();
-      const { DatabaseSync } = process.getBuiltinModule('node:sqlite' as 'node:fs') as unknown as {
-        DatabaseSync: new (file: string) => { exec(sql: string): void; close(): void };
-      };
-      const database = new DatabaseSync(file);
+      const database = openFile(file);
       database.exec('PRAGMA user_version = 2');
       database.close();
       const message = `Cannot open ${file}: its version is 2, and we know 1`;
       assert.throws(() => new SqliteStore(file), { name: 'RangeError', message });
+    });
+
+    it('put() waits for another process that writes, and nothing stands still', async (t) => {
+      const file = makeFile(t);
+      const store = new SqliteStore(file, () => NOW);
+      store.put('a', entry, 0);
+      t.mock.timers.enable({ apis: ['setTimeout'] });
+      const other = openFile(file);
+      other.exec('BEGIN IMMEDIATE');
+      const put = store.put('b', entry, 0);
+      const gone = store.delete('a');
+      assert.ok(put instanceof Promise && gone instanceof Promise, 'it comes back at once');
+      assert.deepEqual(await store.get('a'), { ...entry, version: 1 }, 'reading waits for nobody');
+      other.exec('COMMIT');
+      t.mock.timers.tick(20);
+      assert.equal(await put, true);
+      await gone;
+      assert.deepEqual(await store.keysOf('ada'), ['b']);
+      other.close();
+      store.close();
+    });
+
+    it('put() is StoreDown after two seconds of waiting, and works as soon as it can', async (t) => {
+      const file = makeFile(t);
+      const store = new SqliteStore(file, () => NOW);
+      t.mock.timers.enable({ apis: ['setTimeout'] });
+      const other = openFile(file);
+      other.exec('BEGIN IMMEDIATE');
+      let error: unknown;
+      const put = Promise.resolve(store.put('a', entry, 0)).catch((reason) => (error = reason));
+      let waited = 0;
+      for (; error === undefined && waited < 2500; waited++) {
+        t.mock.timers.tick(1);
+        await new Promise(setImmediate);
+      }
+      await put;
+      assert.ok(error instanceof StoreDown, String(error));
+      assert.equal(error.message, 'database is locked');
+      assert.ok(waited >= 2000 && waited <= 2020, `after ${waited} milliseconds`);
+      other.exec('COMMIT');
+      assert.equal(store.put('a', entry, 0), true);
+      other.close();
+      store.close();
+    });
+
+    it('get() is StoreDown, in SQLite’s words, where the file is no longer what it was', (t) => {
+      const file = makeFile(t);
+      const store = new SqliteStore(file, () => NOW);
+      const other = openFile(file);
+      other.exec('DROP TABLE sessions');
+      other.close();
+      const isDown = (error: unknown): boolean =>
+        error instanceof StoreDown && /no such table/.test(error.message);
+      assert.throws(() => store.get('a'), isDown);
+      assert.throws(() => store.put('a', entry, 0), isDown);
+      store.close();
+      assert.throws(() => store.get('a'), (error) => !(error instanceof StoreDown), 'our own bug');
+    });
+
+    it('site() of step 19 answers 503 where it cannot write, and 200 where it need not', async (t) => {
+      const log = t.mock.method(console, 'error', () => {});
+      const file = makeFile(t);
+      const { handle, store } = site(file, await users);
+      const browser = new Browser(handle, ORIGIN);
+      await browser.request('POST', '/login', 'name=ada&password=secret', SAME);
+      const other = openFile(file);
+      other.exec("CREATE TRIGGER stop BEFORE DELETE ON sessions BEGIN SELECT RAISE(FAIL, 'x'); END");
+      for (const path of ['/logout', '/sessions/end-others']) {
+        const extra = await new Browser(handle, ORIGIN);
+        await extra.request('POST', '/login', 'name=ada&password=secret', SAME);
+        const { status, headers } = await browser.request('POST', path, '', SAME);
+        assert.deepEqual([status, headers['retry-after']], [503, '1'], path);
+      }
+      assert.equal((await browser.get('/dashboard')).status, 200, 'nothing was done');
+      assert.match(String(log.mock.calls[0]?.arguments[0]), /^503 POST \/logout: x$/);
+      other.exec('DROP TRIGGER stop');
+      other.close();
+      assert.equal((await browser.request('POST', '/logout', '', SAME)).status, 303);
+      store.close();
     });
 
     it('site() of step 19 keeps a login over a restart, and the list with it', async (t) => {

@@ -6,8 +6,9 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { text } from '../src/02-http.ts';
 import { Browser } from '../src/08-browser.ts';
-import { parseReply, RedisClient, RedisStore, site, StoreDown } from '../src/20-redis.ts';
-import { withStoreDown } from '../src/20-redis.ts';
+import { StoreDown } from '../src/18-store.ts';
+import { withStoreDown } from '../src/19-sqlite.ts';
+import { parseReply, RedisClient, RedisStore, site } from '../src/20-redis.ts';
 import type { Commander, Reply } from '../src/20-redis.ts';
 
 const ORIGIN = 'http://localhost:6543';
@@ -92,7 +93,7 @@ describe('20-redis: parseReply()', () => {
   });
 
   it('parseReply() throws for what is no RESP2', () => {
-    const wrong = ['hello\r\n', 'HTTP/1.1 400\r\n', ':\r\n', ':1.5\r\n', ':1e3\r\n', '$x\r\n'];
+    const wrong = ['hello\r\n', 'HTTP/1.1 400\r\n', '$5\r\nhello:1\r\n', '$1\r\na\n\n', ':\r\n', ':1.5\r\n', ':1e3\r\n', '$x\r\n'];
     for (const bytes of [...wrong, '$-2\r\n', '$9999999999\r\n', '*9999999\r\n', '*-2\r\n', '\r\n', '%1\r\n']) {
       assert.throws(() => parseReply(Buffer.from(bytes)), RangeError, bytes);
     }

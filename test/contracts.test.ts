@@ -25,7 +25,7 @@ import { RedisClient, RedisStore } from '../src/20-redis.ts';
 import type { Commander } from '../src/20-redis.ts';
 
 const ORIGIN = 'http://localhost:6543';
-const NOW = 4_000_000_000; // later than the clock of the machine, by which Redis throws away
+const NOW = 1_700_000_000; // years ago: a store that looks at the machine's own clock would show
 const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
 const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
 const skipRedis =
@@ -245,6 +245,29 @@ function describeSessionFactory(
       assert.equal((await browser.get('/')).body, 'false 0 2');
       clock.now += 1201;
       assert.equal((await browser.get('/')).body, 'true 2400 1');
+    });
+
+    it(`${name}: a clock set back loses nothing; set right, it ends who looks idle`, async () => {
+      const { visit, clock } = setUp();
+      const browser = visit(count);
+      const bodies = [];
+      for (const seconds of [0, 10, -86_400, 10, 86_400]) {
+        clock.now += seconds;
+        bodies.push((await browser.get('/')).body);
+      }
+      assert.deepEqual(bodies, ['1', '2', '3', '4', '1'], 'seen a day ago, says the clock');
+      assert.equal((await browser.get('/')).body, '2');
+    });
+
+    it(`${name}: a clock that jumps ahead ends sessions, and new ones work`, async () => {
+      const { visit, clock } = setUp();
+      const browser = visit(count);
+      const bodies = [];
+      for (const seconds of [0, 1e9, 10, -1e9, 10]) {
+        clock.now += seconds;
+        bodies.push((await browser.get('/')).body);
+      }
+      assert.deepEqual(bodies, ['1', '1', '2', '3', '4']);
     });
 
     it(`${name}: it ends at absoluteTimeout, however busy`, async () => {
@@ -555,6 +578,15 @@ function describeStore(
       for (const owner of ['nobody', 'ad', 'adaa', '%']) {
         assert.deepEqual(await store.keysOf(owner), [], owner);
       }
+    });
+
+    it(`${name}: keysOf() has all of them, however many`, async () => {
+      const [owner, other] = [key(), key()];
+      const keys = Array.from({ length: 1_500 }, key);
+      await Promise.all(keys.map((one) => store.put(one, { ...entry, owner }, 0)));
+      const moved = keys.splice(0, 500); // so there is something to be passed over
+      await Promise.all(moved.map((one) => store.put(one, { ...entry, owner: other }, 1)));
+      assert.deepEqual((await store.keysOf(owner)).toSorted(), keys.toSorted());
     });
 
     it(`${name}: keysOf() follows a session from one owner to another`, async () => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
@@ -19,7 +21,8 @@ const LONG = '0123456789abcdef0123456789abcdef'; // 32 characters, the least tha
 const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: LONG };
 const HTML = { accept: 'text/html,application/xhtml+xml' }; // as a browser asks
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const main = join(ROOT, 'src/main.ts');
 const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
@@ -75,6 +78,29 @@ describe('main: the environment', () => {
       });
     });
   }
+
+  it('site() shows nothing of SESSIONS behind its first colon: a password may stand there', () => {
+    for (const kind of ['redis://u:hunter2@[', 'rediz://u:hunter2@h', 'x:hunter2']) {
+      assert.throws(
+        () => site({ SESSIONS: kind }),
+        (error) => error instanceof RangeError && !error.message.includes('hunter2'),
+        kind,
+      );
+    }
+  });
+
+  it('npm run secret prints one that production takes, and another each time', () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    const secrets = [1, 2].map(() => {
+      const { stdout } = spawnSync(scripts.secret, { shell: true, encoding: 'utf8' });
+      return stdout.trim();
+    });
+    assert.equal(new Set(secrets).size, 2);
+    for (const SESSION_SECRET of secrets) {
+      assert.match(SESSION_SECRET, /^[\w-]{43}$/, '256 bits, in characters that any shell takes');
+      site({ NODE_ENV: 'production', SESSION_SECRET });
+    }
+  });
 
   it('site() needs nothing in the environment where it is not in production', async () => {
     for (const env of [{}, { SESSION_SECRET: 'short' }, { SESSIONS: 'signed' }, { SESSIONS: '' }]) {
@@ -272,7 +298,7 @@ describe('main: as a process', () => {
     const child = start({ NODE_ENV: 'production', SESSION_SECRET: DEMO_SECRET });
     const [stderr, [code]] = await Promise.all([textOf(child.stderr), once(child, 'exit')]);
     assert.equal(code, 1);
-    assert.match(stderr, /^Cannot start: in production .* openssl rand -hex 32\n$/);
+    assert.match(stderr, /^Cannot start: in production .* npm run secret\n$/);
   });
 });
 
@@ -314,6 +340,39 @@ describe('main: pages', () => {
       assert.match(String(headers['content-security-policy']), /default-src 'none'/, path);
       assert.equal(headers['x-content-type-options'], 'nosniff', path);
       assert.doesNotMatch(String(body), /<script|<style|\sstyle=|\son\w+=|javascript:/i, path);
+    }
+  });
+
+  it('site() says on each answer, whatever it is, what a browser may do with it', async () => {
+    const ANSWERS: [method: string, path: string, status: number][] = [
+      ['GET', '/', 200], ['HEAD', '/', 200], ['GET', '/login', 200], ['GET', '/style.css', 200],
+      ['GET', '/favicon.svg', 200], ['GET', '/dashboard', 303], ['POST', '/articles', 403],
+      ['GET', '/nowhere', 404], ['DELETE', '/', 405], ['OPTIONS', '/', 204],
+      ['GET', '/api/counter', 401],
+    ];
+    const plain = new Browser(site().handle);
+    const secure = new Browser(site(PRODUCTION).handle, 'https://example.org');
+    for (const [method, path, status] of ANSWERS) {
+      for (const browser of [plain, secure]) {
+        for (const accept of ['text/html', '*/*']) {
+          const { status: found, headers } = await browser.request(method, path, '', { accept });
+          const where = `${method} ${path} for ${accept}`;
+          assert.equal(found, status, where);
+          const policy = String(headers['content-security-policy']);
+          assert.match(policy, /^default-src 'none'/, where);
+          assert.match(policy, /; frame-ancestors 'none'$/, where);
+          assert.doesNotMatch(policy, /unsafe/, where);
+          assert.equal(headers['x-content-type-options'], 'nosniff', where);
+          assert.equal(headers['referrer-policy'], 'same-origin', where);
+          assert.equal(headers['cross-origin-resource-policy'], 'same-origin', where);
+          const isSecure = browser === secure;
+          const year = 'max-age=31536000; includeSubDomains';
+          assert.equal(headers['strict-transport-security'], isSecure ? year : undefined, where);
+          const opener = isSecure ? 'same-origin' : undefined;
+          assert.equal(headers['cross-origin-opener-policy'], opener, where);
+          assert.ok(!('server' in headers) && !('x-powered-by' in headers), where);
+        }
+      }
     }
   });
 
