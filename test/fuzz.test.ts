@@ -6,8 +6,10 @@
 // What must hold: nothing is thrown where "never throws" is promised, no answer is a 5xx, nothing
 // leaks into Object.prototype, what goes round comes back, and no case takes long.
 import assert from 'node:assert/strict';
+import { Duplex } from 'node:stream';
 import { describe, it } from 'node:test';
-import { parseForm, parseRequest, text } from '../src/02-http.ts';
+import { makeServer } from '../src/01-server.ts';
+import { parseForm, parseRequest, text, toListener } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { html } from '../src/04-template.ts';
@@ -102,6 +104,26 @@ function jsonOf(dice: Dice, depth = 0): Json {
   }
 }
 
+/** A connection with no network below it: what is to be read, and what was written. */
+class Connection extends Duplex {
+  readonly ended: Promise<string>;
+  readonly #pieces: unknown[];
+  #received = '';
+
+  constructor(pieces: unknown[]) {
+    super();
+    this.#pieces = [...pieces, null]; // then the client has said all
+    this.ended = new Promise((resolve) => this.on('close', () => resolve(this.#received)));
+  }
+  override _read(): void {
+    this.push(this.#pieces.shift());
+  }
+  override _write(chunk: Buffer, _: BufferEncoding, done: () => void): void {
+    this.#received += chunk.toString('latin1');
+    done();
+  }
+}
+
 /** Runs one kind of case; what fails is told with its number and its seed, to be run again. */
 function fuzz(name: string, run: (dice: Dice) => unknown): void {
   it(`${name}: ${CASES} cases`, async () => {
@@ -171,6 +193,24 @@ describe('fuzz: what reads', () => {
     const form = parseForm(Buffer.from(body));
     assert.equal(form?.toString(), body);
     parseForm(Buffer.from(damaged(dice, body)));
+  });
+
+  fuzz('a URL', (dice) => {
+    const target = dice.pick(['/', '', '*', '//', 'http://', 'http://a', '/a?']) + textOf(dice);
+    const request = parseRequest('GET', dice.below(2) ? encodeURI(wellFormed(target)) : target);
+    if ('status' in request) return assert.match(`${request.status}`, /^4(00|14)$/);
+    assert.match(request.path, /^(\/[!"$->@-~]*|\*)$/, 'ASCII that can be seen, and nothing to cut');
+    assert.match(request.search, /^(\?[!"$-~]*)?$/);
+    const again = parseRequest('GET', request.path + request.search);
+    assert.deepEqual(again, request, 'what was made normal is normal');
+  });
+
+  fuzz('a query', (dice) => {
+    const fields = dice.many(5, (): [string, string] => [textOf(dice), textOf(dice)]);
+    const query = new URLSearchParams(fields);
+    const request = parseRequest('GET', `/?${query}`);
+    if ('status' in request) return assert.equal(request.status, 414);
+    assert.deepEqual([...new URLSearchParams(request.search)], [...query]);
   });
 
   const router = new Router().get('/a/:b/c/:d', () => text('ok'), 'x');
@@ -250,5 +290,28 @@ describe('fuzz: the whole site', () => {
     assert.ok(isFine, `${response.status} for ${method} ${sent}`);
     const values = Object.values(response.headers).flat().join('');
     assert.doesNotMatch(values, /[\r\n\0]/);
+  });
+
+  const server = makeServer(toListener(handle));
+  const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
+  fuzz('bytes on a connection', async (dice) => {
+    const lines = [
+      `${dice.pick(METHODS)} ${dice.pick(PATHS)} HTTP/1.1`,
+      'Host: localhost',
+      `Cookie: session=${dice.pick(NASTY)}; a=${dice.pick(NASTY)}`,
+      'Content-Type: application/x-www-form-urlencoded',
+      'Origin: http://localhost',
+      dice.pick(['Content-Length: 8', 'Transfer-Encoding: chunked', 'Expect: 100-continue', 'X: y']),
+    ];
+    const body = dice.pick(['item=pot', '8\r\nitem=pot\r\n0\r\n\r\n', '']);
+    const whole = `${lines.join('\r\n')}\r\n\r\n${body}`;
+    const bytes = Buffer.from(dice.below(8) ? damaged(dice, whole) : whole, 'latin1');
+    const cut = dice.below(bytes.length + 1); // it comes in two pieces, and a good request behind it
+    const connection = new Connection([bytes.subarray(0, cut), bytes.subarray(cut), LAST]);
+    server.emit('connection', connection);
+    const received = await connection.ended;
+    for (const [, status] of received.matchAll(/HTTP\/1\.1 (\d{3}) /g)) {
+      assert.match(`${status}`, /^([1-4]\d\d|501|505)$/, JSON.stringify(String(bytes)));
+    }
   });
 });
