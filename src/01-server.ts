@@ -43,6 +43,7 @@ export function makeServer(listener: RequestListener, limits = LIMITS): Server {
     else end(response, fault);
   });
   server.timeout = limits.timeout;
+  Object.assign(server, { httpAllowHalfOpen: true }); // who has said all still wants the answer
   server.closeIdleConnections = () => closeIdle(latest); // node's own cuts what is being sent
   server.on('clientError', (error, socket) => refuse(error, socket, latest.get(socket)));
   server.on('connect', (_request, socket: Duplex) => {

@@ -258,6 +258,21 @@ describe('01-server', () => {
     }
   });
 
+  it('makeServer() answers a client that has closed its half, also when that takes time', async (t) => {
+    let answer = (): void => {};
+    const server = makeServer((_request, response) => (answer = () => response.end('late')));
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    const client = open(t, port, GET.replace('Connection: close\r\n', ''), true);
+    client.on('connect', () => client.end());
+    const [socket] = await serverSide;
+    await once(socket, 'end');
+    answer();
+    const [received] = await once(client, 'data');
+    assert.match(received, /^HTTP\/1\.1 200 OK\r\n[^]*late$/);
+    await once(client, 'close'); // although it would have been kept for another request
+  });
+
   it('makeServer() refuses at once where the body of the same request is broken', async (t) => {
     const port = await listen(t, makeServer(readAll));
     const chunked = HALF_A_BODY.replace('Content-Length: 10', 'Transfer-Encoding: chunked');
