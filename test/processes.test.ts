@@ -7,7 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,6 +27,7 @@ const IN_FLIGHT = 60; // requests at once, over all servers
 const ANSWER_TIMEOUT = 3_000; // milliseconds: what takes longer hangs
 const START_TIMEOUT = 10_000; // for what was started, or started again, to be there
 const TEST_TIMEOUT = 60_000;
+const PAUSE = 600; // longer than a server waits for Redis
 const LOOK_EVERY = 50; // between two looks at what is coming up
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
@@ -51,10 +52,15 @@ async function startChild(t: TestContext, child: Child, sign: RegExp) {
   }
 }
 
+/** A program that starts the server in its stead, such as one that sets a limit; an environment. */
+type More = { under?: string[]; env?: Record<string, string> };
+
 /** The finished site, in a process of its own. */
-async function startServer(t: TestContext, SESSIONS: string): Promise<Server> {
-  const child = spawn(process.execPath, [...tsx, main], {
-    env: { ...process.env, NODE_ENV: '', SESSION_SECRET: '', HOST: '', PORT: '0', SESSIONS },
+async function startServer(t: TestContext, SESSIONS: string, more: More = {}): Promise<Server> {
+  const [command = '', ...words] = [...(more.under ?? []), process.execPath, ...tsx, main];
+  const plain = { NODE_ENV: '', SESSION_SECRET: '', HOST: '', PORT: '0', SESSIONS };
+  const child = spawn(command, words, {
+    env: { ...process.env, ...plain, ...more.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const { found, printed } = await startChild(t, child, /http:\/\/localhost:(\d+)\n/);
@@ -67,17 +73,22 @@ function startServers(t: TestContext, SESSIONS: string, count: number): Promise<
 
 type Redis = { child: Child; port: number; url: string };
 
-/** A Redis that keeps nothing on disk, in a process of its own. */
-async function startRedis(t: TestContext, port?: number, tries = 5): Promise<Redis> {
+/** A Redis in a process of its own. It keeps nothing on disk, unless `more` says otherwise. */
+async function startRedis(
+  t: TestContext,
+  port?: number,
+  more = ['--dir', makeFolder(t)],
+  tries = 5,
+): Promise<Redis> {
   // Below the ports that a system gives out by itself, so that nobody has it when we come back.
   const at = port ?? randomInt(10_000, 30_000);
-  const words = ['--port', `${at}`, '--bind', '127.0.0.1', '--dir', makeFolder(t), '--save', ''];
+  const words = ['--port', `${at}`, '--bind', '127.0.0.1', '--save', '', ...more];
   const child = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'pipe'] });
   try {
     await startChild(t, child, /Ready to accept connections/);
   } catch (error) {
     if (port !== undefined || tries === 0) throw error;
-    return startRedis(t, port, tries - 1); // somebody listens there
+    return startRedis(t, port, more, tries - 1); // somebody listens there
   }
   return { child, port: at, url: `redis://localhost:${at}/1` };
 }
@@ -151,7 +162,11 @@ function countOf({ body }: Pick<HttpResponse, 'body'>): number {
 }
 
 type Sqlite = { DatabaseSync: new (file: string) => SqliteFile };
-type SqliteFile = { prepare(sql: string): { get(): unknown }; close(): void };
+type SqliteFile = {
+  prepare(sql: string): { get(): unknown };
+  exec(sql: string): void;
+  close(): void;
+};
 const sqlite = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined;
 
 /** Where sessions are kept; `check` throws where what keeps them is broken. */
@@ -407,6 +422,196 @@ describe('processes: killed', () => {
     assert.deepEqual(await ended, [0, null], 'it stops cleanly, with Redis or without');
     assert.doesNotMatch(printed(), /Error|\bat .*:\d+:\d+/, 'a line for each 503, and no more');
   });
+});
+
+describe('processes: stopped, paused, and out of room', () => {
+  const KILLED = 'main.ts with a Redis that writes each change down loses none when Redis is killed';
+  it(KILLED, { timeout, skip }, async (t) => {
+    const onDisk = ['--dir', makeFolder(t), '--appendonly', 'yes', '--appendfsync', 'always'];
+    let redis = await startRedis(t, undefined, onDisk);
+    const servers = await startServers(t, redis.url, 2);
+    const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
+    const { cookie } = await ask(at(0, '/cart/note'), '', 'note=hello');
+    const statuses: Record<number, number> = { 200: 0, 503: 0 };
+    await inParallel(400, async (index) => {
+      if (index === 200) redis.child.kill('SIGKILL');
+      const { status } = await ask(at(index, '/'), cookie);
+      statuses[status] = (statuses[status] ?? 0) + 1;
+    });
+    const acknowledged = Number(statuses[200]);
+    assert.deepEqual(Object.keys(statuses), ['200', '503']);
+    assert.ok(acknowledged >= 100, JSON.stringify(statuses));
+    redis = await startRedis(t, redis.port, onDisk);
+    await until(async () => (await ask(at(0, '/cart'), cookie)).status === 200, 'a cart');
+    const count = countOf(await ask(at(0, '/'), cookie)) - 1;
+    t.diagnostic(`acknowledged ${acknowledged}, counted ${count}, of 400`);
+    assert.ok(acknowledged <= count && count <= 400, `${acknowledged} ${count}`);
+  });
+
+  for (const { name, skip = false, make } of SHARED) {
+    const title = `main.ts with SESSIONS=${name} loses nothing while it is paused, and goes on`;
+    it(title, { timeout, skip }, async (t) => {
+      const { sessions } = await make(t);
+      const { origin, child, printed } = await startServer(t, sessions);
+      const browser = browse({ origin });
+      await browser.get('/');
+      const cookie = browser.jar.headerFor(new URL('http://localhost:6543'), Date.now() / 1000);
+      const visits = Array.from({ length: 20 }, () => ask(`${origin}/`, cookie));
+      child.kill('SIGSTOP');
+      await pause(PAUSE);
+      child.kill('SIGCONT');
+      const answers = await Promise.all(visits);
+      const counts = answers.filter(({ status }) => status === 200).map(countOf);
+      assert.ok(answers.every(({ status }) => [200, 503].includes(status)), 'each is answered');
+      await until(async () => (await ask(`${origin}/cart`, cookie)).status === 200, 'a cart');
+      const after = countOf(await ask(`${origin}/`, cookie));
+      assert.ok(after > counts.length + 1, `${counts.length} seen, then ${after}`);
+      assert.doesNotMatch(printed(), /Error|\bat .*:\d+:\d+/);
+    });
+  }
+
+  if (!sqlite) return;
+  const SQLITE = 'main.ts with SESSIONS=sqlite:FILE';
+  const inFolder = (t: TestContext): { folder: string; file: string } => {
+    const folder = makeFolder(t);
+    return { folder, file: join(folder, 'sessions.sqlite') };
+  };
+
+  it(`${SQLITE} says 503 on a full disk, and has all that it acknowledged`, { timeout }, async (t) => {
+    const { file } = inFolder(t);
+    // No file may grow beyond 400 blocks of 512 bytes, and who tries is told, not killed.
+    const under = ['sh', '-c', 'trap "" XFSZ; ulimit -f 400; exec "$0" "$@"'];
+    const full = await startServer(t, `sqlite:${file}`, { under });
+    const { cookie } = await ask(`${full.origin}/cart/note`, '', 'note=hello');
+    let acknowledged = 0;
+    let last: Answer;
+    const note = `note=${'x'.repeat(2_000)}`;
+    do {
+      await ask(`${full.origin}/cart/note`, '', note); // somebody else, who takes the room
+      last = await ask(`${full.origin}/`, cookie);
+      if (last.status === 200) acknowledged += 1;
+    } while (last.status === 200 && acknowledged < 1_000);
+    assert.deepEqual([last.status, last.headers.get('retry-after')], [503, '1']);
+    assert.ok(acknowledged > 5, `${acknowledged} before it was full`);
+    assert.match(full.printed(), /^503 GET \/: (disk I\/O error|database or disk is full)$/m);
+    const cart = await ask(`${full.origin}/cart`, cookie);
+    assert.deepEqual([cart.status, /hello/.test(cart.body)], [200, true], 'who only reads is served');
+    assert.equal((await ask(`${full.origin}/style.css`)).status, 200);
+    await kill(full.child);
+
+    const { origin } = await startServer(t, `sqlite:${file}`); // the disk has room again
+    const count = countOf(await ask(`${origin}/`, cookie)) - 1;
+    assert.ok(acknowledged <= count && count <= acknowledged + 1, `${acknowledged}, then ${count}`);
+  });
+
+  it(`${SQLITE} waits for a lock, and keeps nobody else waiting`, { timeout }, async (t) => {
+    const { file } = inFolder(t);
+    const { origin } = await startServer(t, `sqlite:${file}`);
+    const { cookie } = await ask(`${origin}/`);
+    await ask(`${origin}/cart`, cookie); // it writes once: the token of its forms
+    const other = new sqlite.DatabaseSync(file);
+    other.exec('BEGIN IMMEDIATE');
+    const visit = ask(`${origin}/`, cookie);
+    const others = await Promise.all([
+      ...Array.from({ length: 50 }, () => ask(`${origin}/style.css`)),
+      ...Array.from({ length: 50 }, () => ask(`${origin}/cart`, cookie)), // which only reads
+    ]);
+    assert.ok(others.every(({ status }) => status === 200));
+    other.exec('COMMIT');
+    other.close();
+    const { status, body } = await visit;
+    assert.deepEqual([status, countOf({ body })], [200, 2]);
+  });
+
+  it(`${SQLITE} does not start, in one line, where it may not write`, { timeout }, async (t) => {
+    const { folder, file } = inFolder(t);
+    new sqlite.DatabaseSync(file).close();
+    chmodSync(file, 0o444);
+    chmodSync(folder, 0o555);
+    // Root may write whatever the mode says, unless that is taken from it.
+    const isRoot = process.getuid?.() === 0;
+    const under = isRoot ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all'] : [];
+    const [command = '', ...words] = [...under, process.execPath, main];
+    const SESSIONS = `sqlite:${file}`;
+    const env = { ...process.env, NODE_NO_WARNINGS: '1', PORT: '0', SESSIONS };
+    const { status, stdout, stderr } = spawnSync(command, words, { env, encoding: 'utf8' });
+    chmodSync(folder, 0o755);
+    assert.deepEqual([status, stdout], [1, ''], stderr);
+    assert.match(stderr, /^Cannot open .*sessions\.sqlite: [a-z ]+\n$/);
+  });
+});
+
+describe('processes: what is printed', () => {
+  const SESSION_SECRET = 'this-is-a-secret-of-production-0123456789';
+  const WRONG = 'correct-horse-battery-staple';
+  for (const { name, skip = false, make } of [...KINDS, ...SHARED]) {
+    const title = `main.ts with SESSIONS=${name} prints no secret, and shows none where it refuses`;
+    it(title, { timeout, skip }, async (t) => {
+      const { sessions } = await make(t);
+      const env = { NODE_ENV: 'production', SESSION_SECRET };
+      const server = await startServer(t, sessions, { env });
+      const { origin, child, printed } = server;
+      const secrets = new Set([SESSION_SECRET, WRONG, ...USERS.values()]);
+      const tokens = new Set<string>(); // which stand in the forms of pages
+      let refusals = '';
+      let cookie = '';
+      const visit = async (path: string, form?: string, more = {}): Promise<Answer> => {
+        const accept = { accept: 'text/html' };
+        const answer = await ask(origin + path, cookie, form, { ...accept, ...more });
+        ({ cookie } = answer);
+        const value = cookie.slice('session='.length);
+        if (value) secrets.add(value).add(value.slice(0, 40)).add(value.slice(-40));
+        for (const [, token = ''] of answer.body.matchAll(/name="csrf_token" value="(\w+)"/g)) {
+          tokens.add(token);
+        }
+        const headers = [...answer.headers].filter(([name]) => name !== 'set-cookie'); // its place
+        if (answer.status >= 400) refusals += answer.body + JSON.stringify(headers);
+        return answer;
+      };
+      const statuses: number[] = [];
+      const walk = async (...steps: [path: string, form?: string | undefined, more?: object][]) => {
+        for (const step of steps) statuses.push((await visit(...step)).status);
+      };
+      const cross = { 'sec-fetch-site': 'cross-site' };
+      await walk(
+        ['/'], ['/howdy?token=secret'], ['/nowhere'], ['/login?next=//evil'], ['/%zz'], ['/dashboard'],
+        ['/articles', 'title=a&body=b'], ['/articles', 'title='], ['/articles', 'title=a', cross],
+        ['/cart/add', 'item=pot'], ['/cart/note', `note=${'x'.repeat(70_000)}`], ['/cart/add', '%zz'],
+        ['/login', `name=editor&password=${WRONG}`], ['/login', 'name=editor&password=editor'],
+        ['/dashboard'], ['/sessions'], ['/inspect'], ['/cart'],
+      );
+      const jwt = await visit('/api/token', '');
+      const { token } = JSON.parse(jwt.body) as { token: string };
+      secrets.add(token).add(token.slice(token.lastIndexOf('.') + 1));
+      for (const bearer of [token, `${token}x`, 'x']) {
+        await walk(['/api/counter', undefined, { authorization: `Bearer ${bearer}` }]);
+      }
+      await walk(['/logout', ''], ['/dashboard'], ['/logout', '', cross]);
+      // A login that is refused without a look at the password comes after four that cost a look.
+      const guesses = name === 'memory' ? 6 : 0;
+      for (let i = 0; i < guesses; i++) await walk(['/login', `name=viewer&password=${WRONG}`]);
+      const refused = new Set(statuses.filter((status) => status >= 400));
+      const expected = [400, 401, 403, 404, 413, 422];
+      for (const status of guesses > 0 ? [...expected, 429] : expected) {
+        assert.ok(refused.has(status), `${status} among ${[...refused]}`);
+      }
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      assert.deepEqual(await ended, [0, null]);
+      assert.ok(secrets.size > 10 && tokens.size > 0, `${secrets.size} and ${tokens.size}`);
+      for (const secret of secrets) {
+        assert.ok(secret.length >= 20, `${secret} is one that may stand anywhere`);
+        assert.ok(!printed().includes(secret), `${secret} was printed`);
+        assert.ok(!refusals.includes(secret), `${secret} was shown`);
+      }
+      for (const token of tokens) {
+        assert.ok(!printed().includes(token), `${token} was printed`);
+        const elsewhere = refusals.replaceAll(`name="csrf_token" value="${token}"`, '');
+        assert.ok(!elsewhere.includes(token), `${token} was shown outside of its form`);
+      }
+      assert.doesNotMatch(refusals, /\bat .*:\d+:\d+|node_modules|\.ts\b/, 'no stack');
+    });
+  }
 });
 
 describe('processes: what a store knows', () => {
