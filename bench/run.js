@@ -4,6 +4,7 @@
 //   npm run bench -- --quick               under two minutes, and no figure to be quoted
 //   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4 --warm=4
 //   npm run bench -- --micro               or --growth, or --scale: the parts alone
+//   npm run bench -- --differential        where ours and the peers differ, and nothing timed
 //
 // Rounds are interleaved and each has another order, so that a slow minute of the machine is
 // everybody's. Before it is timed, each server is shown to count up, and to refuse a cookie with one
@@ -88,6 +89,10 @@ function part(file, ...words) {
 }
 
 const results = new Map();
+if (options.differential) {
+  console.log(part('differential.js'));
+  process.exit();
+}
 const isPart = options.micro || options.growth || options.scale;
 const contenders = CONTENDERS.filter(([key]) => (only ? only.includes(key) : !isPart));
 for (let round = 0; round < rounds; round++) {

@@ -1,0 +1,238 @@
+// Ours and the peers, given the same random input: where do they differ?
+//
+//   npm run bench -- --differential       10,000 cases of each kind
+//   node bench/differential.js --cases=1000000 --seed=7
+//
+// A difference that is no choice of ours ends it with the case. Choices are counted and named. On
+// Node 20: `node --import tsx bench/differential.js`.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { parseCookie, parseSetCookie } from 'cookie';
+import cookieSignature from 'cookie-signature';
+import findMyWay from 'find-my-way';
+import { jwtVerify, SignJWT } from 'jose';
+import jsonwebtoken from 'jsonwebtoken';
+import Keygrip from 'keygrip';
+import { createClient } from 'redis';
+import { Trouter } from 'trouter';
+import { Router } from '../src/03-router.ts';
+import { parseCookies, serializeCookie } from '../src/07-cookie.ts';
+import { Signer } from '../src/09-signer.ts';
+import { Session } from '../src/10-session.ts';
+import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
+import { RedisClient } from '../src/20-redis.ts';
+import { signJwt, verifyJwt } from '../src/21-jwt.ts';
+import { makeDice } from './dice.js';
+import { freePort, hasRedis } from './load.js';
+import { table } from './measure.js';
+
+const { values } = parseArgs({
+  options: {
+    cases: { type: 'string', default: '10000' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const [cases, seed] = [Number(values.cases), Number(values.seed)];
+const SECRET = 'a secret of thirty-two characters';
+const SLOWER = 10; // of what must go to another process, there are so many times less
+const rows = [];
+
+/** Runs one kind of case. `run` throws at a fault, and gives the name of a choice, or nothing. */
+async function compare(what, peers, run, count = cases) {
+  const choices = new Map();
+  for (let i = 0; i < count; i++) {
+    try {
+      const choice = await run(makeDice(seed * 1_000_003 + i));
+      if (choice) choices.set(choice, (choices.get(choice) ?? 0) + 1);
+    } catch (error) {
+      throw new Error(`${what}, case ${i} of seed ${seed}: ${error.message}`, { cause: error });
+    }
+  }
+  const named = [...choices].map(([choice, times]) => `${choice} (${times})`);
+  rows.push([what, peers, count, named.join('; ') || 'none']);
+}
+
+await compare('a Cookie header', 'cookie', (dice) => {
+  const pair = () => dice.pick([`${dice.word()}=${dice.text()}`, dice.text()]);
+  const header = dice.many(5, pair).join(dice.pick(['; ', ';']));
+  const theirs = new Map(Object.entries(parseCookie(header, { decode: (value) => value })));
+  const ours = parseCookies(header);
+  const names = new Set([...ours.keys(), ...theirs.keys()]);
+  for (const name of names) {
+    if (ours.get(name) === theirs.get(name)) continue;
+    if (name === '') return 'a pair without a name, or without =';
+    if (theirs.get(name) === `"${ours.get(name)}"`) return 'quotes, which we take off';
+    throw new Error(`${JSON.stringify([header, name])}: ${ours.get(name)}, theirs ${theirs.get(name)}`);
+  }
+});
+
+await compare('a Set-Cookie line', 'cookie', (dice) => {
+  const options = {
+    ...(dice.below(2) && { maxAge: dice.below(34_560_000) }),
+    ...(dice.below(2) && { domain: `${dice.word()}a.example` }),
+    path: dice.pick(['/', '/a', '/a/b']),
+    secure: dice.below(2) === 1,
+    httpOnly: dice.below(2) === 1,
+    sameSite: dice.pick(['Strict', 'Lax']),
+  };
+  const [name, value] = [`${dice.word()}x`, dice.word()];
+  const theirs = parseSetCookie(serializeCookie(name, value, options));
+  const sameSite = options.sameSite.toLowerCase();
+  for (const [key, expected] of Object.entries({ name, value, ...options, sameSite })) {
+    assert.equal(theirs[key] ?? false, expected, key);
+  }
+});
+
+const grip = new Keygrip([SECRET], 'sha512');
+const [long, short] = ['sha512', 'sha256'].map((hashAlg) => new Signer({ secrets: [SECRET], hashAlg }));
+const signatureOf = (signed, size) => Buffer.from(signed, 'base64url').subarray(0, size);
+await compare('a signature', 'keygrip, cookie-signature', (dice) => {
+  const value = Buffer.from(dice.text() + dice.text()).toString();
+  const theirs = Buffer.from(grip.sign(value), 'base64');
+  assert.deepEqual(signatureOf(long.sign(value), 64), theirs);
+  const mark = cookieSignature.sign(value, SECRET).slice(value.length + 1);
+  assert.deepEqual(signatureOf(short.sign(value), 32), Buffer.from(mark, 'base64'));
+});
+
+await compare('routes', 'find-my-way, trouter', (dice) => {
+  const [ours, way, trouter] = [new Router(), findMyWay(), new Trouter()];
+  const shapes = new Set();
+  const segment = () => dice.pick(['a', 'b', 'c', ':']);
+  for (let i = 0; i < 12; i++) {
+    const shape = ['', segment(), ...dice.many(3, segment)].join('/');
+    if (shapes.has(shape)) continue;
+    shapes.add(shape);
+    let names = 0;
+    const pattern = shape.replace(/:/g, () => `:p${names++}`);
+    ours.get(pattern, () => shape);
+    way.on('GET', pattern, () => {}, shape);
+    trouter.get(pattern, () => shape);
+  }
+  const path = ['', ...dice.many(4, () => dice.pick(['a', 'b', 'c', 'x', 'a%20b', 'é'.normalize()]))].join('/');
+  const sent = encodeURI(decodeURI(path)) || '/';
+  const found = ours.find(sent);
+  const theirs = way.find('GET', sent);
+  if (!found && Object.values(theirs?.params ?? {}).includes('')) return 'a parameter that is empty';
+  assert.equal(found?.handlers.get('GET')?.(), theirs?.store, `${sent} of ${[...shapes]}`);
+  assert.deepEqual({ ...found?.params }, { ...theirs?.params }, sent);
+  const all = trouter.find('GET', sent).handlers.map((handler) => handler());
+  if (found) assert.ok(all.includes(found.handlers.get('GET')?.()), sent);
+  else assert.deepEqual(all, [], sent);
+});
+
+const key = Buffer.from(SECRET);
+const now = Math.floor(Date.now() / 1000);
+const rules = { keys: [key], iss: 'us', aud: 'api', now: () => now };
+const options = { algorithms: ['HS256'], issuer: 'us', audience: 'api', clockTolerance: 5,
+  clockTimestamp: now, currentDate: new Date(now * 1000) };
+const verifyTheirs = (token) => {
+  try {
+    return jsonwebtoken.verify(token, SECRET, options);
+  } catch {
+    return undefined;
+  }
+};
+const isTakenByJose = (token) => jwtVerify(token, key, options).then(() => true, () => false);
+await compare('a JWT', 'jsonwebtoken, jose', async (dice) => {
+  const time = () => now + dice.pick([-1000, -1, 1000, 1.5, '9', null, 1e300]);
+  const claims = {
+    iss: dice.pick(['us', 'us', 'us', 'them']),
+    aud: dice.pick(['api', 'api', ['x', 'api'], 'x', []]),
+    exp: dice.pick([now + 1000, now + 1000, time()]),
+    ...(dice.below(3) === 0 && { nbf: time() }),
+    ...(dice.below(3) === 0 && { iat: time() }),
+    jti: dice.word(),
+    more: dice.json(),
+  };
+  const header = dice.below(8) ? undefined : dice.pick([
+    '{"alg":"none"}', '{"alg":"HS256"}', '{"alg":"HS512","typ":"JWT"}', '{"typ":"JWT"}', '[]', '{"alg":"HS256","crit":["x"],"x":1}',
+  ]);
+  const whole = signJwt(claims, key, header);
+  const token = dice.below(2) ? whole : dice.damaged(whole);
+  const ours = verifyJwt(token, rules);
+  const theirs = verifyTheirs(token);
+  const jose = await isTakenByJose(token);
+  if (ours) {
+    assert.deepEqual(ours, theirs, token);
+    assert.ok(jose, token);
+    return;
+  }
+  if (!theirs && !jose) return;
+  if (header?.includes('crit')) return 'crit, which jsonwebtoken passes over';
+  if (typeof claims.iat === 'string') return 'an iat that is no number, to jsonwebtoken';
+  if (claims.iat > now) return 'made in the future, which only we refuse';
+  throw new Error(`only we refuse ${token}`);
+});
+
+await compare('a JWT of theirs', 'jsonwebtoken, jose', async (dice) => {
+  const more = dice.json();
+  const claims = { iss: 'us', aud: 'api', iat: now, exp: now + 1000, more };
+  const tokens = [
+    jsonwebtoken.sign(claims, SECRET),
+    await new SignJWT(claims).setProtectedHeader({ alg: 'HS256', typ: 'JWT' }).sign(key),
+  ];
+  for (const token of tokens) {
+    assert.deepEqual(verifyJwt(token, rules)?.more, JSON.parse(JSON.stringify(more)));
+    const changed = dice.damaged(token);
+    if (changed !== token) assert.equal(verifyJwt(changed, rules), undefined, changed);
+  }
+});
+
+if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid']).status === 0) {
+  const script = fileURLToPath(new URL('pyramid_session.py', import.meta.url));
+  const python = spawn('/usr/bin/python3', [script, SECRET], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: python.stdout })[Symbol.asyncIterator]();
+  const ask = async (question) => {
+    python.stdin.write(`${JSON.stringify(question)}\n`);
+    return JSON.parse((await lines.next()).value);
+  };
+  const factory = new SignedCookieSessionFactory({ secrets: [SECRET] });
+  await compare('a session cookie', 'Pyramid', async (dice) => {
+    const data = Object.fromEntries(dice.many(4, () => [dice.text(), dice.json()]));
+    const session = new Session(now);
+    for (const [name, value] of Object.entries(data)) session.set(name, value);
+    const cookie = factory.write(session);
+    assert.deepEqual(await ask({ read: cookie }), data, 'they read ours');
+    const theirs = await ask({ write: data });
+    assert.deepEqual({ ...factory.read(theirs)?.data }, data, 'we read theirs');
+    const changed = dice.damaged(cookie);
+    if (!/^[\w.%+=-]*$/.test(changed)) return; // it would not come through a Cookie header
+    const [isOurs, isTheirs] = [factory.read(changed) !== undefined, await ask({ read: changed })];
+    if (changed === cookie || (!isOurs && isTheirs === null)) return;
+    if (!isOurs) return 'a changed spelling of the same bytes, refused by us';
+    throw new Error(`only we take ${changed}`);
+  }, cases / SLOWER);
+  python.kill();
+}
+
+if (hasRedis) {
+  const port = String(await freePort());
+  const server = spawn('redis-server', ['--port', port, '--save', '', '--appendonly', 'no']);
+  await once(server.stdout, 'data');
+  const theirs = await createClient({ url: `redis://127.0.0.1:${port}`, RESP: 2 }).connect();
+  const ours = new RedisClient(`redis://127.0.0.1:${port}`);
+  await compare('a command and its reply', 'redis', async (dice) => {
+    const [name, text] = [dice.text(), Buffer.from(dice.text()).toString()];
+    const field = Buffer.from(dice.text()).toString();
+    await ours.command('HSET', `h${name}`, field, text);
+    const asked = [
+      ['HGETALL', `h${name}`], ['HGET', `h${name}`, field], ['HGET', `h${name}`, 'none'],
+      ['ECHO', text], ['TTL', `h${name}`], ['OBJECT', 'ENCODING', `h${name}`], ['GET', `h${name}`],
+      ['EVAL', 'return {1, {2, false, ARGV[1]}, {}}', '0', text],
+    ];
+    const reply = (promise) => promise.catch((error) => error.message.replace('Redis says: ', ''));
+    for (const words of asked) {
+      const [a, b] = [await reply(ours.command(...words)), await reply(theirs.sendCommand(words))];
+      assert.deepEqual(a, b, JSON.stringify(words));
+    }
+  }, cases / SLOWER);
+  ours.close();
+  theirs.destroy();
+  server.kill('SIGKILL');
+}
+
+console.log(table(['the same', 'beside', 'cases', 'differences, all of them choices'], rows));

@@ -1,0 +1,23 @@
+# Real Pyramid's session, without a server: for each line on stdin one on stdout, both JSON.
+#   {"read": cookie value}  ->  the session's dictionary, or null where it is a new one
+#   {"write": dictionary}   ->  the cookie value of a session that has it
+import json
+import sys
+
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.session import SignedCookieSessionFactory
+
+factory = SignedCookieSessionFactory(sys.argv[1])
+for line in sys.stdin:
+    asked = json.loads(line)
+    if 'read' in asked:
+        session = factory(Request.blank('/', headers={'Cookie': 'session=' + asked['read']}))
+        answer = None if session.new else dict(dict.items(session))
+    else:
+        request = Request.blank('/')
+        factory(request).update(asked['write'])
+        response = Response()
+        request._process_response_callbacks(response)
+        answer = response.headers['Set-Cookie'].split(';')[0].split('=', 1)[1]
+    print(json.dumps(answer), flush=True)
