@@ -7,7 +7,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { createServer, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
@@ -20,6 +20,7 @@ export const LIMITS = {
   connectionsCheckingInterval: 1_000, // node's own 30 s would turn a limit of 10 s into 40
   maxHeaderSize: 16 * 1024, // request line and header: three full cookies of 4096, and room
 };
+const MAX_WAITING = 100; // requests on one connection, behind the one that is being answered
 const STOP_TIMEOUT = 10_000; // how long a stopping server waits for what is in flight
 const STOP_INTERVAL = 20; // how often it looks for what has been answered meanwhile
 const LINGER_TIME = 1_000; // how long a refused client may go on sending before it is cut off
@@ -32,29 +33,98 @@ export const hello: RequestListener = (_request, response) => {
 
 /** An HTTP server with our limits, not yet listening. Tests pass smaller ones. */
 export function makeServer(listener: RequestListener, limits = LIMITS): Server {
-  const latest: Latest = new Map();
+  const lines = new Map<Duplex, Line>();
   const options = { ...limits, requireHostHeader: false }; // node's own refusal has no words
+  const refuse = ({ socket }: IncomingMessage, status: number): void => {
+    lines.get(socket)?.refuse(status);
+  };
   const server = createServer(options, (request, response) => {
-    latest.set(request.socket, response);
-    // node:http drops what a client has sent behind an Upgrade: so that it knows, we hang up.
-    if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
+    // node:http drops what a client has sent behind an Upgrade: so that it knows, we hang up. And
+    // who is told when we stop sends nothing more to a server that is about to go.
+    const isLast = request.headers.upgrade !== undefined || !server.listening;
+    if (isLast) response.shouldKeepAlive = false;
     const fault = faultOf(request);
-    if (fault === undefined) listener(request, response);
-    else end(response, fault);
+    if (fault !== undefined) return refuse(request.resume(), fault);
+    lines.get(request.socket)?.serve(request, response, () => listener(request, response));
   });
   server.timeout = limits.timeout;
+  server.maxHeadersCount = 0; // any number: maxHeaderSize is the limit, and none is passed over
   Object.assign(server, { httpAllowHalfOpen: true }); // who has said all still wants the answer
-  server.closeIdleConnections = () => closeIdle(latest); // node's own cuts what is being sent
-  server.on('clientError', (error, socket) => refuse(error, socket, latest.get(socket)));
-  server.on('connect', (_request, socket: Duplex) => {
-    refuseInTurn(socket, 501, latest.get(socket)); // we are no proxy
+  server.on('connection', (socket: Duplex) => {
+    lines.set(socket, new Line(socket));
+    socket.on('close', () => lines.delete(socket));
   });
-  server.on('checkExpectation', (_request, response) => end(response, 417));
-  server.on('connection', (socket) => {
-    latest.set(socket, undefined);
-    socket.on('close', () => latest.delete(socket));
+  server.on('clientError', (error, socket) => lines.get(socket)?.refuse(statusOf(error)));
+  server.on('checkExpectation', (request) => refuse(request.resume(), 417));
+  server.on('connect', (request, socket: Socket) => {
+    socket.on('error', () => socket.destroy()); // node:http has let go of it: now it is ours
+    socket.setTimeout(limits.timeout, () => socket.destroy());
+    refuse(request, 501); // we are no proxy
   });
+  server.closeAllConnections = () => lines.forEach((_, socket) => socket.destroy());
+  server.closeIdleConnections = () => {
+    if (server.listening) return; // node:http closes them too soon: somebody is just asking
+    for (const [socket, line] of lines) if (line.isIdle) socket.destroy();
+  };
   return server;
+}
+
+/** One connection: it is served one request at a time, in their order (RFC 9112 §9.3.2). */
+class Line {
+  readonly #socket: Duplex;
+  readonly #waiting: (() => void)[] = [];
+  #latest: IncomingMessage | undefined; // may be waiting, or still on its way
+  #answer: ServerResponse | undefined; // that is being given, or was the last
+  #isRefused = false;
+
+  constructor(socket: Duplex) {
+    this.#socket = socket;
+  }
+
+  /** The client has had all of its answers, or never asked. */
+  get isIdle(): boolean {
+    const isAnswered = this.#answer === undefined || this.#answer.writableFinished;
+    return isAnswered && this.#waiting.length === 0 && !this.#socket.writableEnded;
+  }
+
+  serve(request: IncomingMessage, response: ServerResponse, listen: () => void): void {
+    this.#latest = request;
+    this.#inTurn(() => {
+      this.#answer = response;
+      listen();
+    });
+  }
+
+  /** Ends it with a refusal, but not before what came earlier is answered. */
+  refuse(status: number): void {
+    if (this.#isRefused) return; // the parser complains of each packet that follows
+    this.#isRefused = true;
+    const refuse = (): void => answerAndClose(this.#socket, status);
+    const isBroken = this.#latest?.complete === false; // it is the body of this one that is wrong
+    if (!isBroken) return this.#inTurn(refuse);
+    if (this.#waiting.length > 0) this.#waiting.splice(-1, 1, refuse);
+    else if (this.#answer?.headersSent) this.#socket.end();
+    else refuse();
+  }
+
+  /** It was refused, is gone, or was told that this is the last answer. Nothing more is done. */
+  get #isOver(): boolean {
+    return !this.#socket.writable || this.#answer?.shouldKeepAlive === false;
+  }
+
+  #inTurn(work: () => void): void {
+    if (this.#isOver) return;
+    if (this.isIdle) return work();
+    const count = this.#waiting.push(work);
+    if (count > MAX_WAITING) this.#socket.destroy();
+    else if (count === 1) this.#answer?.on('close', () => this.#next());
+  }
+
+  #next(): void {
+    if (this.#isOver) return;
+    this.#waiting.shift()?.();
+    if (this.#waiting.length > 0) this.#answer?.on('close', () => this.#next());
+  }
 }
 
 /** What node:http lets pass: another version, and any number of Hosts (RFC 9112 §2.5 and §3.2). */
@@ -97,21 +167,10 @@ export function serve(listener: RequestListener, title: string, ...hints: string
 
 /** Accepts nobody new, lets what is in flight finish, and leaves the process with nothing to do. */
 export function stop(server: Server, timeout = STOP_TIMEOUT): void {
-  server.close(); // and with it those that are idle now
+  server.close();
   setTimeout(() => server.closeAllConnections(), timeout).unref();
   const timer = setInterval(() => server.closeIdleConnections(), STOP_INTERVAL);
   server.on('close', () => clearInterval(timer));
-}
-
-/** Of each connection the answer to its latest request; `undefined` before the first. */
-type Latest = Map<Duplex, ServerResponse | undefined>;
-
-/** Cuts what has been answered, and who never asked: browsers open connections ahead of need. */
-function closeIdle(latest: Latest): void {
-  for (const [socket, response] of latest) {
-    const isIdle = response === undefined || response.writableFinished; // the client has all of it
-    if (isIdle && !socket.writableEnded) socket.destroy();
-  }
 }
 
 /** True in the module that was started as the program, false in one that was imported. */
@@ -126,7 +185,7 @@ export function isMain(moduleUrl: string): boolean {
  * socket closed with bytes unread makes TCP reset the connection, and the answer may be lost.
  */
 export function answerAndClose(socket: Duplex, status: number): void {
-  if (!socket.writable) return; // refused already: the parser complains of each packet that follows
+  if (!socket.writable) return; // it was refused already, or is gone
   socket.on('error', () => socket.destroy()); // a reset by the client must not end the process
   const words = `${status} ${STATUS_CODES[status]}`;
   socket.end(
@@ -137,29 +196,12 @@ export function answerAndClose(socket: Duplex, status: number): void {
   setTimeout(() => socket.destroy(), LINGER_TIME).unref();
 }
 
-/** A refusal in words, in its turn, after which the connection ends. */
-function end(response: ServerResponse, status: number): void {
-  response.shouldKeepAlive = false;
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
-  response.end(`${status} ${STATUS_CODES[status]}\n`);
-}
-
-/** Answers a request that could not be parsed, in words; node:http itself would send none. */
-function refuse(error: ParseError, socket: Duplex, latest: ServerResponse | undefined): void {
-  if (error.code === 'ECONNRESET') return void socket.destroy();
-  const { rawPacket, bytesParsed = 0 } = error;
+/** The status for a request that could not be parsed; node:http itself would say nothing. */
+function statusOf({ code = '', rawPacket, bytesParsed = 0 }: ParseError): number {
   const start = rawPacket ? rawPacket.lastIndexOf('\n', bytesParsed - 1) + 1 : 0;
   const line = rawPacket?.toString('latin1', start, start + 32) ?? '';
-  const isUnknownMethod = error.code === 'HPE_INVALID_METHOD' && /^[A-Z][A-Z-]* \//.test(line);
-  refuseInTurn(socket, isUnknownMethod ? 501 : (REFUSALS[error.code ?? ''] ?? 400), latest);
-}
-
-/** Refuses once the request before is answered, or the refusal would pass for its answer. */
-function refuseInTurn(socket: Duplex, status: number, latest: ServerResponse | undefined): void {
-  if (latest?.writableEnded && !latest.shouldKeepAlive) return; // it ends with that answer
-  const isWaiting = latest?.req.complete && !latest.writableFinished;
-  if (isWaiting) latest.on('finish', () => answerAndClose(socket, status));
-  else answerAndClose(socket, status); // nothing is to come, or its own body is what is broken
+  const isUnknownMethod = code === 'HPE_INVALID_METHOD' && /^[A-Z][A-Z-]* \//.test(line);
+  return isUnknownMethod ? 501 : (REFUSALS[code] ?? 400);
 }
 
 type ParseError = NodeJS.ErrnoException & { rawPacket?: Buffer; bytesParsed?: number };

@@ -24,6 +24,8 @@ export type HttpResponse = {
   readonly body: string | Uint8Array | undefined; // undefined, for HEAD only: of unknown length
 };
 
+type Headers = HttpResponse['headers'];
+
 /** What a page is. `R` grows as middleware adds to the request: a form, params, a session. */
 export type Handler<R extends HttpRequest = HttpRequest> = (
   request: R,
@@ -33,8 +35,8 @@ export const MAX_URL_LENGTH = 8_000; // characters; the least a server should ta
 export const MAX_BODY_SIZE = 64 * 1024; // bytes; an article of ten thousand words fits
 export const MAX_FORM_FIELDS = 100; // a form has ten; each one costs work before it is looked at
 
-/** Makes the listener that node:http wants out of a handler. */
-export function toListener(handler: Handler): RequestListener {
+/** Makes the listener that node:http wants. `common`: headers of each answer that lacks them. */
+export function toListener(handler: Handler, common: Headers = {}): RequestListener {
   return async (incoming, outgoing) => {
     const { method, url, headers, socket } = incoming;
     try {
@@ -46,11 +48,11 @@ export function toListener(handler: Handler): RequestListener {
       if (body === undefined) return answerAndClose(incoming.resume().socket, 413);
       const request = parseRequest(method, url, headers, body, socket.remoteAddress);
       const response = 'status' in request ? request : handler(request);
-      send(response instanceof Promise ? await response : response, outgoing);
+      send(response instanceof Promise ? await response : response, outgoing, common);
     } catch (error) {
       if (socket.destroyed) return; // the client left before it had asked, or been answered
       const [path] = `${url}`.split('?'); // what follows may be a secret, and a log is read by many
-      send(serverError(error, `${method} ${path}`), outgoing);
+      send(serverError(error, `${method} ${path}`), outgoing, common);
     }
   };
 }
@@ -172,11 +174,12 @@ async function readBody(incoming: IncomingMessage): Promise<Uint8Array | undefin
   return Buffer.concat(chunks);
 }
 
-function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
+function send(response: HttpResponse, outgoing: ServerResponse, common: Headers): void {
+  const { status, headers, body } = response;
   const isUnknown = body === undefined && outgoing.req.method === 'HEAD';
   const hasLength = status !== 204 && status !== 304 && !isUnknown; // RFC 9110 §8.6
   const length = hasLength ? Buffer.byteLength(body as string) : undefined;
-  const all = length === undefined ? headers : { 'content-length': length, ...headers };
+  const all = { ...common, ...(length !== undefined && { 'content-length': length }), ...headers };
   outgoing.writeHead(status, all).end(body);
 }
 

@@ -104,11 +104,11 @@ another site asked</label>
 ${query.has('line') && verdict(line, url, isCrossSite, lens.options.now())}</main>`);
 }
 
-/** Sends the visitor's cookie back with one bit of it flipped. */
+/** Sends the visitor's cookie back with one bit of it flipped, and no more than a browser takes. */
 export function flipBit(lens: Lens, request: HttpRequest): HttpResponse {
   const { cookieName } = lens.options;
   const sent = findCookie(request.headers.cookie, cookieName) ?? '';
-  const bytes = Buffer.from(sent, 'base64url');
+  const bytes = Buffer.from(sent.slice(0, MAX_COOKIE_SIZE - cookieName.length), 'base64url');
   if (bytes.length > 2) bytes.writeUInt8(bytes.readUInt8(bytes.length - 3) ^ 1, bytes.length - 3);
   const line = serializeCookie(cookieName, bytes.toString('base64url'), lens.options);
   return { status: 303, headers: { location: '/inspect', 'set-cookie': line }, body: '' };

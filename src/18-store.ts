@@ -181,39 +181,48 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
     const { cookieName, reissueTime, setOnException, maxAge, now } = this.options;
     if (request.method === 'HEAD' || (response.status >= 500 && !setOnException)) return response;
     const { found, id } = session;
-    const oldKey = found && found.id !== id ? keyOf(found.id) : undefined;
-    if (oldKey && session.isEnded) await this.store.delete(oldKey); // at once, and for good
+    if (found && session.isEnded) await this.store.delete(keyOf(found.id)); // at once, for good
     if (session.isEnded && session.size === 0) {
       return withCookie(response, serializeCookie(cookieName, '', { ...this.options, maxAge: 0 }));
     }
     const isDue = found !== undefined && now() - found.accessed > reissueTime;
     if (!session.isChanged && !isDue) return response; // who keeps nothing here gets no id
-    const wasEnded = oldKey && !session.isEnded && !(await this.store.get(oldKey));
-    if (wasEnded) return response; // meanwhile, by others: a new id does not bring it back either
     const agent = request.headers['user-agent']?.slice(0, 200) ?? '';
-    const isKept = await this.#inTurn(id, () => this.#put(session, agent));
-    if (oldKey) await this.store.delete(oldKey); // not before: else what does not fit is lost
+    const isKept = await this.#inTurn(found?.id ?? id, () => this.#put(session, agent));
     if (!isKept || (found?.id === id && maxAge === undefined)) return response; // it has the cookie
     return withCookie(response, serializeCookie(cookieName, id, this.options));
   }
 
-  /** Puts it, if need be over what others have put meanwhile. False: meanwhile it was ended. */
+  /**
+   * Puts it, if need be over what others have put meanwhile. False: meanwhile it was ended. Under a
+   * new id it is put first and then the old one ends: killed in between, nothing is lost.
+   */
   async #put(session: StoredSession<Data>, agent: string): Promise<boolean> {
     const { absoluteTimeout, idleTimeout, ownerOf, now } = this.options;
     let data: Record<string, unknown> = session.toJSON();
     requireJson(data, 'the session', []); // a value may have been changed after it was set
-    let version = session.found?.id === session.id ? session.found.version : 0;
-    const key = keyOf(session.id);
+    const { found, id, isEnded } = session;
+    const key = keyOf(id);
+    const oldKey = found && found.id !== id && !isEnded ? keyOf(found.id) : undefined;
+    let version = found?.id === id ? found.version : 0;
+    let oldVersion = found?.version ?? 0;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const text = JSON.stringify([now(), session.created, data, agent]);
       if (text.length > MAX_STORED_SIZE) throw new SessionTooLarge(TOO_LARGE);
       const expires = Math.min(now() + idleTimeout, session.created + absoluteTimeout);
       const entry = { text, owner: ownerOf?.(data) ?? '', expires };
-      if (await this.store.put(key, entry, version)) return true;
-      const theirs = await this.store.get(key);
+      const isPut = await this.store.put(key, entry, version);
+      if (isPut && !oldKey) return true;
+      if (isPut) version += 1;
+      // The old one ends as we know it, or not yet: others may have changed it, and were told so.
+      const ended = { text: '', owner: '', expires: now() };
+      if (isPut && oldKey && (await this.store.put(oldKey, ended, oldVersion))) return true;
+      const theirs = await this.store.get(oldKey ?? key);
       const state = theirs && stateOf(theirs);
-      if (!state) return false;
-      version = theirs.version;
+      if (!state && oldKey) await this.store.delete(key);
+      if (!state) return false; // a new id does not bring it back either
+      if (oldKey) oldVersion = theirs.version;
+      else version = theirs.version;
       data = merge(session, { ...state.data });
     }
     throw new Error(`Cannot save the session: of ${MAX_TRIES} tries none was the first`);
@@ -248,6 +257,7 @@ export function stateOf({ text }: Entry): (SessionState & { agent: string }) | u
   try {
     const [accessed, created, data, agent] = JSON.parse(text);
     const isObject = typeof data === 'object' && data !== null && !Array.isArray(data);
+    requireJson(data, 'the session', []); // such as 1e999, which no session could keep
     if (!isObject || !Number.isFinite(accessed) || !Number.isFinite(created)) return undefined;
     return { accessed, created, data, agent: String(agent ?? '') };
   } catch {

@@ -36,6 +36,7 @@ type Call = { resolve(reply: Reply): void; reject(error: Error): void; timer: No
 /** One connection to a server. Commands go out at once, and replies come back in their order. */
 export class RedisClient implements Commander {
   readonly #url: URL;
+  readonly #login: string[][]; // the commands that a connection begins with
   #socket: Socket | undefined;
   #calls: Call[] = []; // sent, the oldest first
   #received = Buffer.alloc(0);
@@ -44,10 +45,12 @@ export class RedisClient implements Commander {
 
   /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
   constructor(url: string) {
-    if (!URL.canParse(url) || !/^rediss?:$/.test(new URL(url).protocol)) {
+    try {
+      this.#url = new URL(url);
+      this.#login = loginOf(this.#url);
+    } catch {
       throw new TypeError('Cannot make a Redis client: its URL looks like redis://localhost:6379');
     }
-    this.#url = new URL(url);
   }
 
   /** Sends a command, and gives its reply. Throws `StoreDown`, or what the server refused. */
@@ -55,7 +58,8 @@ export class RedisClient implements Commander {
     if (this.#retry) return Promise.reject(new StoreDown('Redis is down'));
     if (this.#calls.length >= MAX_QUEUE) return Promise.reject(new StoreDown('Redis is too slow'));
     this.#socket ??= this.#connect();
-    return this.#send(this.#socket, args);
+    this.#socket.write(encode(args)); // kept till there is a connection
+    return this.#reply();
   }
 
   /** Ends the connection, and with it what has no reply yet. */
@@ -64,17 +68,22 @@ export class RedisClient implements Commander {
     clearTimeout(this.#retry);
   }
 
-  #send(socket: Socket, args: string[]): Promise<Reply> {
-    const parts = args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`);
-    socket.write(`*${args.length}\r\n${parts.join('')}`); // kept till there is a connection
+  /** The next reply that has no owner yet. */
+  #reply(): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const late = () => this.#fail(new StoreDown(`no answer in ${COMMAND_TIMEOUT} milliseconds`));
-      this.#calls.push({ resolve, reject, timer: setTimeout(late, COMMAND_TIMEOUT) });
+      const giveUp = (): void => {
+        if (!this.#calls.includes(call)) return;
+        this.#fail(new StoreDown(`no answer in ${COMMAND_TIMEOUT} milliseconds`));
+      };
+      // If it was us who were busy, the answer is there, and is read before this is looked at.
+      const late = () => setImmediate(giveUp);
+      const call = { resolve, reject, timer: setTimeout(late, COMMAND_TIMEOUT) };
+      this.#calls.push(call);
     });
   }
 
   #connect(): Socket {
-    const { protocol, hostname, port, username, password, pathname } = this.#url;
+    const { protocol, hostname, port } = this.#url;
     const host = hostname.replace(/^\[|\]$/g, ''); // a URL has IPv6 addresses in brackets
     const options = { host, port: Number(port || 6379), ...(!isIP(host) && { servername: host }) };
     const socket = protocol === 'rediss:' ? connectTls(options) : connect(options);
@@ -85,13 +94,12 @@ export class RedisClient implements Commander {
     };
     socket.on('error', (error) => end(error.message));
     socket.on('close', () => end('Redis hung up'));
-    const login = [username, password].filter(Boolean).map(decodeURIComponent);
-    const number = pathname.slice(1);
-    const first = [login.length > 0 && ['AUTH', ...login], number && ['SELECT', number]];
-    for (const args of first) {
-      // Refused, it ends the connection: what comes after it would go to the wrong place.
-      if (args) this.#send(socket, args).catch((error) => end(error.message));
-    }
+    socket.write(this.#login.map(encode).join(''));
+    socket.cork(); // till it is let in, or what comes next would go to the wrong place
+    Promise.all(this.#login.map(() => this.#reply())).then(
+      () => socket.uncork(),
+      ({ message }) => end(`the login failed: ${message.replace(/(says: \w+).*/s, '$1')}`),
+    );
     return socket;
   }
 
@@ -103,8 +111,9 @@ export class RedisClient implements Commander {
         const call = this.#calls.shift();
         clearTimeout(call?.timer);
         this.#failures = 0;
-        if (reply.value instanceof Error) call?.reject(reply.value);
-        else call?.resolve(reply.value);
+        const { value } = reply;
+        if (!(value instanceof Error)) call?.resolve(value);
+        else call?.reject(BUG.test(value.message) ? value : new StoreDown(value.message));
       }
       this.#received = this.#received.subarray(at);
       if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('the reply is too long');
@@ -165,7 +174,21 @@ export function parseReply(
   return { value: list, end };
 }
 
+function encode(args: string[]): string {
+  const parts = args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`);
+  return `*${args.length}\r\n${parts.join('')}`;
+}
+
 const NOT_RESP2 = 'this is not RESP2';
+const BUG = /^Redis says: (ERR|WRONGTYPE|NOSCRIPT)\b/; // of ours; all else is its trouble, as OOM is
+
+/** Who we are, and which database. Throws for what is no URL of Redis. */
+function loginOf({ protocol, username, password, pathname }: URL): string[][] {
+  if (!/^rediss?:$/.test(protocol)) throw new TypeError(protocol);
+  const words = [username, password].filter(Boolean).map(decodeURIComponent);
+  const auth = words.length > 0 ? [['AUTH', ...words]] : [];
+  return pathname.length > 1 ? [...auth, ['SELECT', pathname.slice(1)]] : auth;
+}
 
 /** A store in Redis. Expiry is Redis' own, and compare-and-set is a script, which runs alone. */
 export class RedisStore implements SessionStore {

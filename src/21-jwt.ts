@@ -125,14 +125,19 @@ export class DenyList {
 const TOKEN_TIME = 15 * 60; // seconds: as long as a thief may have it
 
 /** Adds `/api/token`, for who is logged in, and `/api/counter`, `/api/logout` for who has one. */
-export function addApi(router: Router, mount: Mount<SiteData>, rules: JwtRules): Router {
+export function addApi(
+  router: Router,
+  mount: Mount<SiteData>,
+  rules: JwtRules,
+  users = USERS,
+): Router {
   const { keys, iss, aud, now = () => Date.now() / 1000 } = rules;
   const [newest = new Uint8Array()] = keys;
   const denied = new DenyList(now);
   const counts = new Map<string, number>();
   const give = ({ session }: SessionRequest<SiteData>): HttpResponse => {
     const sub = session.get('user');
-    if (sub === undefined) return problem(403, 'Log in first, at /login.');
+    if (sub === undefined || !users.has(sub)) return problem(403, 'Log in first, at /login.');
     const iat = Math.floor(now());
     const claims = { iss, sub, ...(aud && { aud }), iat, exp: iat + TOKEN_TIME, jti: randomUUID() };
     return json({ token: signJwt(claims, newest), expires: claims.exp });
@@ -177,7 +182,7 @@ export function apiRules(secrets: readonly string[], now?: () => number): JwtRul
 /** The site of this step: step 18's, and the API. */
 export function site(users = USERS): { router: Router; handle: Handler } {
   const { router, handle, mount } = storedSite(undefined, users);
-  return { router: addApi(router, mount, apiRules(DEMO.secrets)), handle };
+  return { router: addApi(router, mount, apiRules(DEMO.secrets), users), handle };
 }
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 21', '/login', '/');

@@ -40,7 +40,7 @@ export function site(
   env: Environment = {},
   now = () => Date.now() / 1000,
   users = USERS,
-): { handle: Handler } {
+): { handle: Handler; headers: HttpResponse['headers'] } {
   const isProduction = env.NODE_ENV === 'production';
   const secrets = secretsOf(env, isProduction);
   const options = { secrets, secure: isProduction, now };
@@ -58,12 +58,12 @@ export function site(
   addCart(router, inFrame); // it has words of its own for a session that is full
   addLogin(router, mount, users, now);
   if (isStored) addSessions(router, mount, factory, users);
-  addApi(router, mount, apiRules(secrets, now));
+  addApi(router, mount, apiRules(secrets, now), users);
   if (!isProduction) addInspector(router, lens, mount);
   const pages = isProduction ? router.handle : withInspector(lens, router.handle);
   const errorMount: Mount<SiteData> = (inner) => withStoreDown(inFrame(inner));
-  const answer = withErrorPages(errorMount, withStoreDown(pages));
-  return { handle: withHeaders(isProduction ? HTTPS_HEADERS : HEADERS, answer) };
+  const handle = withErrorPages(errorMount, withStoreDown(pages));
+  return { handle, headers: isProduction ? HTTPS_HEADERS : HEADERS };
 }
 
 /** What each answer says unless it says otherwise (OWASP: HTTP Security Response Headers). */
@@ -80,13 +80,6 @@ const HTTPS_HEADERS = {
   'strict-transport-security': 'max-age=31536000; includeSubDomains', // never by http, for a year
   'cross-origin-opener-policy': 'same-origin', // who opened our window has no hold on it
 };
-
-function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
-  return (request) =>
-    after(inner(request), ({ status, headers, body }) => {
-      return { status, headers: { ...common, ...headers }, body };
-    });
-}
 
 type Options = { secrets: string[]; secure: boolean; now: () => number };
 
@@ -115,8 +108,10 @@ function storeOf(kind: string, now: () => number): SessionStore {
   const [scheme, rest = ''] = kind.split(/:(.*)/s);
   if (kind === 'memory') return new MemoryStore({ now });
   if (scheme === 'sqlite' && rest !== '') return new SqliteStore(rest, now);
-  if (/^rediss?:\/\/./.test(kind) && URL.canParse(kind)) {
-    return new RedisStore(new RedisClient(kind), now);
+  if (/^rediss?:\/\/./.test(kind)) {
+    try {
+      return new RedisStore(new RedisClient(kind), now);
+    } catch {} // its own words are for who writes the code
   }
   const kinds = 'signed, encrypted, memory, sqlite:FILE or redis://HOST';
   const found = JSON.stringify(scheme); // behind it there may be a password
@@ -215,8 +210,8 @@ function framed(
 
 if (isMain(import.meta.url)) {
   try {
-    const { handle } = site(process.env);
-    serve(toListener(handle), 'Sessions from Scratch', '/', '/articles', '/cart', '/login');
+    const { handle, headers } = site(process.env);
+    serve(toListener(handle, headers), 'Sessions from Scratch', '/', '/articles', '/cart', '/login');
   } catch (error) {
     console.error(error instanceof RangeError ? error.message : error);
     process.exitCode = 1;

@@ -273,6 +273,123 @@ describe('01-server', () => {
     await once(client, 'close'); // although it would have been kept for another request
   });
 
+  it('makeServer() serves a connection one request at a time, in their order', async (t) => {
+    const asked: [url: string | undefined, answer: () => void][] = [];
+    const server = makeServer(({ url }, response) => {
+      asked.push([url, () => response.end(`answer to ${url}`)]);
+    });
+    const port = await listen(t, server);
+    const requests = ['/a', '/b', '/c'].map((path) => GET.replace('/', path));
+    const three = requests.join('').replaceAll('Connection: close\r\n', '');
+    const answer = exchange(t, port, three + GET);
+    for (const expected of ['/a', '/b', '/c', '/']) {
+      while (asked.length === 0) await once(server, 'request').catch(() => {});
+      await new Promise(setImmediate);
+      const [[url, end] = ['', () => {}], ...others] = asked.splice(0);
+      assert.deepEqual([url, others], [expected, []], 'one, and no other before it is answered');
+      end();
+      for (let turns = 0; asked.length === 0 && turns < 100; turns++) await new Promise(setImmediate);
+    }
+    const found = (await answer).match(/answer to [/a-c]+/g);
+    assert.deepEqual(found, ['answer to /a', 'answer to /b', 'answer to /c', 'answer to /']);
+  });
+
+  it('makeServer() hangs up on who asks more than a hundred times ahead', async (t) => {
+    let count = 0;
+    const port = await listen(t, makeServer(() => (count += 1)));
+    const keep = GET.replace('Connection: close\r\n', '');
+    assert.equal(await exchange(t, port, keep.repeat(102)), '');
+    assert.equal(count, 1, 'the one that was being answered');
+  });
+
+  it('makeServer() does nothing of what comes behind a refusal', async (t) => {
+    const served: (string | undefined)[] = [];
+    const port = await listen(t, makeServer(({ url }, response) => {
+      served.push(url);
+      response.end();
+    }));
+    const FIRST = [
+      GET.replace('Host', 'Host: a\r\nHost'), GET.replace('\r\n\r\n', '\r\nExpect: magic\r\n\r\n'),
+      GET.replace('1.1', '3.0'), GET.replace('close', 'close\r\nUpgrade: h2c'),
+    ];
+    for (const first of FIRST) {
+      const keep = first.replace('Connection: close', 'X: y');
+      const answer = await exchange(t, port, keep + GET.replace('/', '/behind'));
+      assert.match(answer, /^HTTP\/1\.1 /);
+    }
+    assert.deepEqual(served, ['/'], 'the one with the upgrade, and nothing behind');
+  });
+
+  it('makeServer() refuses once, however much garbage follows', async (t) => {
+    let answer = (): void => {};
+    const server = makeServer((_request, response) => (answer = () => response.end('first')));
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    const client = open(t, port, GET.replace('Connection: close\r\n', ''));
+    let received = '';
+    client.on('data', (chunk: string) => (received += chunk));
+    const [socket] = await serverSide;
+    await once(server, 'request');
+    for (let i = 0; i < 20; i++) {
+      client.write('garbage\r\n\r\n');
+      await once(socket, 'data');
+    }
+    answer();
+    await once(client, 'close');
+    assert.deepEqual(received.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 400']);
+    assert.ok(socket.listenerCount('error') < 5);
+  });
+
+  it('makeServer() says nothing more where a body is broken after the answer', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const chunked = HALF_A_BODY.replace('Content-Length: 10', 'Transfer-Encoding: chunked');
+    const client = open(t, port, chunked.replace(/half $/, ''));
+    let received = '';
+    client.on('data', (chunk: string) => {
+      received += chunk;
+      if (received.endsWith('0\r\n\r\n')) client.write('no number\r\n');
+    });
+    await once(client, 'close');
+    assert.deepEqual(received.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200']);
+  });
+
+  it('makeServer() outlives a CONNECT behind an answer that is never read', async (t) => {
+    const huge = Buffer.alloc(32 * 1024 * 1024);
+    const server = makeServer((_request, response) => response.end(huge));
+    const port = await listen(t, server);
+    const keep = GET.replace('Connection: close\r\n', '');
+    const serverSide = once(server, 'connection');
+    const client = open(t, port, keep + CONNECT).pause();
+    const [socket] = await serverSide;
+    await once(server, 'connect');
+    const closed = closeOf(socket);
+    client.resetAndDestroy();
+    await closed;
+    assert.match(await exchange(t, port, GET.replace('GET', 'HEAD')), /^HTTP\/1\.1 200 /);
+  });
+
+  it('makeServer() keeps its clock for a CONNECT behind an answer that is never read', async (t) => {
+    const huge = Buffer.alloc(32 * 1024 * 1024);
+    const limits = { ...LIMITS, timeout: 50 };
+    const server = makeServer((_request, response) => response.end(huge), limits);
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    open(t, port, GET.replace('Connection: close\r\n', '') + CONNECT).pause();
+    await closeOf((await serverSide)[0]);
+  });
+
+  it('makeServer() sees each header, however many, and lingers with each refusal', async (t) => {
+    const port = await listen(t, makeServer(readAll));
+    const many = `GET / HTTP/1.1\r\nHost: a\r\n${'a:b\r\n'.repeat(2_100)}Host: b\r\n\r\n`;
+    assert.match(await exchange(t, port, many), /^HTTP\/1\.1 4(00|31) /);
+    for (const header of ['', 'Host: a\r\nHost: b\r\n', 'Host: a\r\nExpect: magic\r\n']) {
+      const length = 8 * 1024 * 1024;
+      const head = `POST / HTTP/1.1\r\n${header}Content-Length: ${length}\r\n\r\n`;
+      const answer = await exchange(t, port, head + 'a'.repeat(length));
+      assert.match(answer, /^HTTP\/1\.1 4\d\d [^]*\n4\d\d [\w ]+\n$/, header);
+    }
+  });
+
   it('makeServer() refuses at once where the body of the same request is broken', async (t) => {
     const port = await listen(t, makeServer(readAll));
     const chunked = HALF_A_BODY.replace('Content-Length: 10', 'Transfer-Encoding: chunked');
@@ -365,6 +482,34 @@ describe('01-server', () => {
     }
     const closed = once(server, 'close');
     stop(server);
+    await closed;
+  });
+
+  it('stop() tells who is still asking that it was the last time', async (t) => {
+    const server = makeServer(readAll);
+    const port = await listen(t, server);
+    const client = open(t, port, HALF_A_BODY);
+    await once(server, 'request');
+    stop(server);
+    client.write(`done.${GET.replace('Connection: close\r\n', '')}`);
+    let received = '';
+    client.on('data', (chunk: string) => (received += chunk));
+    await once(client, 'close');
+    const answers = received.split(/(?=HTTP\/1\.1)/);
+    assert.equal(answers.length, 2, received);
+    assert.match(answers[1] ?? '', /\r\nConnection: close\r\n/);
+  });
+
+  it('stop() ends also a connection that node:http has let go of', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const huge = Buffer.alloc(32 * 1024 * 1024);
+    const server = makeServer((_request, response) => response.end(huge));
+    const port = await listen(t, server);
+    open(t, port, GET.replace('Connection: close\r\n', '') + CONNECT).pause();
+    await once(server, 'connect');
+    const closed = once(server, 'close');
+    stop(server);
+    t.mock.timers.tick(10_000);
     await closed;
   });
 

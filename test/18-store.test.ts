@@ -94,7 +94,7 @@ describe('18-store: the id', () => {
     const { browser, store } = setUp();
     const DAMAGED = [
       '', '[', '[1,2]', '{}', 'null', '[null,null,{}]', `[${NOW},${NOW},[]]`, `[${NOW},${NOW},null]`,
-      `["${NOW}",${NOW},{}]`, `[${NOW},${NOW},"x"]`,
+      `["${NOW}",${NOW},{}]`, `[${NOW},${NOW},{"counter":1e999}]`, `[${NOW},null,{}]`, `[${NOW},${NOW},"x"]`,
     ];
     for (const damaged of DAMAGED) {
       const visitor = browser(countUp);
@@ -228,6 +228,68 @@ describe('18-store: an end', () => {
     gate.open();
     assert.equal((await slow).headers['set-cookie'], undefined);
     assert.deepEqual(store.keysOf('ada'), []);
+  });
+
+  it('regenerateId() takes along what others have changed meanwhile', async () => {
+    const { browser, store } = setUp();
+    const gate = makeGate();
+    const visitor = browser(async (request) => {
+      const { session, path } = request;
+      if (path === '/add') session.set('words', 'added');
+      if (path !== '/login') return countUp(request);
+      await gate.passed;
+      session.regenerateId();
+      session.set('user', 'ada');
+      return text('');
+    });
+    await visitor.get('/');
+    const slow = visitor.request('GET', '/login');
+    const old = idOf(visitor);
+    await visitor.get('/add');
+    gate.open();
+    await slow;
+    assert.notEqual(idOf(visitor), old);
+    const { text: kept = '' } = store.get(keyOf(idOf(visitor))) ?? {};
+    assert.deepEqual(JSON.parse(kept)[2], { counter: 2, words: 'added', user: 'ada' });
+    assert.equal(store.get(keyOf(old)), undefined);
+  });
+
+  it('regenerateId() loses no change that comes between its two writes, nor the session', async () => {
+    const { browser, store, factory } = setUp();
+    const put = store.put.bind(store);
+    const visitor = browser((request) => {
+      if (request.path === '/login') request.session.regenerateId();
+      return countUp(request);
+    });
+    await visitor.get('/');
+    const old = keyOf(idOf(visitor));
+    let between: (() => unknown) | undefined = () => {
+      const { text: was = '', version = 0 } = store.get(old) ?? {};
+      const [accessed, created, data, agent] = JSON.parse(was);
+      const changed = JSON.stringify([accessed, created, { ...data, words: 'late' }, agent]);
+      return put(old, { text: changed, owner: '', expires: NOW + 100 }, version);
+    };
+    store.put = (key, entry, version) => {
+      if (key !== old || version === 0) return put(key, entry, version);
+      assert.ok(store.get(old), 'till the new one is there');
+      const change = between;
+      between = undefined;
+      assert.ok(change === undefined || change(), 'somebody else was first');
+      return put(key, entry, version);
+    };
+    await visitor.get('/login');
+    const id = idOf(visitor);
+    assert.deepEqual((await factory.read(id))?.data, { counter: 2, words: 'late' });
+    assert.equal(store.get(old), undefined);
+    between = () => (store.delete(keyOf(id)), true); // a logout
+    const again = keyOf(id);
+    store.put = (key, entry, version) => {
+      if (key === again) store.delete(again);
+      return put(key, entry, version);
+    };
+    const { headers } = await visitor.get('/login');
+    assert.equal(headers['set-cookie'], undefined, 'what a logout has ended stays ended');
+    assert.deepEqual(await factory.read(idOf(visitor)), undefined);
   });
 
   it('regenerateId() leaves the old session where the new one does not fit', async () => {

@@ -147,7 +147,30 @@ describe('20-redis: RedisClient', () => {
     const refuse: Answer = ([name]) => (name === 'AUTH' ? '-WRONGPASS no\r\n' : undefined);
     const { url } = await serveFake(t, refuse);
     const client = makeClient(t, url.replace('://', '://:wrong@'));
-    await assert.rejects(client.command('PING'), isDown(/Redis says: WRONGPASS/));
+    await assert.rejects(client.command('PING'), isDown(/^the login failed: Redis says: WRONGPASS$/));
+  });
+
+  it('command() sends nothing to a database that it could not choose', async (t) => {
+    const { url, commands } = await serveFake(t, ([name]) => {
+      return name === 'SELECT' ? '-ERR DB index is out of range\r\n' : '+OK\r\n';
+    });
+    const client = makeClient(t, `${url}/99`);
+    const asked = [client.command('SET', 'a', 'b'), client.command('GET', 'a')];
+    for (const one of asked) await assert.rejects(one, isDown(/^the login failed: Redis says: ERR$/));
+    assert.deepEqual(commands, [['SELECT', '99']]);
+  });
+
+  it('command() is StoreDown where Redis cannot do it now, and says why', async (t) => {
+    const WHY = ['OOM command not allowed', 'READONLY You can', 'MISCONF is', 'LOADING it', 'BUSY it'];
+    for (const why of WHY) {
+      const { url } = await serveFake(t, () => `-${why}\r\n`);
+      await assert.rejects(makeClient(t, url).command('SET'), isDown(/^Redis says: [A-Z]+ /), why);
+    }
+    for (const bug of ['ERR syntax', 'WRONGTYPE no list', 'NOSCRIPT no']) {
+      const { url } = await serveFake(t, () => `-${bug}\r\n`);
+      const isBug = (error: unknown): boolean => !(error instanceof StoreDown);
+      await assert.rejects(makeClient(t, url).command('SET'), isBug, bug);
+    }
   });
 
   it('command() gives up after 500 milliseconds without an answer', async (t) => {
@@ -248,7 +271,7 @@ describe('20-redis: RedisClient', () => {
   });
 
   it('RedisClient() refuses what is no URL of Redis', () => {
-    for (const url of ['', 'localhost', 'http://localhost', 'redis', 'redis://[', '//localhost']) {
+    for (const url of ['', 'localhost', 'http://localhost', 'redis', 'redis://[', '//localhost', 'redis://:p%zz@h']) {
       assert.throws(() => new RedisClient(url), /^TypeError: Cannot make a Redis client: its URL/);
     }
   });

@@ -205,6 +205,15 @@ describe('21-jwt: the API', () => {
     assert.equal((await browser.request('POST', '/api/token', '', cross)).status, 403);
   });
 
+  it('addApi() gives no token to a user who is none any more', async () => {
+    const some = new Map(await users);
+    const browser = new Browser(site(some).handle, ORIGIN);
+    await browser.request('POST', '/login', 'name=ada&password=secret', SAME);
+    assert.equal((await browser.request('POST', '/api/token', '', SAME)).status, 200);
+    some.delete('ada');
+    assert.equal((await browser.request('POST', '/api/token', '', SAME)).status, 403);
+  });
+
   it('addApi() takes a token back at /api/logout', async () => {
     const { ask } = await visit();
     assert.equal((await ask('POST', '/api/logout')).status, 204);

@@ -292,7 +292,8 @@ describe('fuzz: the whole site', () => {
     assert.doesNotMatch(values, /[\r\n\0]/);
   });
 
-  const server = makeServer(toListener(handle));
+  // It listens, since one that does not is one that stops, and ends each connection.
+  const server = makeServer(toListener(handle)).listen(0, '127.0.0.1').unref();
   const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
   fuzz('bytes on a connection', async (dice) => {
     const lines = [
