@@ -32,11 +32,13 @@ import { table } from './measure.js';
 
 const { values } = parseArgs({
   options: {
-    cases: { type: 'string', default: '10000' },
+    cases: { type: 'string' },
+    quick: { type: 'boolean', default: false },
     seed: { type: 'string', default: '1' },
   },
 });
-const [cases, seed] = [Number(values.cases), Number(values.seed)];
+const cases = Number(values.cases ?? (values.quick ? 1_000 : 10_000));
+const seed = Number(values.seed);
 const SECRET = 'a secret of thirty-two characters';
 const SLOWER = 10; // of what must go to another process, there are so many times less
 const rows = [];

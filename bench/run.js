@@ -4,7 +4,7 @@
 //   npm run bench -- --quick               under two minutes, and no figure to be quoted
 //   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4 --warm=4
 //   npm run bench -- --micro               or --growth, or --scale: the parts alone
-//   npm run bench -- --differential        where ours and the peers differ, and nothing timed
+//   npm run bench -- --differential        or --soak, --slow, --scan: nothing timed, but proven
 //
 // Rounds are interleaved and each has another order, so that a slow minute of the machine is
 // everybody's. Before it is timed, each server is shown to count up, and to refuse a cookie with one
@@ -89,8 +89,9 @@ function part(file, ...words) {
 }
 
 const results = new Map();
-if (options.differential) {
-  console.log(part('differential.js'));
+for (const proof of ['differential', 'soak', 'slow', 'scan']) {
+  if (options[proof] === undefined) continue;
+  console.log(part(`${proof}.js`));
   process.exit();
 }
 const isPart = options.micro || options.growth || options.scale;

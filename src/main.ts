@@ -211,7 +211,8 @@ function framed(
 if (isMain(import.meta.url)) {
   try {
     const { handle, headers } = site(process.env);
-    serve(toListener(handle, headers), 'Sessions from Scratch', '/', '/articles', '/cart', '/login');
+    const listener = toListener(handle, headers);
+    serve(listener, 'Sessions from Scratch', '/', '/articles', '/cart', '/login');
   } catch (error) {
     console.error(error instanceof RangeError ? error.message : error);
     process.exitCode = 1;

@@ -1,0 +1,140 @@
+// A million requests over the mixed site: does memory stay flat, and is everything given back?
+//
+//   npm run bench -- --soak               1,000,000 requests, some minutes
+//   node bench/soak.js --requests=20000 --sessions=memory
+//
+// Visitors come, look about, keep something, log in, log out, send nonsense and leave without a
+// word; each has a cookie of its own. In the end the server must have no descriptor and no memory
+// that it did not have after the first tenth. Sessions that are kept in memory are there to stay a
+// while: with those, growth is shown and not judged.
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { makeDice } from './dice.js';
+import { start } from './load.js';
+import { table } from './measure.js';
+
+const { values } = parseArgs({
+  options: {
+    requests: { type: 'string', default: '1000000' },
+    sessions: { type: 'string', default: 'signed' },
+    quick: { type: 'boolean', default: false },
+  },
+});
+const requests = values.quick ? 20_000 : Number(values.requests);
+const VISITORS = 64; // at once
+const VISITS = 40; // then somebody else comes
+const MAX_GROWTH = 0.1; // of the memory after the first tenth: beyond it, something is kept
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
+const server = await start({
+  name: 'the site',
+  command: process.execPath,
+  // A heap that may grow as it likes says nothing: garbage is cleared when there is need.
+  args: ['--max-semi-space-size=16', '--max-old-space-size=192', ...tsx, `${ROOT}src/main.ts`],
+  settings: {
+    SESSIONS: values.sessions, NODE_ENV: 'production', NODE_NO_WARNINGS: '',
+    SESSION_SECRET: 'a secret of thirty-two characters',
+  },
+});
+const { port } = new URL(server.url);
+const agent = new Agent({ keepAlive: true, maxSockets: VISITORS });
+
+function ask(method, path, cookie, form) {
+  return new Promise((resolve, reject) => {
+    const headers = { cookie, 'sec-fetch-site': 'same-origin' };
+    if (form !== undefined) headers['content-type'] = 'application/x-www-form-urlencoded';
+    const asked = request({ port, host: '127.0.0.1', method, path, headers, agent }, (answer) => {
+      const [line] = answer.headers['set-cookie'] ?? [];
+      const found = line?.split(';')[0];
+      answer.resume().on('end', () => resolve({ status: answer.statusCode, cookie: found ?? cookie }));
+    });
+    asked.on('error', reject).end(form);
+  });
+}
+
+const PAGES = ['/', '/howdy', '/articles', '/cart', '/login', '/dashboard', '/style.css', '/nowhere', '/%zz'];
+const FORMS = [
+  ['/cart/add', 'item=pot'], ['/cart/note', 'note=hello'], ['/cart/empty', ''],
+  ['/articles', 'title=a&body=b'], ['/articles', ''], ['/logout', ''], ['/cart/add', '%zz'],
+];
+const LOGINS = 500; // visitors for one who logs in: a password takes a third of a second
+
+const statuses = new Map();
+let done = 0;
+let visitors = 0;
+async function visit() {
+  const number = visitors++;
+  const dice = makeDice(number);
+  let cookie = '';
+  for (let i = 0; i < VISITS && done < requests; i++) {
+    done += 1;
+    const [path, form] = dice.below(4) ? [dice.pick(PAGES)] : dice.pick(FORMS);
+    const method = form === undefined ? dice.pick(['GET', 'GET', 'GET', 'HEAD']) : 'POST';
+    const isLogin = number % LOGINS === 0 && i === 5;
+    const answer = isLogin
+      ? await ask('POST', '/login', cookie, 'name=editor&password=editor')
+      : await ask(method, path, cookie, form);
+    ({ cookie } = answer);
+    statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+  }
+  if (number % 10 === 0) await leave(dice);
+}
+
+/** Says half of something on a connection of its own, and is gone. */
+function leave(dice) {
+  return new Promise((resolve) => {
+    const socket = connect(Number(port), '127.0.0.1', () => {
+      const whole = 'POST /cart/add HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nitem=';
+      socket.write(whole.slice(0, dice.below(whole.length)), () => socket.resetAndDestroy());
+    });
+    socket.on('error', () => {}).on('close', resolve);
+  });
+}
+
+const isLinux = existsSync('/proc/self');
+const look = () => {
+  if (!isLinux) return { memory: NaN, descriptors: NaN };
+  const status = readFileSync(`/proc/${server.child.pid}/status`, 'utf8');
+  const memory = Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024;
+  return { memory, descriptors: readdirSync(`/proc/${server.child.pid}/fd`).length };
+};
+
+const rows = [];
+const marks = [0.01, 0.1, 0.25, 0.5, 0.75, 1].map((part) => Math.round(part * requests));
+const before = look();
+const began = performance.now();
+for (const mark of marks) {
+  const worker = async () => {
+    while (done < mark) await visit();
+  };
+  await Promise.all(Array.from({ length: VISITORS }, worker));
+  const { memory, descriptors } = look();
+  rows.push([done, Math.round(memory), descriptors]);
+}
+const rate = done / (performance.now() - began) * 1000;
+agent.destroy();
+for (let tries = 0; look().descriptors > before.descriptors + 2 && tries < 100; tries++) {
+  await new Promise((resolve) => setTimeout(resolve, 100)); // what was left half said is being ended
+}
+const after = look();
+rows.push(['all gone', Math.round(after.memory), after.descriptors]);
+server.child.kill('SIGTERM');
+const [code] = await new Promise((resolve) => server.child.once('exit', (...how) => resolve(how)));
+
+console.log(table([`requests, SESSIONS=${values.sessions.split(':')[0]}`, 'memory MB', 'descriptors'], rows));
+const told = [...statuses].toSorted(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`);
+console.log(`\nNode ${process.version}, ${Math.round(rate)} requests/s, ${visitors} visitors; ${told.join(', ')}`);
+assert.ok(![...statuses.keys()].some((status) => status >= 500), 'a 5xx');
+assert.equal(code, 0, 'it did not end by itself');
+if (isLinux) {
+  const [, tenth] = rows;
+  const growth = rows.at(-2)[1] / tenth[1] - 1;
+  const isJudged = !values.quick && values.sessions !== 'memory';
+  assert.ok(!isJudged || growth <= MAX_GROWTH, `memory grew by ${Math.round(growth * 100)} %`);
+  assert.ok(after.descriptors <= before.descriptors + 2, `${after.descriptors - before.descriptors} open`);
+}
