@@ -513,6 +513,33 @@ describe('01-server', () => {
     await closed;
   });
 
+  it('stop() lets a refusal be read', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const server = makeServer(hello);
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    const client = open(t, port, 'garbage\r\n\r\n', true).resume();
+    const [socket] = await serverSide;
+    await once(client, 'end');
+    stop(server, 5_000);
+    server.closeIdleConnections();
+    assert.equal(socket.destroyed, false, 'the client may still be sending');
+    t.mock.timers.tick(1_000);
+    assert.equal(socket.destroyed, true);
+  });
+
+  it('makeServer() remembers no connection that has gone', async (t) => {
+    const server = makeServer(hello);
+    const port = await listen(t, server);
+    const serverSide = once(server, 'connection');
+    await exchange(t, port, GET);
+    const [socket] = await serverSide;
+    if (!socket.closed) await closeOf(socket);
+    const { mock } = t.mock.method(socket, 'destroy');
+    server.closeAllConnections();
+    assert.equal(mock.callCount(), 0);
+  });
+
   it('stop() lets a slow reader have all of its answer', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const huge = Buffer.alloc(32 * 1024 * 1024); // more than the buffers between us can hold

@@ -230,6 +230,53 @@ describe('18-store: an end', () => {
     assert.deepEqual(store.keysOf('ada'), []);
   });
 
+  it('save() tries the next one where one could not be kept', async () => {
+    const { browser } = setUp();
+    const gate = makeGate();
+    const visitor = browser(async (request) => {
+      if (request.path === '/') return countUp(request);
+      await gate.passed;
+      if (request.path === '/large') request.session.set('words', 'x'.repeat(MAX_STORED_SIZE));
+      return countUp(request);
+    });
+    await visitor.get('/');
+    const [large, small] = [visitor.request('GET', '/large'), visitor.request('GET', '/small')];
+    gate.open();
+    await assert.rejects(async () => large, SessionTooLarge);
+    assert.equal((await small).body, '2');
+    assert.equal((await visitor.get('/')).body, '3');
+  });
+
+  it('save() keeps the agent, cut to 200, and no entry beyond absoluteTimeout', async () => {
+    const { browser, store, clock } = setUp({ idleTimeout: 1000, absoluteTimeout: 1500 });
+    const visitor = browser(countUp);
+    await visitor.request('GET', '/', '', { 'user-agent': 'x'.repeat(500) });
+    const entry = () => store.get(keyOf(idOf(visitor)));
+    assert.equal(entry()?.expires, NOW + 1000);
+    assert.equal(JSON.parse(entry()?.text ?? '')[3], 'x'.repeat(200));
+    clock.now += 900;
+    await visitor.get('/');
+    assert.equal(entry()?.expires, NOW + 1500);
+  });
+
+  it('save() refuses a value that was spoilt after it was set', async () => {
+    const { browser } = setUp();
+    const visitor = browser(({ session }) => {
+      const list: string[] = ['fine'];
+      session.set('list', list);
+      list.push(undefined as unknown as string);
+      return text('');
+    });
+    await assert.rejects(async () => visitor.get('/'), TypeError);
+  });
+
+  it('save() keeps the session of a page that failed where setOnException says so', async () => {
+    const { browser } = setUp({ setOnException: true });
+    const visitor = browser((request) => ({ ...countUp(request), status: 500 }) as HttpResponse);
+    await visitor.get('/');
+    assert.equal((await visitor.get('/')).body, '2');
+  });
+
   it('regenerateId() takes along what others have changed meanwhile', async () => {
     const { browser, store } = setUp();
     const gate = makeGate();

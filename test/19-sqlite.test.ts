@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { text } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import { Browser } from '../src/08-browser.ts';
 import { hashPassword } from '../src/16-login.ts';
 import { keyOf, MemoryStore, site as storedSite, StoreDown } from '../src/18-store.ts';
-import { addSessions, site, SqliteStore } from '../src/19-sqlite.ts';
+import { addSessions, site, SqliteStore, withStoreDown } from '../src/19-sqlite.ts';
 
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000;
@@ -124,6 +125,24 @@ describe('19-sqlite: your sessions', () => {
   });
 });
 
+describe('19-sqlite: a store that is down', () => {
+  it('withStoreDown() answers 503 with Retry-After, and logs no query', async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const down = withStoreDown(() => Promise.reject(new StoreDown('no disk')));
+    const { status, headers, body } = await new Browser(down).get('/page?token=secret');
+    assert.deepEqual([status, headers['retry-after']], [503, '1']);
+    assert.match(String(body), /We cannot get at your session\. Please try again in a moment\./);
+    assert.deepEqual(log.mock.calls.map(({ arguments: [line] }) => line), ['503 GET /page: no disk']);
+  });
+
+  it('withStoreDown() hides no other error', async () => {
+    const broken = withStoreDown(() => Promise.reject(new TypeError('a bug')));
+    await assert.rejects(async () => new Browser(broken).get('/'), /a bug/);
+    const fine = withStoreDown(() => text('fine'));
+    assert.equal((await new Browser(fine).get('/')).body, 'fine');
+  });
+});
+
 if (!hasSqlite) {
   describe('19-sqlite: on a Node without SQLite', () => {
     it('SqliteStore() says which Node it needs', (t) => {
@@ -143,7 +162,11 @@ if (!hasSqlite) {
     const entry = { text: '{}', owner: 'ada', expires: NOW + 10 };
 
     /** The file of a store, as another program opens it. */
-    function openFile(file: string): { exec(sql: string): void; close(): void } {
+    function openFile(file: string): {
+      exec(sql: string): void;
+      prepare(sql: string): { get(): { count: number } };
+      close(): void;
+    } {
       const { DatabaseSync } = process.getBuiltinModule('node:sqlite' as 'node:fs') as unknown as {
         DatabaseSync: new (file: string) => ReturnType<typeof openFile>;
       };
@@ -178,16 +201,21 @@ if (!hasSqlite) {
       const clock = { now: NOW };
       const file = makeFile(t);
       const store = new SqliteStore(file, () => clock.now);
-      for (let i = 0; i < 99; i++) store.put(`old ${i}`, entry, 0);
+      const rowsOf = (): unknown => {
+        const other = openFile(file);
+        const { count } = other.prepare('SELECT count(*) AS count FROM sessions').get();
+        other.close();
+        return count;
+      };
+      for (let i = 0; i < 199; i++) store.put(`old ${i}`, entry, 0);
       clock.now += 10;
-      store.put('new', { ...entry, expires: NOW + 100 }, 0); // the hundredth
+      store.put('new', { ...entry, expires: NOW + 1000 }, 0); // the two hundredth
       assert.deepEqual(store.keysOf('ada'), ['new']);
+      assert.equal(rowsOf(), 100, '199 old ones less 100, and the new one');
+      for (let i = 0; i < 100; i++) store.put('new', { ...entry, expires: NOW + 1000 }, i + 1);
+      assert.equal(rowsOf(), 1);
       store.close();
-      const bytes = readFileSync(file, 'latin1');
-      assert.ok(bytes.startsWith('SQLite format 3'));
-      const again = new SqliteStore(file, () => NOW); // a clock set back shows what is in the file
-      assert.deepEqual(again.keysOf('ada'), ['new']);
-      again.close();
+      assert.ok(readFileSync(file, 'latin1').startsWith('SQLite format 3'));
     });
 
     it('get() and put() bind their values: a key is never SQL', async (t) => {

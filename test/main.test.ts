@@ -186,6 +186,36 @@ describe('main: the environment', () => {
     clock.now += 1201;
     assert.equal(count((await browser.get('/')).body), 1, 'idle for longer than 20 minutes');
   });
+
+  it('site() gives its clock to all that have need of one', async () => {
+    const clock = { now: 1_700_000_000 };
+    const some = new Map([['ada', await hashPassword('secret', 4)]]);
+    const file = process.getBuiltinModule?.('node:sqlite' as 'node:fs') ? ['sqlite::memory:'] : [];
+    for (const SESSIONS of ['signed', 'encrypted', 'memory', ...file]) {
+      const now = (): number => clock.now;
+      const browser = new Browser(site({ SESSIONS }, now, some).handle, ORIGIN, now);
+      const login = async (password: string): Promise<number> => {
+        const form = `name=ada&password=${password}`;
+        const same = { 'sec-fetch-site': 'same-origin' };
+        return (await browser.request('POST', '/login', form, same)).status;
+      };
+      for (let i = 0; i < 5; i++) assert.equal(await login('wrong'), 422, SESSIONS);
+      assert.equal(await login('secret'), 429, SESSIONS);
+      clock.now += 2;
+      assert.equal(await login('secret'), 303, SESSIONS);
+      const same = { 'sec-fetch-site': 'same-origin' };
+      const { body } = await browser.request('POST', '/api/token', '', same);
+      const authorization = `Bearer ${JSON.parse(String(body)).token}`;
+      const ask = async (): Promise<number> =>
+        (await browser.request('GET', '/api/counter', '', { authorization })).status;
+      assert.equal(await ask(), 200, SESSIONS);
+      clock.now += 1000;
+      assert.equal(await ask(), 401, SESSIONS);
+      assert.equal((await browser.get('/dashboard')).status, 200, SESSIONS);
+      clock.now += 1201;
+      assert.notEqual((await browser.request('GET', '/dashboard')).status, 200, SESSIONS);
+    }
+  });
 });
 
 describe('main: what the visitor has', () => {
@@ -372,6 +402,8 @@ describe('main: pages', () => {
           assert.match(policy, /^default-src 'none'/, where);
           assert.match(policy, /; frame-ancestors 'none'$/, where);
           assert.doesNotMatch(policy, /unsafe/, where);
+          const isPage = header('content-type')?.startsWith('text/html');
+          assert.equal(policy.includes("style-src 'self'"), Boolean(isPage), where);
           assert.equal(header('x-content-type-options'), 'nosniff', where);
           assert.equal(header('referrer-policy'), 'same-origin', where);
           assert.equal(header('cross-origin-resource-policy'), 'same-origin', where);

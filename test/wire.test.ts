@@ -200,6 +200,28 @@ describe('wire: how a request begins', () => {
 });
 
 describe('wire: in what pieces it comes', () => {
+  it('a client that sends 8 MB before it reads is told why they were refused', async (t) => {
+    const { port } = await listen(t);
+    const body = 'a'.repeat(8_000_000);
+    const length = `Content-Length: ${body.length}\r\n`;
+    const SENT: [sent: string, status: string][] = [
+      [`${FORM}${length}\r\n${body}`, '413'],
+      [`CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n${body}`, '501'],
+      [`${FORM}Transfer-Encoding: gzip, chunked\r\n\r\n7A1200\r\n${body}\r\n0\r\n\r\n`, '501'],
+      [`${GET.replace('Host', 'Ghost')}${length}\r\n${body}`, '400'],
+    ];
+    for (const [sent, status] of SENT) {
+      const socket = open(t, port);
+      let error: unknown;
+      socket.on('error', (reason) => (error = reason));
+      const written = new Promise((resolve) => socket.write(sent, resolve));
+      const answer = readAll(socket);
+      await written;
+      assert.equal(statusesOf(await answer), status);
+      assert.equal(error, undefined, `${status} after all was sent`);
+    }
+  });
+
   it('a request is the same in one packet and byte by byte', async (t) => {
     const { port } = await listen(t);
     const whole = `${GET}\r\n${FORM}Content-Length: 8\r\n\r\n${ITEM}${CHUNKED}${CHUNKS}${LAST}`;
