@@ -470,6 +470,40 @@ describe('processes: stopped, paused, and out of room', () => {
     });
   }
 
+  for (const { name, survives, make } of KINDS) {
+    const outcome = survives ? 'loses nothing' : 'begins anew';
+    it(`main.ts with SESSIONS=${name} ${outcome} when it is killed`, { timeout }, async (t) => {
+      const { sessions } = await make(t);
+      const first = await startServer(t, sessions);
+      const { cookie } = await ask(`${first.origin}/`);
+      await kill(first.child);
+      const { origin } = await startServer(t, sessions);
+      assert.equal(countOf(await ask(`${origin}/`, cookie)), survives ? 2 : 1);
+    });
+  }
+
+  it('main.ts says 503 where Redis has no room or may not write', { timeout, skip }, async (t) => {
+    const { url } = await startRedis(t);
+    const client = new RedisClient(url);
+    t.after(() => client.close());
+    const { origin, printed } = await startServer(t, url);
+    const { cookie } = await ask(`${origin}/`);
+    await ask(`${origin}/cart`, cookie); // it writes once: the token of its forms
+    const TROUBLES: [why: string, begin: string[], end: string[]][] = [
+      ['OOM', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
+      ['READONLY', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+    ];
+    for (const [index, [why, begin, end]] of TROUBLES.entries()) {
+      await client.command(...begin);
+      const { status, headers } = await ask(`${origin}/`, cookie);
+      assert.deepEqual([status, headers.get('retry-after')], [503, '1'], why);
+      assert.equal((await ask(`${origin}/cart`, cookie)).status, 200, 'what is only read is served');
+      await client.command(...end);
+      assert.equal(countOf(await ask(`${origin}/`, cookie)), index + 2, `after ${why}`);
+      assert.match(printed(), new RegExp(`^503 GET /: Redis says: ${why} `, 'm'));
+    }
+  });
+
   if (!sqlite) return;
   const SQLITE = 'main.ts with SESSIONS=sqlite:FILE';
   const inFolder = (t: TestContext): { folder: string; file: string } => {
