@@ -57,7 +57,9 @@ export function makeServer(listener: RequestListener, limits = LIMITS): Server {
   server.on('clientError', (error, socket) => lines.get(socket)?.refuse(statusOf(error)));
   server.on('checkExpectation', (request) => refuse(request.resume(), 417));
   server.on('connect', (request, socket: Socket) => {
-    socket.on('error', () => socket.destroy()); // node:http has let go of it: now it is ours
+    // node:http has let go of it. An error that nobody hears would end the process, and now both
+    // the errors and the clock are ours.
+    socket.on('error', () => socket.destroy());
     socket.setTimeout(limits.timeout, () => socket.destroy());
     refuse(request, 501); // we are no proxy
   });
@@ -186,7 +188,6 @@ export function isMain(moduleUrl: string): boolean {
  */
 export function answerAndClose(socket: Duplex, status: number): void {
   if (!socket.writable) return; // it was refused already, or is gone
-  socket.on('error', () => socket.destroy()); // a reset by the client must not end the process
   const words = `${status} ${STATUS_CODES[status]}`;
   socket.end(
     `HTTP/1.1 ${words}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
