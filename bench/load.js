@@ -24,12 +24,12 @@ export function freePort() {
 }
 
 /** Starts a server; resolves when it answers, with the milliseconds that took. */
-export async function start({ name, command, args, settings = {}, core = 0 }) {
+export async function start({ name, command, args, settings = {}, core = 0, stderr = 'inherit' }) {
   const port = await freePort();
   const plain = { PORT: String(port), HOST: '127.0.0.1', NODE_ENV: '', SESSIONS: '' };
   const env = { ...process.env, ...plain, ...settings };
   const began = performance.now();
-  const child = spawn(...onCore(core, command, args), { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(...onCore(core, command, args), { env, stdio: ['ignore', 'ignore', stderr] });
   const url = `http://127.0.0.1:${port}/`;
   for (let tries = 0; ; tries++) {
     try {

@@ -40,7 +40,10 @@ const server = await start({
     SESSIONS: values.sessions, NODE_ENV: 'production', NODE_NO_WARNINGS: '',
     SESSION_SECRET: 'a secret of thirty-two characters',
   },
+  stderr: 'pipe',
 });
+let printed = '';
+server.child.stderr.setEncoding('utf8').on('data', (text) => (printed += text));
 const { port } = new URL(server.url);
 const agent = new Agent({ keepAlive: true, maxSockets: VISITORS });
 
@@ -131,6 +134,7 @@ const told = [...statuses].toSorted(([a], [b]) => a - b).map(([status, count]) =
 console.log(`\nNode ${process.version}, ${Math.round(rate)} requests/s, ${visitors} visitors; ${told.join(', ')}`);
 assert.ok(![...statuses.keys()].some((status) => status >= 500), 'a 5xx');
 assert.equal(code, 0, 'it did not end by itself');
+assert.doesNotMatch(printed, /Warning: (?!Type Stripping|SQLite)|Error/, 'a listener too many, or worse');
 if (isLinux) {
   const [, tenth] = rows;
   const growth = rows.at(-2)[1] / tenth[1] - 1;
