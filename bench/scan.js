@@ -60,9 +60,12 @@ const wapiti = spawn('wapiti', [
   '-u', `https://localhost:${proxy.address().port}/`, '--verify-ssl', '0', '--flush-session', '-m', 'all',
   '-f', 'json', '-o', report, '--max-scan-time', `${SCAN_TIME}`, '--max-attack-time', '60',
 ], { stdio: 'ignore', env: { ...process.env, HOME: folder } });
-await once(wapiti, 'exit');
+const [scanned] = await once(wapiti, 'exit');
+assert.equal(scanned, 0, 'the scanner failed');
+assert.equal(child.exitCode, null, 'the site has ended');
+const gone = once(child, 'exit');
 child.kill('SIGTERM');
-await once(child, 'exit');
+await gone;
 
 const { vulnerabilities, anomalies, infos } = JSON.parse(readFileSync(report, 'utf8'));
 const findings = Object.values({ ...vulnerabilities, ...anomalies }).flat();

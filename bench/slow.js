@@ -41,6 +41,7 @@ for (const [what, path, words] of MODES) {
   const cookie = cookieOf(await fetch(url));
   const open = () => readdirSync(`/proc/${child.pid}/fd`).length;
   const before = open();
+  const gone = once(child, 'exit');
   const attack = spawn('slowhttptest', [
     ...words, '-c', values.connections, '-r', '500', '-l', '60', '-p', '5', '-v', '0',
     '-u', new URL(path, url).href,
@@ -48,7 +49,7 @@ for (const [what, path, words] of MODES) {
   const ended = once(attack, 'exit');
   const began = performance.now();
   const latencies = [];
-  let [most, full, free] = [0, NaN, NaN];
+  let [most, free] = [0, NaN];
   while (Number.isNaN(free) && performance.now() - began < 90_000) {
     const asked = performance.now();
     const answer = await fetch(url, { headers: { cookie } });
@@ -56,15 +57,17 @@ for (const [what, path, words] of MODES) {
     assert.equal(answer.status, 200, `an ordinary visitor, during ${what}`);
     latencies.push(performance.now() - asked);
     const held = open() - before;
-    if (held > most) [most, full] = [held, (performance.now() - began) / 1000];
+    most = Math.max(most, held);
     if (most > 10 && held < most / 100) free = (performance.now() - began) / 1000;
     await pause(20);
   }
   attack.kill();
   await ended;
   child.kill('SIGTERM');
-  const [code] = await once(child, 'exit');
+  const [code] = await gone;
   assert.equal(code, 0);
+  assert.ok(most > Number(values.connections) / 2, `${what}: there were only ${most}`);
+  assert.ok(!Number.isNaN(free), `${what}: they were not ended`);
   latencies.sort((a, b) => a - b);
   const [p50, p99] = [at(latencies, 0.5), at(latencies, 0.99)].map((ms) => ms.toFixed(1));
   rows.push([what, most, `${free.toFixed(1)} s`, latencies.length, p50, p99, latencies.at(-1).toFixed(1)]);

@@ -65,8 +65,11 @@ export function makeServer(listener: RequestListener, limits = LIMITS): Server {
   });
   server.closeAllConnections = () => lines.forEach((_, socket) => socket.destroy());
   server.closeIdleConnections = () => {
-    if (server.listening) return; // node:http closes them too soon: somebody is just asking
-    for (const [socket, line] of lines) if (line.isIdle) socket.destroy();
+    // node:http asks for this as it closes. Then it is too soon: somebody is just asking.
+    for (const [socket, line] of lines) {
+      if (server.listening) line.endWithThis();
+      else if (line.isIdle) socket.destroy();
+    }
   };
   return server;
 }
@@ -90,11 +93,18 @@ class Line {
   }
 
   serve(request: IncomingMessage, response: ServerResponse, listen: () => void): void {
+    if (this.#isRefused) return;
     this.#latest = request;
     this.#inTurn(() => {
       this.#answer = response;
       listen();
     });
+  }
+
+  /** Tells the client, while there is time, that the answer to come is the last. */
+  endWithThis(): void {
+    const canBeTold = this.#answer?.headersSent === false && this.#waiting.length === 0;
+    if (this.#answer && canBeTold) this.#answer.shouldKeepAlive = false;
   }
 
   /** Ends it with a refusal, but not before what came earlier is answered. */
@@ -130,8 +140,9 @@ class Line {
 }
 
 /** What node:http lets pass: another version, and any number of Hosts (RFC 9112 §2.5 and §3.2). */
-function faultOf({ rawHeaders, httpVersion }: IncomingMessage): number | undefined {
+function faultOf({ rawHeaders, httpVersion, headers }: IncomingMessage): number | undefined {
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return 505;
+  if (httpVersion === '1.0' && headers['transfer-encoding']) return 400; // it had no chunks (§6.1)
   let count = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i];

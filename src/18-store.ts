@@ -9,7 +9,7 @@
 // Ids are only ever ours (OWASP Session Management): what a visitor made up is never adopted.
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
-import { toListener } from './02-http.ts';
+import { problem, toListener } from './02-http.ts';
 import type { HttpRequest, HttpResponse } from './02-http.ts';
 import { findCookie, serializeCookie, withCookie } from './07-cookie.ts';
 import { requireJson, Session } from './10-session.ts';
@@ -18,7 +18,8 @@ import { SessionTooLarge, withDefaults } from './11-session-factory.ts';
 import type { CookieSessionOptions, SessionFactory } from './11-session-factory.ts';
 import type { SessionOptions } from './11-session-factory.ts';
 import type { Lens } from './12-inspector.ts';
-import { USERS } from './16-login.ts';
+import { seeOther } from './13-flash.ts';
+import { localPath, USERS } from './16-login.ts';
 import type { SiteData } from './16-login.ts';
 import { wholeSite } from './17-encryption.ts';
 
@@ -189,7 +190,8 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
     if (!session.isChanged && !isDue) return response; // who keeps nothing here gets no id
     const agent = request.headers['user-agent']?.slice(0, 200) ?? '';
     const isKept = await this.#inTurn(found?.id ?? id, () => this.#put(session, agent));
-    if (!isKept || (found?.id === id && maxAge === undefined)) return response; // it has the cookie
+    if (!isKept) return endedMeanwhile(request);
+    if (found?.id === id && maxAge === undefined) return response; // it has the cookie
     return withCookie(response, serializeCookie(cookieName, id, this.options));
   }
 
@@ -212,7 +214,7 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
       const expires = Math.min(now() + idleTimeout, session.created + absoluteTimeout);
       const entry = { text, owner: ownerOf?.(data) ?? '', expires };
       const isPut = await this.store.put(key, entry, version);
-      if (isPut && !oldKey) return true;
+      if (oldKey ? !isPut : isPut) return isPut; // of a new one: its owner was signed out everywhere
       if (isPut) version += 1;
       // The old one ends as we know it, or not yet: others may have changed it, and were told so.
       const ended = { text: '', owner: '', expires: now() };
@@ -241,6 +243,12 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
       if (key !== keyOf(exceptId)) await this.store.delete(key);
     }
   }
+}
+
+/** What was to be saved is nowhere, so nobody may be told that it is: who looked, looks again. */
+function endedMeanwhile({ method, path, search }: HttpRequest): HttpResponse {
+  if (method === 'GET') return seeOther(localPath(path + search));
+  return problem(409, 'Your session ended meanwhile. Nothing was done: please do it once more.');
 }
 
 const TOO_LARGE = `Cannot keep the session: more than ${MAX_STORED_SIZE} characters of JSON`;

@@ -110,7 +110,7 @@ export class RedisClient implements Commander {
       for (let reply; (reply = parseReply(this.#received, at)); at = reply.end) {
         const call = this.#calls.shift();
         clearTimeout(call?.timer);
-        this.#failures = 0;
+        if (!(reply.value instanceof Error)) this.#failures = 0; // a refusal is no success
         const { value } = reply;
         if (!(value instanceof Error)) call?.resolve(value);
         else call?.reject(BUG.test(value.message) ? value : new StoreDown(value.message));
@@ -180,7 +180,7 @@ function encode(args: string[]): string {
 }
 
 const NOT_RESP2 = 'this is not RESP2';
-const BUG = /^Redis says: (ERR|WRONGTYPE|NOSCRIPT)\b/; // of ours; all else, as OOM, is its trouble
+const BUG = /^Redis says: (ERR (?!max )|WRONGTYPE|NOSCRIPT)/; // of ours; all else, as OOM, is its trouble
 
 /** Who we are, and which database. Throws for what is no URL of Redis. */
 function loginOf({ protocol, username, password, pathname }: URL): string[][] {

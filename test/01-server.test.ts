@@ -242,10 +242,13 @@ describe('01-server', () => {
     const server = makeServer((_request, response) => asked.push(() => response.end('first')));
     const port = await listen(t, server);
     const first = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
+    const chunked = HALF_A_BODY.replace('Content-Length: 10', 'Transfer-Encoding: chunked');
     const table: [what: string, sent: string, status: string][] = [
       ['garbage', 'garbage\r\n\r\n', '400 Bad Request'],
       ['a method nobody has heard of', 'BREW / HTTP/1.1\r\n', '501 Not Implemented'],
       ['a proxy', CONNECT, '501 Not Implemented'],
+      ['a body that is broken', chunked, '400 Bad Request'],
+      ['two Hosts, and more behind', GET.replace('Host', 'Host: a\r\nHost') + GET.repeat(110), '400'],
     ];
     for (const [what, second, status] of table) {
       const answer = exchange(t, port, first + second);
@@ -330,7 +333,7 @@ describe('01-server', () => {
     client.on('data', (chunk: string) => (received += chunk));
     const [socket] = await serverSide;
     await once(server, 'request');
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 130; i++) {
       client.write('garbage\r\n\r\n');
       await once(socket, 'data');
     }
@@ -495,9 +498,24 @@ describe('01-server', () => {
     let received = '';
     client.on('data', (chunk: string) => (received += chunk));
     await once(client, 'close');
-    const answers = received.split(/(?=HTTP\/1\.1)/);
-    assert.equal(answers.length, 2, received);
-    assert.match(answers[1] ?? '', /\r\nConnection: close\r\n/);
+    assert.equal(received.split('HTTP/1.1').length, 2, 'and does nothing more for them');
+    assert.match(received, /\r\nConnection: close\r\n/);
+  });
+
+  it('stop() still answers who was about to ask', async (t) => {
+    const server = makeServer(hello);
+    const port = await listen(t, server);
+    const keep = GET.replace('Connection: close\r\n', '');
+    const client = open(t, port, keep);
+    let received = '';
+    client.on('data', (chunk: string) => (received += chunk));
+    await once(client, 'data');
+    t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
+    stop(server);
+    client.write(keep);
+    await once(client, 'close');
+    assert.equal(received.split('HTTP/1.1 200').length, 3, received);
+    assert.match(received, /\r\nConnection: close\r\n/);
   });
 
   it('stop() ends also a connection that node:http has let go of', async (t) => {

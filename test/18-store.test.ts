@@ -115,7 +115,7 @@ describe('18-store: the id', () => {
       return countUp(request);
     });
     await visitor.get('/');
-    assert.equal((await visitor.get('/late')).body, '2');
+    assert.equal((await visitor.request('GET', '/late')).headers.location, '/late');
     assert.equal(store.get(keyOf(idOf(visitor)))?.text, 'damaged');
     assert.equal((await visitor.get('/')).body, '1');
   });
@@ -230,6 +230,35 @@ describe('18-store: an end', () => {
     assert.deepEqual(store.keysOf('ada'), []);
   });
 
+  it('save() tells nobody that it was done where the session ended meanwhile', async () => {
+    for (const [method, path, status, where] of [
+      ['POST', '/slow', 409, undefined],
+      ['GET', '/slow?a=1', 303, '/slow?a=1'],
+      ['GET', '//evil', 303, '/dashboard'],
+    ] as const) {
+      const { browser, factory, store } = setUp();
+      const gate = makeGate();
+      const visitor = browser(async (request) => {
+        if (request.path !== '/') await gate.passed;
+        return countUp(request);
+      });
+      await visitor.get('/');
+      const request = { method, path: path.split('?')[0] ?? '', search: path.includes('?') ? '?a=1' : '' };
+      const cookie = `session=${idOf(visitor)}`;
+      const rest = { headers: { cookie }, body: new Uint8Array(), address: undefined };
+      const slow = withSession(factory, async (one: SessionRequest<Data>) => {
+        await gate.passed;
+        return countUp(one);
+      })({ ...request, ...rest });
+      await new Promise(setImmediate);
+      store.delete(keyOf(idOf(visitor)));
+      gate.open();
+      const response = await slow;
+      assert.deepEqual([response.status, response.headers.location], [status, where], path);
+      if (status === 409) assert.match(String(response.body), /Nothing was done/);
+    }
+  });
+
   it('save() tries the next one where one could not be kept', async () => {
     const { browser } = setUp();
     const gate = makeGate();
@@ -334,8 +363,8 @@ describe('18-store: an end', () => {
       if (key === again) store.delete(again);
       return put(key, entry, version);
     };
-    const { headers } = await visitor.get('/login');
-    assert.equal(headers['set-cookie'], undefined, 'what a logout has ended stays ended');
+    const { status, headers } = await visitor.request('GET', '/login');
+    assert.deepEqual([status, headers['set-cookie']], [303, undefined], 'what has ended stays ended');
     assert.deepEqual(await factory.read(idOf(visitor)), undefined);
   });
 

@@ -164,6 +164,8 @@ describe('20-redis: RedisClient', () => {
       const { url } = await serveFake(t, () => `-${why}\r\n`);
       await assert.rejects(makeClient(t, url).command('SET'), isDown(/^Redis says: [A-Z]+ /), why);
     }
+    const { url: full } = await serveFake(t, () => '-ERR max number of clients reached\r\n');
+    await assert.rejects(makeClient(t, full).command('GET'), isDown(/max number/));
     for (const bug of ['ERR syntax', 'WRONGTYPE no list', 'NOSCRIPT no']) {
       const { url } = await serveFake(t, () => `-${bug}\r\n`);
       const isBug = (error: unknown): boolean => !(error instanceof StoreDown);
@@ -256,6 +258,17 @@ describe('20-redis: RedisClient', () => {
     await second.stop();
     await assert.rejects(client.command('PING'), StoreDown);
     assert.ok(Number(waits.at(-1)) <= 50 && Number(waits.at(-2)) > 50, waits.join());
+  });
+
+  it('command() waits longer after each login that is refused', async (t) => {
+    const { url, commands } = await serveFake(t, () => '-WRONGPASS no\r\n');
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, url.replace('://', '://:wrong@'));
+    for (let i = 0; i < 20; i++) {
+      await assert.rejects(client.command('PING'), StoreDown);
+      t.mock.timers.tick(100);
+    }
+    assert.ok(commands.length < 10, `${commands.length} in two seconds`);
   });
 
   it('command() reads nothing into the next connection of what the last had begun', async (t) => {
@@ -359,6 +372,7 @@ describe('20-redis: RedisStore', () => {
     const store = new RedisStore({ command: async (...args) => (asked.push(args), 1) }, () => NOW);
     await store.put('k', { text: '{}', owner: 'a\r\nDEL x', expires: NOW }, 0);
     assert.deepEqual(asked.map(([name]) => name), ['EVAL', 'SADD', 'EXPIRE']);
+    assert.equal(asked[2]?.[2], `${400 * 24 * 60 * 60}`, 'as long as a cookie may live');
     assert.match(asked[1]?.[1] ?? '', /^owner:[\w-]{43}$/);
   });
 });

@@ -14,10 +14,10 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MIN_LINES = 40; // less is not a step
 const MAX_LINES = 200; // 150 is the aim; beyond 200 it is two steps
 const MAX_LINES_OF: Record<string, number> = {
-  '01-server.ts': 225, // what node:http leaves open between two requests is more than one thinks
+  '01-server.ts': 235, // what node:http leaves open between two requests is more than one thinks
   '10-session.ts': 230, // a dictionary has many words, and what it takes is half of it
   '16-login.ts': 205, // what a guess costs, and whom, is told in one piece
-  '18-store.ts': 310, // the contract of a store and what keeps it are read side by side
+  '18-store.ts': 320, // the contract of a store and what keeps it are read side by side
   '19-sqlite.ts': 260, // a store that waits and fails as it should, and what its user sees of it
   '20-redis.ts': 270, // a client and a store, and the one has no use here without the other
   'main.ts': 230, // the roof: a line for each of the steps below, and what belongs to none of them

@@ -693,6 +693,15 @@ describe('the contracts', () => {
   if (hasSqlite) describeSessionFactory('SQLite', (o) => stored(makeSqlite(o.now), o));
   describeSessionFactory('Redis', (o) => stored(makeRedis(o.now), o), skipRedis);
 
+  it('RedisStore lets Redis throw out what is past its time', { skip: skipRedis }, async () => {
+    const client = new RedisClient(nextDatabase());
+    closing.push(() => client.close());
+    const store = new RedisStore(client, () => NOW);
+    await store.put('a', { text: '{}', owner: '', expires: NOW + 60.5 }, 0);
+    const left = Number(await client.command('PTTL', 'session:a'));
+    assert.ok(left > 50_000 && left <= 60_500, `${left} milliseconds`);
+  });
+
   it('RedisClient takes an answer that was there in time', { skip: skipRedis }, async () => {
     const client = new RedisClient(nextDatabase());
     closing.push(() => client.close());
@@ -701,6 +710,8 @@ describe('the contracts', () => {
     const end = performance.now() + 600; // the server is quick, and we are busy beyond the limit
     while (performance.now() < end);
     assert.equal(await answer, 'PONG');
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    assert.equal(await client.command('PING'), 'PONG', 'and the connection is kept');
   });
 
   it('SessionFactory<Data> knows its keys: a misspelt one does not compile', async () => {

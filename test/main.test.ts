@@ -357,6 +357,10 @@ describe('main: pages', () => {
     }
   });
 
+  it('site() says nothing of a cart that is empty', async () => {
+    assert.match(String((await new Browser(site().handle).get('/')).body), /<a href="\/cart">Cart<\/a>/);
+  });
+
   it('site() marks in the navigation where the visitor is', async () => {
     const browser = new Browser(site().handle);
     for (const path of PAGES.slice(0, -1)) {

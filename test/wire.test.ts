@@ -182,7 +182,7 @@ describe('wire: how a request begins', () => {
     ['a coding that is none', coded('identity'), '501'],
     ['nearly chunked', coded('xchunked'), '501'],
     ['chunked twice', coded('chunked\r\nTransfer-Encoding: chunked'), '400'],
-    ['in an old version', CHUNKED.replace('1.1', '1.0') + CHUNKS, '303'],
+    ['in an old version', CHUNKED.replace('1.1', '1.0') + CHUNKS, '400'],
   ]);
 
   it('a refusal has words, a type and a length, and ends the connection', async (t) => {
