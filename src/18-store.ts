@@ -213,12 +213,12 @@ export class StoredSessionFactory<Data extends object> implements SessionFactory
       if (text.length > MAX_STORED_SIZE) throw new SessionTooLarge(TOO_LARGE);
       const expires = Math.min(now() + idleTimeout, session.created + absoluteTimeout);
       const entry = { text, owner: ownerOf?.(data) ?? '', expires };
-      const isPut = await this.store.put(key, entry, version);
-      if (oldKey ? !isPut : isPut) return isPut; // of a new one: its owner was signed out everywhere
-      if (isPut) version += 1;
-      // The old one ends as we know it, or not yet: others may have changed it, and were told so.
-      const ended = { text: '', owner: '', expires: now() };
-      if (isPut && oldKey && (await this.store.put(oldKey, ended, oldVersion))) return true;
+      if (await this.store.put(key, entry, version)) {
+        version += 1; // should it be put once more
+        // The old one ends as we know it, or not yet: others may have changed it, and were told so.
+        const ended = { text: '', owner: '', expires: now() };
+        if (!oldKey || (await this.store.put(oldKey, ended, oldVersion))) return true;
+      } else if (oldKey) return false; // its owner was signed out everywhere, and this with it
       const theirs = await this.store.get(oldKey ?? key);
       const state = theirs && stateOf(theirs);
       if (!state && oldKey) await this.store.delete(key);
