@@ -16,11 +16,17 @@ export function makeDice(seed) {
   const many = (most, make) => Array.from({ length: below(most + 1) }, make);
   const word = () => String.fromCharCode(...many(6, () => 97 + below(26)));
   const text = () => many(4, () => (below(2) ? pick(NASTY) : word())).join('');
+  // Node 24 and 26 read the key of {"\\t": 1} as a backslash once one has been seen: a fault of V8's
+  // JSON.parse (github.com/nodejs/node/issues/63785), found here too. So no key is one character.
+  const key = () => {
+    const name = text();
+    return name.length === 1 ? name + name : name;
+  };
   const json = (depth = 0) => {
     const plain = [text(), below(1e6), -1.5, 1e300, 2 ** 53, true, false, null];
     if (depth === 3 || below(3) > 0) return pick(plain);
     if (below(2)) return many(3, () => json(depth + 1));
-    return Object.fromEntries(many(3, () => [text(), json(depth + 1)]));
+    return Object.fromEntries(many(3, () => [key(), json(depth + 1)]));
   };
   /** A text with one of its characters dropped, doubled or exchanged for another. */
   const damaged = (whole) => {
@@ -28,5 +34,5 @@ export function makeDice(seed) {
     const put = pick(['', whole[at] + whole[at], whole[below(whole.length)], pick(NASTY)]);
     return whole.slice(0, at) + put + whole.slice(at + 1);
   };
-  return { below, pick, many, word, text, json, damaged };
+  return { below, pick, many, word, text, key, json, damaged };
 }

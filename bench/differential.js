@@ -173,6 +173,9 @@ await compare('a JWT', 'jsonwebtoken, jose', async (dice) => {
   if (header?.includes('crit')) return 'crit, which jsonwebtoken passes over';
   if (typeof claims.iat === 'string') return 'an iat that is no number, to jsonwebtoken';
   if (claims.iat > now) return 'made in the future, which only we refuse';
+  const bytesOf = (text) => text.split('.').map((part) => Buffer.from(part, 'base64url'));
+  const isSame = bytesOf(token).every((bytes, i) => bytesOf(whole)[i]?.equals(bytes));
+  if (token !== whole && isSame) return 'another spelling of the same bytes, which jose takes';
   throw new Error(`only we refuse ${token}`);
 });
 
@@ -200,7 +203,7 @@ if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid']).status === 0) {
   };
   const factory = new SignedCookieSessionFactory({ secrets: [SECRET] });
   await compare('a session cookie', 'Pyramid', async (dice) => {
-    const data = Object.fromEntries(dice.many(4, () => [dice.text(), dice.json()]));
+    const data = Object.fromEntries(dice.many(4, () => [dice.key(), dice.json()]));
     const session = new Session(now);
     for (const [name, value] of Object.entries(data)) session.set(name, value);
     const cookie = factory.write(session);
