@@ -180,7 +180,7 @@ function encode(args: string[]): string {
 }
 
 const NOT_RESP2 = 'this is not RESP2';
-const BUG = /^Redis says: (ERR (?!max )|WRONGTYPE|NOSCRIPT)/; // of ours; all else, as OOM, is its trouble
+const BUG = /^Redis says: (ERR (?!max )|WRONGTYPE|NOSCRIPT)/; // of ours; all else is its trouble
 
 /** Who we are, and which database. Throws for what is no URL of Redis. */
 function loginOf({ protocol, username, password, pathname }: URL): string[][] {
