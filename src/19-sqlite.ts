@@ -99,15 +99,18 @@ function inTurn<T>(work: () => T, waited = 0): Awaitable<T> {
   try {
     return work();
   } catch (error) {
-    const { errcode = 0, code, message } = error as NodeJS.ErrnoException & { errcode?: number };
-    const isLocked = errcode % 256 === 5; // SQLITE_BUSY, of any kind
-    if (isLocked && waited < LOCK_TIMEOUT) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (isLocked(error) && waited < LOCK_TIMEOUT) {
       const time = Math.ceil(2 * RETRY_TIME * Math.random()); // two who wait do not meet again
       const pause = new Promise((resolve) => setTimeout(resolve, time));
       return pause.then(() => inTurn(work, waited + time));
     }
     throw code === 'ERR_SQLITE_ERROR' ? new StoreDown(message) : error; // or a bug of ours
   }
+}
+
+function isLocked(error: unknown): boolean {
+  return ((error as { errcode?: number }).errcode ?? 0) % 256 === 5; // SQLITE_BUSY, of any kind
 }
 
 /** Values are bound, never pasted into SQL (OWASP: SQL Injection Prevention). */
@@ -133,12 +136,14 @@ type Statement = {
 type Database = { exec(sql: string): void; prepare(sql: string): Statement; close(): void };
 type Sqlite = { DatabaseSync: new (file: string) => Database };
 
-function openDatabase(file: string): Database {
+/** Opens it, and waits for others who do: for all it does to a new file SQLite itself does not. */
+function openDatabase(file: string, waited = 0): Database {
   const sqlite = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined;
   const refuse = (why: string): RangeError => new RangeError(`Cannot open ${file}: ${why}`);
   if (!sqlite) throw refuse(`SQLite needs Node 22.13 or newer, and this is ${process.version}`);
+  let database: Database | undefined;
   try {
-    const database = new sqlite.DatabaseSync(file);
+    database = new sqlite.DatabaseSync(file);
     database.exec(`PRAGMA busy_timeout = ${LOCK_TIMEOUT}; PRAGMA journal_mode = WAL;`);
     database.exec('PRAGMA synchronous = NORMAL;'); // a kill loses nothing; a power cut may
     database.exec('BEGIN IMMEDIATE'); // of several processes that start, one makes the table
@@ -147,9 +152,13 @@ function openDatabase(file: string): Database {
     database.exec('COMMIT');
     database.exec('PRAGMA busy_timeout = 0'); // from here on we do the waiting
     if (version === 0 || version === SCHEMA_VERSION) return database;
-    database.close();
     throw new Error(`its version is ${version}, and we know ${SCHEMA_VERSION}`);
   } catch (error) {
+    database?.close();
+    if (isLocked(error) && waited < LOCK_TIMEOUT) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_TIME); // nobody is here yet
+      return openDatabase(file, waited + RETRY_TIME);
+    }
     throw refuse(error instanceof Error ? error.message : String(error));
   }
 }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { text } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import { Browser } from '../src/08-browser.ts';
@@ -245,6 +247,25 @@ if (!hasSqlite) {
       database.close();
       const message = `Cannot open ${file}: its version is 2, and we know 1`;
       assert.throws(() => new SqliteStore(file), { name: 'RangeError', message });
+    });
+
+    it('SqliteStore() opens new files in the same moment as others do', async (t) => {
+      const file = makeFile(t);
+      const barrier = new Int32Array(new SharedArrayBuffer(4));
+      const count = 3;
+      const code = `
+        const { workerData, parentPort } = require('node:worker_threads');
+        const { module, file, barrier, count } = workerData;
+        import(module).then(({ SqliteStore }) => {
+          Atomics.add(barrier, 0, 1);
+          while (Atomics.load(barrier, 0) < count); // all begin at once
+          for (let i = 0; i < 30; i++) new SqliteStore(file + i).close();
+        });`;
+      const module = new URL('../src/19-sqlite.ts', import.meta.url).href;
+      const workerData = { module, file, barrier, count };
+      const workers = Array.from({ length: count }, () => new Worker(code, { eval: true, workerData }));
+      const codes = await Promise.all(workers.map((worker) => once(worker, 'exit')));
+      assert.deepEqual(codes.flat(), [0, 0, 0]);
     });
 
     it('put() waits for another process that writes, and nothing stands still', async (t) => {
