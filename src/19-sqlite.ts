@@ -136,7 +136,7 @@ type Statement = {
 type Database = { exec(sql: string): void; prepare(sql: string): Statement; close(): void };
 type Sqlite = { DatabaseSync: new (file: string) => Database };
 
-/** Opens it, and waits for others who do: for all it does to a new file SQLite itself does not. */
+/** Opens it, once others have done: on a new file SQLite itself does not always wait for them. */
 function openDatabase(file: string, waited = 0): Database {
   const sqlite = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined;
   const refuse = (why: string): RangeError => new RangeError(`Cannot open ${file}: ${why}`);
@@ -156,7 +156,7 @@ function openDatabase(file: string, waited = 0): Database {
   } catch (error) {
     database?.close();
     if (isLocked(error) && waited < LOCK_TIMEOUT) {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_TIME); // nobody is here yet
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_TIME); // for nobody yet
       return openDatabase(file, waited + RETRY_TIME);
     }
     throw refuse(error instanceof Error ? error.message : String(error));
