@@ -1,9 +1,9 @@
 // Step 1 · A server that answers, holds out against slow clients, and stops cleanly.
 //
 // node:http parses requests and frames responses (HTTP/1.1, RFC 9112). What it leaves to us: how
-// long a client may take, what a broken request is told, and how to stop. Time is the threat. A
-// client that sends one byte a minute, on a thousand connections, keeps a thousand sockets busy
-// for nothing: the attack is called Slowloris.
+// long a client may take, how much it may ask at once, what a broken request is told, and how to
+// stop. Time is the threat. A client that sends one byte a minute, on a thousand connections, keeps
+// a thousand sockets busy for nothing: the attack is called Slowloris.
 import { existsSync, realpathSync } from 'node:fs';
 import { createServer, STATUS_CODES } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';

@@ -110,9 +110,10 @@ export class RedisClient implements Commander {
       for (let reply; (reply = parseReply(this.#received, at)); at = reply.end) {
         const call = this.#calls.shift();
         clearTimeout(call?.timer);
-        if (!(reply.value instanceof Error)) this.#failures = 0; // a refusal is no success
         const { value } = reply;
-        if (!(value instanceof Error)) call?.resolve(value);
+        const isRefused = value instanceof Error;
+        if (!isRefused) this.#failures = 0; // who is not let in waits longer each time
+        if (!isRefused) call?.resolve(value);
         else call?.reject(BUG.test(value.message) ? value : new StoreDown(value.message));
       }
       this.#received = this.#received.subarray(at);

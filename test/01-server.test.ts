@@ -66,6 +66,18 @@ async function exchange(t: TestContext, port: number, sent: string, then = ''): 
   return received;
 }
 
+/** The server's side of a client that has its refusal and keeps its end open; time stands still. */
+async function lingering(t: TestContext): Promise<{ server: Server; socket: Socket }> {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const server = makeServer(hello);
+  const port = await listen(t, server);
+  const serverSide = once(server, 'connection');
+  const client = open(t, port, 'garbage\r\n\r\n', true).resume();
+  const [socket] = await serverSide;
+  await once(client, 'end');
+  return { server, socket };
+}
+
 /** Starts a program in a process of its own. */
 function start(t: TestContext, args: string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [...TSX, ...args], {
@@ -411,13 +423,7 @@ describe('01-server', () => {
   });
 
   it('answerAndClose() cuts off a refused client that keeps its end open', async (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    const server = makeServer(hello);
-    const port = await listen(t, server);
-    const serverSide = once(server, 'connection');
-    const client = open(t, port, 'garbage\r\n\r\n', true).resume();
-    const [socket] = await serverSide;
-    await once(client, 'end');
+    const { socket } = await lingering(t);
     assert.equal(socket.destroyed, false, 'the answer was just sent: it may be on its way');
     t.mock.timers.tick(1_000);
     assert.equal(socket.destroyed, true, 'a second has passed');
@@ -532,13 +538,7 @@ describe('01-server', () => {
   });
 
   it('stop() lets a refusal be read', async (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    const server = makeServer(hello);
-    const port = await listen(t, server);
-    const serverSide = once(server, 'connection');
-    const client = open(t, port, 'garbage\r\n\r\n', true).resume();
-    const [socket] = await serverSide;
-    await once(client, 'end');
+    const { server, socket } = await lingering(t);
     stop(server, 5_000);
     server.closeIdleConnections();
     assert.equal(socket.destroyed, false, 'the client may still be sending');
