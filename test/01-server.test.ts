@@ -8,11 +8,13 @@ import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { explainedIt, noteBytes } from '../.tools/explain.ts';
 import { hello, isMain, LIMITS, makeServer, serve, stop } from '../src/01-server.ts';
 
+const it = explainedIt(import.meta.url);
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TSX = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
 const PATIENCE = 10_000; // milliseconds; how long a started process may take to say something
@@ -63,6 +65,7 @@ async function exchange(t: TestContext, port: number, sent: string, then = ''): 
   const drip = then && setInterval(() => socket.write(then), 5);
   await once(socket, 'close');
   if (drip) clearInterval(drip);
+  noteBytes(sent, received);
   return received;
 }
 

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
+import { explainedIt, noteBytes } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import {
   after,
@@ -22,6 +23,7 @@ import {
 } from '../src/02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 
+const it = explainedIt(import.meta.url);
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 const HEAD_OF_POST = 'POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n';
 
@@ -54,6 +56,7 @@ async function exchange(t: TestContext, port: number, sent: string): Promise<str
   let received = '';
   socket.on('data', (chunk) => (received += chunk));
   await once(socket, 'close');
+  noteBytes(sent, received);
   return received;
 }
 

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest, text } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Router, site } from '../src/03-router.ts';
 import type { ParamsOf } from '../src/03-router.ts';
 
+const it = explainedIt(import.meta.url);
 const page: Handler = () => text('a page');
 
 /** A router on which each pattern answers GET with its own text. */
@@ -28,7 +30,7 @@ async function lookUp(router: Router, path: string): Promise<string> {
 /** What a router answers to a request line. */
 async function ask(router: Router, method: string, target: string): Promise<HttpResponse> {
   const request = parseRequest(method, target);
-  return 'status' in request ? request : router.handle(request);
+  return 'status' in request ? request : witness(router.handle)(request);
 }
 
 describe('03-router', () => {

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import { escape, html, Html, page, raw, site } from '../src/04-template.ts';
 
+const it = explainedIt(import.meta.url);
+
 /** What a browser asks for, by its path as sent, answered by the whole site with no socket. */
 async function get(path: string): Promise<HttpResponse> {
   const request = parseRequest('GET', path);
-  return 'status' in request ? request : site().handle(request);
+  return 'status' in request ? request : witness(site().handle)(request);
 }
 
 const ATTACKS = [

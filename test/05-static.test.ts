@@ -4,12 +4,14 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest, toListener } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { addStaticFiles, fileHandler, PUBLIC, site } from '../src/05-static.ts';
 
+const it = explainedIt(import.meta.url);
 const MODIFIED = new Date('2027-01-15T08:00:00.750Z'); // the file system counts finer than HTTP
 const LAST_MODIFIED = 'Fri, 15 Jan 2027 08:00:00 GMT';
 const CSS = 'body { color: teal }\n';
@@ -52,7 +54,7 @@ async function ask(
   method = 'GET',
 ): Promise<HttpResponse> {
   const request = parseRequest(method, path, headers);
-  return 'status' in request ? request : router.handle(request);
+  return 'status' in request ? request : witness(router.handle)(request);
 }
 
 async function etagOf(path: string): Promise<string> {
@@ -201,7 +203,7 @@ describe('05-static', () => {
     for (const [name, type] of Object.entries(types)) {
       const request = parseRequest('GET', `/${name}`);
       assert.ok('path' in request);
-      const { headers } = await files.handle(request);
+      const { headers } = await witness(files.handle)(request);
       assert.equal(headers['content-type'], type, name);
       assert.equal(headers['x-content-type-options'], 'nosniff', name);
     }
@@ -329,7 +331,7 @@ describe('05-static', () => {
     const { handle } = site();
     const open = async (path: string): Promise<HttpResponse> => {
       const request = parseRequest('GET', path);
-      return 'status' in request ? request : handle(request);
+      return 'status' in request ? request : witness(handle)(request);
     };
     const { status, body } = await open('/');
     assert.equal(status, 200);

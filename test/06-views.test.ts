@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest } from '../src/02-http.ts';
 import type { HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { site, TutorialViews } from '../src/06-views.ts';
 
+const it = explainedIt(import.meta.url);
 const { handle } = site();
 
 function requestFor(
@@ -21,7 +23,7 @@ async function open(
   method = 'GET',
   headers: Record<string, string> = {},
 ): Promise<HttpResponse> {
-  return handle(requestFor(path, method, headers));
+  return witness(handle)(requestFor(path, method, headers));
 }
 
 function countOn({ body }: HttpResponse): number {
@@ -120,7 +122,7 @@ describe('06-views', () => {
 
   it('site() made anew goes on counting: a site does not own the count', async () => {
     const count = countOn(await open('/'));
-    const response = await site().handle(requestFor('/'));
+    const response = await witness(site().handle)(requestFor('/'));
     assert.equal(countOn(response), count + 1);
   });
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer, get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest, text, toListener } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import {
@@ -17,12 +18,13 @@ import {
 } from '../src/07-cookie.ts';
 import type { CookieAttributes } from '../src/07-cookie.ts';
 
+const it = explainedIt(import.meta.url);
 const { handle } = site();
 
 async function open(path: string, cookie?: string, method = 'GET'): Promise<HttpResponse> {
   const request = parseRequest(method, path, cookie === undefined ? {} : { cookie });
   assert.ok('path' in request);
-  return handle(request);
+  return witness(handle)(request);
 }
 
 function countOn({ body }: HttpResponse): number {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { parseForm, text, withForm } from '../src/02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
@@ -14,6 +15,7 @@ import {
 } from '../src/08-browser.ts';
 import type { StoredCookie } from '../src/08-browser.ts';
 
+const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // Tue, 14 Nov 2023 22:13:20 GMT
 const ORIGIN = 'http://localhost:6543';
 const MAX_REDIRECTS = 20; // the Fetch standard's number

@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
 import { parseCookies } from '../src/07-cookie.ts';
 import { Browser, parseSetCookie } from '../src/08-browser.ts';
 import { Signer, site } from '../src/09-signer.ts';
 
+const it = explainedIt(import.meta.url);
 const SECRET = 'itsaseekreet';
 const SIZE = 64; // bytes of HMAC-SHA-512
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
@@ -40,7 +42,7 @@ const { handle } = site();
 async function open(path: string, cookie?: string, method = 'GET'): Promise<HttpResponse> {
   const request = parseRequest(method, path, cookie === undefined ? {} : { cookie });
   assert.ok('path' in request);
-  return handle(request);
+  return witness(handle)(request);
 }
 
 function countOn({ body }: HttpResponse): number {

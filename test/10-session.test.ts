@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest } from '../src/02-http.ts';
 import { MAX_DEPTH, MAX_FLASH_MESSAGES, requireJson, Session, site } from '../src/10-session.ts';
 import type { Json } from '../src/10-session.ts';
 
+const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000.25;
 
 /** The session as the next request finds it: through JSON, a minute later. */
@@ -259,7 +261,7 @@ describe('10-session: flash messages and the token', () => {
     const request = parseRequest('GET', '/');
     assert.ok('path' in request);
     for (let visit = 0; visit < 2; visit++) {
-      const { body } = await site().handle(request);
+      const { body } = await witness(site().handle)(request);
       assert.equal(body, 'isNew: true\ncounter: 1\n');
     }
   });

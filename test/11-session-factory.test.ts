@@ -3,7 +3,8 @@ import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { parseRequest, text, toListener } from '../src/02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
@@ -16,6 +17,7 @@ import type { Json } from '../src/10-session.ts';
 import { SignedCookieSessionFactory, site, withSession } from '../src/11-session-factory.ts';
 import type { CookieSessionOptions } from '../src/11-session-factory.ts';
 
+const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000;
 const ORIGIN = 'http://localhost:6543';
 const SECRETS = ['itsaseekreet'];
@@ -235,7 +237,7 @@ describe('11-session-factory: the wire', () => {
       `a="x; y=1, session=${cookie}`,
     ];
     for (const header of headers) {
-      const response = await handle(request(header));
+      const response = await witness(handle)(request(header));
       assert.equal(response.status, 200, `Cookie: ${header.slice(0, 60)}`);
       assert.equal(count(response), 1, `Cookie: ${header.slice(0, 60)}`);
     }
@@ -401,7 +403,7 @@ describe('11-session-factory: what is saved, and when', () => {
       session.set('a', 1);
       return { status: 200, headers: { 'set-cookie': 'theme=dark' }, body: '' };
     });
-    const lines = (await handler(request())).headers['set-cookie'];
+    const lines = (await witness(handler)(request())).headers['set-cookie'];
     assert.ok(Array.isArray(lines) && lines.length === 2, String(lines));
     assert.equal(lines[0], 'theme=dark');
   });
@@ -509,7 +511,7 @@ describe('11-session-factory: options', () => {
       session.set('a', 1);
       return text('');
     });
-    return setCookie(await handler(request())) ?? '';
+    return setCookie(await witness(handler)(request())) ?? '';
   }
 
   const ATTRIBUTES: [string, Partial<CookieSessionOptions>, RegExp][] = [
@@ -763,7 +765,7 @@ describe('11-session-factory: vectors of real Pyramid', () => {
       const page: Handler = () => text('');
       // There is no session that a page has but did not read: who wraps a page opens it.
       const handler = op === 'read' ? withSession(factory, page) : page;
-      const line = setCookie(await handler(request(`session=${cookie}`)));
+      const line = setCookie(await witness(handler)(request(`session=${cookie}`)));
       const isOver = now - NOW > 1200; // then there is nothing to keep; Pyramid sends an empty one
       const what = `reissueTime ${reissueTime}, ${now - NOW} s, ${op}`;
       assert.equal(line !== undefined, sent && !isOver, what);
@@ -830,7 +832,7 @@ async function lineOf(options: Record<string, unknown>): Promise<string> {
   const given = ours.filter(([, value]) => value !== null); // None is absence
   const factory = makeFactory({ httpOnly: false, ...Object.fromEntries(given) });
   const handler = withSession(factory, ({ session }) => (session.set('counter', 1), text('')));
-  return setCookie(await handler(request())) ?? '';
+  return setCookie(await witness(handler)(request())) ?? '';
 }
 
 function capital(attribute: string): string {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { MAX_URL_LENGTH, parseRequest, toListener } from '../src/02-http.ts';
 import type { HttpRequest, HttpResponse } from '../src/02-http.ts';
@@ -12,6 +13,7 @@ import { Session } from '../src/10-session.ts';
 import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
 import { anatomy, explainCookie, flipBit, signedLens, site, withInspector } from '../src/12-inspector.ts';
 
+const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // 2023-11-14T22:13:20Z
 const ORIGIN = 'http://localhost:6543';
 const SECRET = 'a secret that no page may show';
@@ -198,7 +200,7 @@ describe('12-inspector: the cookie taken apart', () => {
     const words = '$& $` $1 $$';
     const cookie = signer.sign(JSON.stringify([NOW, NOW, { words }]));
     assert.ok(factory.read(cookie));
-    const body = String((await handle(request(`session=${cookie}`))).body);
+    const body = String((await witness(handle)(request(`session=${cookie}`))).body);
     assert.ok(body.includes('&quot;words&quot;: &quot;$&amp; $` $1 $$&quot;'), body);
     assert.equal(body.split('<h1>').length, 2, 'the page is there once');
   });
@@ -302,7 +304,7 @@ describe('12-inspector: one bit', () => {
   it('flipBit() works with no cookie, and with one that is junk', async () => {
     const { handle } = visit();
     for (const cookie of [undefined, 'session=', 'session=a', 'session=$$', 'session=<b>', 'x']) {
-      const response = await handle(request(cookie, 'POST', '/inspect'));
+      const response = await witness(handle)(request(cookie, 'POST', '/inspect'));
       assert.equal(response.status, 303, `Cookie: ${cookie}`);
       assert.equal(response.headers.location, '/inspect');
       assert.match(String(response.headers['set-cookie']), /^session=[\w-]*; Path=\/; HttpOnly/);

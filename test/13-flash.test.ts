@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { html, page } from '../src/04-template.ts';
@@ -10,6 +11,7 @@ import { SignedCookieSessionFactory, withSession } from '../src/11-session-facto
 import type { SessionRequest } from '../src/11-session-factory.ts';
 import { addArticles, fieldOf, MAX_ARTICLES, seeOther, site, withFlash } from '../src/13-flash.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const GOOD = { title: 'On tea', body: 'It is hot.' };
 

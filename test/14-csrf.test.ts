@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { parseRequest, text } from '../src/02-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { html, page } from '../src/04-template.ts';
@@ -13,6 +14,7 @@ import type { CsrfOptions } from '../src/14-csrf.ts';
 import { hashPassword } from '../src/16-login.ts';
 import { site as finishedSite } from '../src/main.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const TOKEN = 'the-token'; // in the table: stands for the session's own
 const CROSS = { 'sec-fetch-site': 'cross-site' };

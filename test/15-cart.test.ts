@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { escape, html, page } from '../src/04-template.ts';
@@ -13,6 +14,7 @@ import { withCsrf } from '../src/14-csrf.ts';
 import { CATALOGUE, countOf, MAX_QUANTITY, site, totalOf, withRoom } from '../src/15-cart.ts';
 import type { Cart } from '../src/15-cart.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const SAME = { 'sec-fetch-site': 'same-origin' };
 

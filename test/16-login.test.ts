@@ -3,7 +3,8 @@ import { createHook } from 'node:async_hooks';
 import { scryptSync } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { toListener } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
@@ -19,6 +20,7 @@ import { failureLog, hashPassword, isPassword, localPath } from '../src/16-login
 import { site, USERS, withLogin, withUser } from '../src/16-login.ts';
 import type { SiteData } from '../src/16-login.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000;
 const SAME = { 'sec-fetch-site': 'same-origin' };
@@ -453,7 +455,8 @@ describe('16-login: guesses', () => {
   });
 
   it('addLogin() lets the counter answer while 200 logins are at work', async (t) => {
-    const { handle } = site(); // at full cost: five hashes, and 195 that come too soon
+    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'], now: () => NOW });
+    const { handle } = site(factory); // at full cost: five hashes, and 195 that come too soon
     const order: string[] = [];
     const arrivals = new EventEmitter();
     let arrived = 0;

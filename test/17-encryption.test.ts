@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { Browser } from '../src/08-browser.ts';
 import { Signer } from '../src/09-signer.ts';
 import { Session } from '../src/10-session.ts';
@@ -10,6 +11,7 @@ import type { SiteData } from '../src/16-login.ts';
 import { decrypt, deriveKey, encrypt, EncryptedCookieSessionFactory } from '../src/17-encryption.ts';
 import { sealedLens, Sealer, site } from '../src/17-encryption.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000;
 const SAME = { 'sec-fetch-site': 'same-origin' };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { seeOther } from '../src/13-flash.ts';
 import { text } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
@@ -13,6 +14,7 @@ import { keyOf, MAX_STORED_SIZE, MemoryStore, site, storedLens } from '../src/18
 import { StoredSession, StoredSessionFactory } from '../src/18-store.ts';
 import type { SessionStore, StoredSessionOptions } from '../src/18-store.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000;
 const SAME = { 'sec-fetch-site': 'same-origin' };

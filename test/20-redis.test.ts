@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { Browser } from '../src/08-browser.ts';
 import { StoreDown } from '../src/18-store.ts';
 import { parseReply, RedisClient, RedisStore, site } from '../src/20-redis.ts';
 import type { Commander, Reply } from '../src/20-redis.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000;
 

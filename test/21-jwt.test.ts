@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import type { Handler } from '../src/02-http.ts';
 import { Browser } from '../src/08-browser.ts';
 import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
@@ -10,6 +11,7 @@ import { MemoryStore, site as storedSite } from '../src/18-store.ts';
 import { apiRules, DenyList, hs256, signJwt, site, verifyJwt } from '../src/21-jwt.ts';
 import type { Claims, JwtRules } from '../src/21-jwt.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000;
 const SAME = { 'sec-fetch-site': 'same-origin' };

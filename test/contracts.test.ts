@@ -9,7 +9,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
 import { text } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Browser } from '../src/08-browser.ts';
@@ -24,6 +25,7 @@ import { SqliteStore } from '../src/19-sqlite.ts';
 import { RedisClient, RedisStore } from '../src/20-redis.ts';
 import type { Commander } from '../src/20-redis.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const NOW = 1_700_000_000; // years ago: a store that looks at the machine's own clock would show
 const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;

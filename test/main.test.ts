@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { explainedIt } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { problem, toListener } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
@@ -18,6 +19,7 @@ import { hashPassword } from '../src/16-login.ts';
 import type { SiteData } from '../src/16-login.ts';
 import { DEMO_SECRET, site, withErrorPages, withFrame } from '../src/main.ts';
 
+const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
 const LONG = '0123456789abcdef0123456789abcdef'; // 32 characters, the least that production takes
 const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: LONG };

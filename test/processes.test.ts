@@ -12,16 +12,18 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { explainedIt } from '../.tools/explain.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Browser, parseSetCookie } from '../src/08-browser.ts';
 import { USERS } from '../src/16-login.ts';
 import { keyOf } from '../src/18-store.ts';
 import { RedisClient } from '../src/20-redis.ts';
 
+const it = explainedIt(import.meta.url);
 const KILLS = Number(process.env.KILLS || 3);
 const IN_FLIGHT = 60; // requests at once, over all servers
 const ANSWER_TIMEOUT = 3_000; // milliseconds: what takes longer hangs

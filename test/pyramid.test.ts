@@ -2,13 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { explainedIt } from '../.tools/explain.ts';
 import { parseCookies } from '../src/07-cookie.ts';
 import { parseSetCookie } from '../src/08-browser.ts';
 import { Session } from '../src/10-session.ts';
 import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
 
+const it = explainedIt(import.meta.url);
 const PYTHON = '/usr/bin/python3';
 const hasPyramid = spawnSync(PYTHON, ['-c', 'import pyramid']).status === 0;
 const skip =

@@ -6,12 +6,14 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { describe, it } from 'node:test';
+import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
+import { explainedIt, noteBytes } from '../.tools/explain.ts';
 import { LIMITS, makeServer } from '../src/01-server.ts';
 import { toListener } from '../src/02-http.ts';
 import { site } from '../src/main.ts';
 
+const it = explainedIt(import.meta.url);
 const SLOW_CONNECTIONS = 1_000;
 const HOST = 'Host: localhost\r\n';
 const GET = `GET / HTTP/1.1\r\n${HOST}`; // and an empty line
@@ -50,7 +52,9 @@ async function readAll(socket: Socket): Promise<string> {
 async function exchange(t: TestContext, port: number, sent: string | Buffer): Promise<string> {
   const socket = open(t, port);
   socket.write(sent);
-  return readAll(socket);
+  const received = await readAll(socket);
+  noteBytes(sent, received);
+  return received;
 }
 
 /** The statuses, in order: `200 404`. */

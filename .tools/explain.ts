@@ -1,0 +1,205 @@
+// A failing test should teach. `it` of a test file comes from here, and adds to what an assertion
+// says: the last request as a curl line that can be pasted, what came back, and where LESSON.md
+// explains the code under test. What was expected, the assertion has said already.
+//
+// Requests are noted where they are made: by every Browser of step 8, by fetch, and by a handler
+// or a bare socket that a test passes through `witness` or `noteBytes`. Nothing is noted for a test
+// that is written elsewhere, and a test that passes pays for nothing but the note.
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { subscribe } from 'node:diagnostics_channel';
+import { readFileSync } from 'node:fs';
+import { it as nodesIt } from 'node:test';
+import type { TestContext, TestOptions } from 'node:test';
+import { inspect } from 'node:util';
+import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
+
+type Run = (t: TestContext) => unknown;
+type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
+type Headers = Iterable<readonly [name: string, value: unknown]>;
+type Exchange = { sent: () => string; came: () => string }; // told only to a test that fails
+
+const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
+const OF_FETCH = [ // what fetch sends of its own accord; curl has its own manners
+  'accept: */*', 'accept-encoding: gzip, deflate', 'accept-language: *', 'sec-fetch-mode: cors',
+  'user-agent: node',
+];
+const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
+
+const exchanges = new AsyncLocalStorage<{ last?: Exchange }>(); // of one test
+
+/** `it` for a test file: pass it `import.meta.url`, from which it knows the step. */
+export function explainedIt(testUrl: string): It {
+  const module = /(\d\d-[\w-]+)\.test\.ts$/.exec(testUrl)?.[1];
+  return (title, ...rest) => {
+    const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
+    void nodesIt(title, options, (t) =>
+      exchanges.run({}, async () => {
+        await (watching ??= watchBrowsers().catch(() => {}));
+        try {
+          await run(t);
+        } catch (error) {
+          throw explain(error, storyOf(exchanges.getStore()?.last, module, title));
+        }
+      }),
+    );
+  };
+}
+
+/** Notes what was sent, as a line for a shell, and what came back. */
+function note(sent: () => string, came: () => string): void {
+  const store = exchanges.getStore();
+  if (store) store.last = { sent, came };
+}
+
+/** Notes what was written on a bare socket, and all that came back. */
+export function noteBytes(sent: string | Buffer, came: string): void {
+  note(() => `printf '${printfOf(sent)}' | curl -s telnet://localhost:6543`, () => cut(came));
+}
+
+function printfOf(sent: string | Buffer): string {
+  const characters = [...Buffer.from(sent).toString('latin1')];
+  return cut(characters.map((one) => ESCAPES[one] ?? escapeByte(one)).join(''));
+}
+
+function cut(text: string): string {
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text || '(nothing)';
+}
+
+const ESCAPES: Record<string, string> = {
+  '\r': String.raw`\r`, '\n': String.raw`\n`, '\\': String.raw`\\`,
+  '%': '%%', "'": String.raw`'\''`,
+};
+
+function escapeByte(character: string): string {
+  const code = character.charCodeAt(0);
+  return /[ -~]/.test(character) ? character : String.raw`\x${code.toString(16).padStart(2, '0')}`;
+}
+
+/** The same handler, with every request and its response noted. */
+export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> {
+  return async (request) => {
+    const { method, path, search, headers, body } = request;
+    const sent = () => curlOf(method, path + search, Object.entries(headers), bodyText(body));
+    note(sent, THREW);
+    const response = await handler(request);
+    note(sent, () => answerOf(response));
+    return response;
+  };
+}
+
+const THREW = () => '(nothing: the page threw)';
+
+/** A request as a line for bash or zsh, which asks the step's own server the same. */
+export function curlOf(method: string, target: string, headers: Headers, body = ''): string {
+  const words = ['curl -si'];
+  if (method === 'HEAD') words.push('-I');
+  else if (method !== (body === '' ? 'GET' : 'POST')) words.push(`-X ${method}`);
+  for (const [name, value] of headers) {
+    const line = `${name}: ${String(value)}`;
+    const isImplied = /^(?:host|content-length|connection)$/i.test(name) || OF_FETCH.includes(line);
+    if (value !== undefined && !isImplied) words.push(`-H ${quote(line)}`);
+  }
+  if (body !== '') words.push(`--data-binary ${quote(body)}`);
+  words.push(quote(new URL(target, ORIGIN).href));
+  return words.join(' ');
+}
+
+function quote(text: string): string {
+  return /^[\w./:=@%-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+function answerOf({ status, headers, body }: HttpResponse): string {
+  const lines = Object.entries(headers).flatMap(([name, value]) =>
+    [value].flat().map((one) => `${name}: ${String(one)}`),
+  );
+  return [status, ...lines, '', cut(bodyText(body))].join('\n');
+}
+
+function bodyText(body: HttpResponse['body'] = ''): string {
+  return typeof body === 'string' ? body : Buffer.from(body).toString();
+}
+
+/** The error with the story below its message; what was thrown and is no error becomes one. */
+function explain(thrown: unknown, story: string): Error {
+  const error = thrown instanceof Error ? thrown : new Error(`thrown: ${inspect(thrown)}`);
+  const { message, stack = '' } = error;
+  error.message = story === '' ? message : `${message}\n\n${story}\n`;
+  error.stack = stack.includes(message) ? stack.replace(message, () => error.message) : stack;
+  return error;
+}
+
+function storyOf(last: Exchange | undefined, module: string | undefined, title: string): string {
+  const lines: string[] = [];
+  const add = (label: string, text: string) =>
+    lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
+  if (last) {
+    add('sent:', last.sent());
+    add('came back:', last.came());
+  }
+  if (module !== undefined) add('explained:', placeOf(module, title));
+  return lines.join('\n');
+}
+
+/** The line of LESSON.md that quotes what the title is about, or else its step's heading. */
+export function placeOf(module: string, title: string): string {
+  const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
+  const step = Number(module.slice(0, 2));
+  const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
+  const end = lines.findIndex((line, i) => i > start && line.startsWith('## '));
+  const symbol = /^#?[\w$]+/.exec(title)?.[0] ?? '';
+  const definition = new RegExp(
+    String.raw`^(?:export )?(?:async )?(?:function|class|const) ${symbol}\b` +
+      String.raw`|^  (?:(?:override|readonly|async|get|static) )*${symbol}\b *[(<:=]`,
+  );
+  const isDefinition = (line: string, i: number) => i > start && i < end && definition.test(line);
+  const at = lines.findIndex(isDefinition);
+  return `LESSON.md:${(at === -1 ? start : at) + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
+}
+
+/** What a response of fetch was asked with; its body belongs to the test, and is not read here. */
+type FetchMessage = {
+  request: { method: string; origin: string; path: string; headers: string | string[] };
+  response?: { statusCode: number; statusText: string; headers: Uint8Array[] };
+};
+
+function pairsOf(headers: string | readonly string[]): [string, string][] {
+  const words = typeof headers === 'string' ? headers.split(/: |\r\n/) : headers;
+  return words.flatMap((name, i) => (i % 2 === 0 ? [[name, words[i + 1] ?? '']] : []));
+}
+
+function noteFetch(message: unknown): void {
+  const { request, response } = message as FetchMessage;
+  const { method, path, headers } = request;
+  note(
+    () => curlOf(method, path, pairsOf(headers)),
+    () => {
+      if (!response) return '(nothing yet)';
+      const words = response.headers.map((bytes) => Buffer.from(bytes).toString());
+      const lines = pairsOf(words).map((pair) => pair.join(': '));
+      return [`${response.statusCode} ${response.statusText}`, ...lines].join('\n');
+    },
+  );
+}
+
+subscribe('undici:request:create', noteFetch);
+subscribe('undici:request:headers', noteFetch);
+
+let watching: Promise<void> | undefined;
+
+/**
+ * Notes what each Browser of step 8 asks: they are made in a hundred places, so they are watched
+ * here and not there. Who has not come to step 8 has no such file, and needs none.
+ */
+async function watchBrowsers(): Promise<void> {
+  const { Browser } = await import('../src/08-browser.ts');
+  const { request } = Browser.prototype;
+  Browser.prototype.request = async function (method, path, body = '', headers = {}) {
+    const cookie = this.jar.headerFor(new URL(path, ORIGIN), 0);
+    const sentHeaders = Object.entries({ ...(cookie && { cookie }), ...headers });
+    const sent = () => curlOf(method, path, sentHeaders, body);
+    note(sent, THREW);
+    const response = await request.call(this, method, path, body, headers);
+    note(sent, () => answerOf(response));
+    return response;
+  };
+}
