@@ -16,7 +16,7 @@ import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
 type Headers = Iterable<readonly [name: string, value: unknown]>;
-type Exchange = { sent: () => string; came: () => string }; // told only to a test that fails
+type Exchange = { sent?: () => string; came?: () => string }; // told only if the test fails
 
 const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
 const OF_FETCH = [ // what fetch sends of its own accord; curl has its own manners
@@ -25,30 +25,34 @@ const OF_FETCH = [ // what fetch sends of its own accord; curl has its own manne
 ];
 const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
 
-const exchanges = new AsyncLocalStorage<{ last?: Exchange }>(); // of one test
+const exchanges = new AsyncLocalStorage<Exchange>(); // the last one of each test
 
 /** `it` for a test file: pass it `import.meta.url`, from which it knows the step. */
 export function explainedIt(testUrl: string): It {
   const module = /(\d\d-[\w-]+)\.test\.ts$/.exec(testUrl)?.[1];
   return (title, ...rest) => {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
-    void nodesIt(title, options, (t) =>
-      exchanges.run({}, async () => {
+    void nodesIt(title, options, (t) => {
+      const exchange: Exchange = {};
+      const explained = (error: unknown) => explain(error, storyOf(exchange, module, title));
+      return exchanges.run(exchange, async () => {
         await (watching ??= watchBrowsers().catch(() => {}));
+        process.on('uncaughtExceptionMonitor', explained); // what nobody catches fails a test too
         try {
           await run(t);
         } catch (error) {
-          throw explain(error, storyOf(exchanges.getStore()?.last, module, title));
+          throw explained(error);
+        } finally {
+          process.off('uncaughtExceptionMonitor', explained);
         }
-      }),
-    );
+      });
+    });
   };
 }
 
 /** Notes what was sent, as a line for a shell, and what came back. */
 function note(sent: () => string, came: () => string): void {
-  const store = exchanges.getStore();
-  if (store) store.last = { sent, came };
+  Object.assign(exchanges.getStore() ?? {}, { sent, came });
 }
 
 /** Notes what was written on a bare socket, and all that came back. */
@@ -128,14 +132,12 @@ function explain(thrown: unknown, story: string): Error {
   return error;
 }
 
-function storyOf(last: Exchange | undefined, module: string | undefined, title: string): string {
+function storyOf(exchange: Exchange, module: string | undefined, title: string): string {
   const lines: string[] = [];
   const add = (label: string, text: string) =>
     lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
-  if (last) {
-    add('sent:', last.sent());
-    add('came back:', last.came());
-  }
+  if (exchange.sent) add('sent:', exchange.sent());
+  if (exchange.came) add('came back:', exchange.came());
   if (module !== undefined) add('explained:', placeOf(module, title));
   return lines.join('\n');
 }

@@ -54,7 +54,7 @@ function whatNext(step: number, file: string, emptied: readonly string[]): strin
     `  ${runner} --test ${test}`,
     'One hint more, each time you ask:',
     `  npm run practice ${step} -- --hint`,
-    'The original, and what you wrote is gone:',
+    'To have the original back, and lose what you wrote:',
     `  git checkout ${file}`,
   ].join('\n');
 }

@@ -5,17 +5,20 @@
 //   ```console              `$` lines are run, `^C` stops the server, what follows is compared
 //   ```diff src/NN-name.ts  a bug; below it the test that must fail: Caught by: `its name`
 //
+// And each module that it asks you to write anew is emptied, to see its test say what is missing.
 // First the rules, as pure functions; then a terminal and a workshop, where programs run; then the
 // tests. The last of them try the rules on lessons that do lie: a check that cannot fail is none.
 import assert from 'node:assert/strict';
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess, ExecFileOptionsWithStringEncoding } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { emptyBodies } from '../.tools/practice.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const HEADINGS = [
@@ -23,8 +26,9 @@ const HEADINGS = [
 ];
 const PORT = '6543'; // the port that the lesson shows; the servers of this test get free ones
 const LAST_LINE = 'stop with Ctrl-C\n'; // what serve() of step 1 prints when it is listening
-const COMMAND_TIMEOUT = 10_000; // milliseconds; a reader would have given up too
+const COMMAND_TIMEOUT = 30_000; // milliseconds; on a busy machine a command may take long
 const BROKEN_TEST_TIMEOUT = 20_000; // one test in a fresh process, on a machine with other work
+const COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // node's own place for what it compiled
 const CONCURRENCY = Math.min(2, availableParallelism()); // more would only slow each other down
 
 interface Fence {
@@ -261,7 +265,8 @@ function environment(variables: Record<string, string> = {}): NodeJS.ProcessEnv 
     'SESSION_SECRET', 'SESSIONS', 'SQLITE_FILE', 'REDIS_URL',
   ];
   const others = Object.entries(process.env).filter(([name]) => !ours.includes(name));
-  return { ...Object.fromEntries(others), NODE_NO_WARNINGS: '1', no_proxy: '*', ...variables };
+  const quick = { NODE_COMPILE_CACHE: COMPILE_CACHE, NODE_NO_WARNINGS: '1', no_proxy: '*' };
+  return { ...Object.fromEntries(others), ...quick, ...variables };
 }
 
 /** A folder of its own for each test, so that no two share a cookie jar. */
@@ -277,6 +282,7 @@ function optionsFor(folder: string, timeout: number): ExecFileOptionsWithStringE
 
 interface TestRun {
   readonly isTimedOut: boolean;
+  readonly hasFailed: boolean;
   readonly tap: string;
   readonly stderr: string;
 }
@@ -381,25 +387,41 @@ async function within<T>(timeout: number, child: ChildProcess, promise: Promise<
   return promise.finally(() => clearTimeout(timer));
 }
 
-/** Puts a copy of the project, with one test file of all, in `folder`. */
-async function copyProject(folder: string, testFile: string): Promise<void> {
-  const filter = (path: string): boolean => !path.endsWith('.test.ts') || path.endsWith(testFile);
-  for (const entry of ['src', 'public', 'test', 'package.json', 'tsconfig.json']) {
-    if (!existsSync(join(ROOT, entry))) continue;
-    await cp(join(ROOT, entry), join(folder, entry), { recursive: true, filter });
+const workshops: string[] = []; // copies of the project in which nobody is at work
+
+/** A copy of the project with another `file` in it, for one test: whole again when that is done. */
+async function workshopWith(t: TestContext, file: string, source: string): Promise<string> {
+  const folder = workshops.pop() ?? (await copyProject());
+  const path = join(folder, file);
+  const original = await readFile(path);
+  await writeFile(path, source);
+  t.after(async () => {
+    await writeFile(path, original);
+    workshops.push(folder);
+  });
+  return folder;
+}
+
+async function copyProject(): Promise<string> {
+  const folder = await makeFolder();
+  for (const entry of ['src', 'public', 'test', '.tools', 'LESSON.md', 'package.json']) {
+    await cp(join(ROOT, entry), join(folder, entry), { recursive: true });
   }
   const packages = join(ROOT, 'node_modules'); // none on a Node that needs no tsx
   if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
+  return folder;
 }
 
-/** Runs one test in a process of its own. The copy has no part in the process that asks. */
-function runTest(folder: string, testFile: string, name: string): Promise<TestRun> {
-  const only = ['--test-reporter=tap', `--test-name-pattern=^${escapeRegExp(name)}$`];
+after(() => Promise.all(workshops.map((folder) => rm(folder, { recursive: true, force: true }))));
+
+/** Runs a test file, or one test of it, in a process of its own. */
+function runTest(folder: string, testFile: string, name?: string): Promise<TestRun> {
+  const only = name === undefined ? [] : [`--test-name-pattern=^${escapeRegExp(name)}$`];
   const options = optionsFor(folder, BROKEN_TEST_TIMEOUT);
   return new Promise((resolve) => {
-    const words = [...NODE_ARGUMENTS, ...only, join('test', testFile)];
+    const words = [...NODE_ARGUMENTS, '--test-reporter=tap', ...only, join('test', testFile)];
     execFile(process.execPath, words, options, (error, tap, stderr) => {
-      resolve({ isTimedOut: error?.killed === true, tap, stderr });
+      resolve({ isTimedOut: error?.killed === true, hasFailed: error !== null, tap, stderr });
     });
   });
 }
@@ -495,10 +517,7 @@ describe('LESSON.md breaks what a test protects', { concurrency: CONCURRENCY }, 
         const name = caughtBy(fence);
         const broken = applyDiff(fence, readLines(fence.file));
         const testFile = `${basename(fence.file, '.ts')}.test.ts`;
-        const folder = await makeFolder();
-        t.after(() => rm(folder, { recursive: true, force: true }));
-        await copyProject(folder, testFile);
-        await writeFile(join(folder, fence.file), broken);
+        const folder = await workshopWith(t, fence.file, broken);
         const { isTimedOut, tap, stderr } = await runTest(folder, testFile, name);
         const story = `: LESSON.md:${fence.line}, test/${testFile}: ${name}\n${tap}${stderr}`;
         assert.ok(!isTimedOut, `The test hangs where it should fail${story}`);
@@ -506,8 +525,30 @@ describe('LESSON.md breaks what a test protects', { concurrency: CONCURRENCY }, 
         assert.ok(outcome !== 'absent', `No test of that name has run${story}`);
         assert.ok(outcome !== 'passed', `The test does not notice the bug${story}`);
         assert.doesNotMatch(tap, /name: '(Reference|Syntax)Error'/, `A slip, not a bug${story}`);
+        const place = `explained: LESSON\\.md:\\d+, Step ${step.number} · `;
+        assert.match(tap, new RegExp(place), `The failure does not say where to read on${story}`);
       });
     }
+  }
+});
+
+describe('LESSON.md lets you write each step anew', { concurrency: CONCURRENCY }, () => {
+  for (const { number, file } of modules.filter(({ number }) => canRun(number))) {
+    it(`step ${number} emptied fails its own test, which says what to write`, async (t) => {
+      const { source, names } = emptyBodies(readFileSync(join(ROOT, file), 'utf8'), number);
+      const folder = await workshopWith(t, file, source);
+      const testFile = `${basename(file, '.ts')}.test.ts`;
+      const { isTimedOut, hasFailed, tap, stderr } = await runTest(folder, testFile);
+      const story = `: test/${testFile}\n${tap}${stderr}`;
+      assert.ok(!isTimedOut, `The test hangs where it should fail${story}`);
+      assert.ok(hasFailed, `The test does not notice that nothing is there${story}`);
+      const first = /\bStep (\d+): (.+) is still to be written/.exec(tap + stderr);
+      assert.equal(first?.[1], `${number}`, `The first failure names no body of this step${story}`);
+      const isEmpty = names.includes(first?.[2] ?? '');
+      assert.ok(isEmpty, `The first failure names what is not empty${story}`);
+      const named = new Set([...(tap + stderr).matchAll(/\bStep (\d+)/g)].map(([, step]) => step));
+      assert.deepEqual([...named], [`${number}`], `A failure speaks of another step${story}`);
+    });
   }
 });
 
