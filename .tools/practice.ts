@@ -134,15 +134,19 @@ function bodyAt(tokens: readonly Token[], from: number): number {
   throw new SyntaxError('Cannot find the body of what is exported');
 }
 
-/** The body of an arrow function in a declaration that ends with `;`, or nothing. */
+/** The body of an arrow function, where a declaration that ends with `;` has one for its value. */
 function arrowFrom(tokens: readonly Token[], from: number, name: string): Body[] {
-  let [isValue, arrow, i] = [false, 0, from];
-  for (; i < tokens.length && tokens[i]?.text !== ';'; i = closeOf(tokens, i) + 1) {
-    if (tokens[i]?.text === '=') isValue = true;
-    if (isValue && !arrow && tokens[i]?.text === '=>') arrow = i;
-  }
-  const [first, last] = [tokens[arrow + 1], tokens[i - 1]];
-  return arrow && first && last ? [{ name, start: first.start, end: last.end }] : [];
+  const textAt = (i: number): string | undefined => tokens[i]?.text;
+  const indexOf = (text: string, start: number): number => {
+    let i = start;
+    while (i < tokens.length && textAt(i) !== text && textAt(i) !== ';') i = closeOf(tokens, i) + 1;
+    return i;
+  };
+  const value = indexOf('=', from) + 1;
+  const isArrow = /^(?:\(|async)$/.test(textAt(value) ?? '') || textAt(value + 1) === '=>';
+  const [first, last] = [tokens[indexOf('=>', value) + 1], tokens[indexOf(';', value) - 1]];
+  const isFound = isArrow && textAt(indexOf('=>', value)) === '=>';
+  return isFound && first && last ? [{ name, start: first.start, end: last.end }] : [];
 }
 
 function methodsFrom(tokens: readonly Token[], from: number, className: string): Body[] {
