@@ -161,6 +161,11 @@ describe('04-template', () => {
     }
   });
 
+  it('site() of step 4 gives its routes the names that the original gives them', () => {
+    const routes = ['home', 'hello'].map((name) => site().pathFor(name));
+    assert.deepEqual(routes, ['/', '/howdy']);
+  });
+
   it('site() shows each attack as text, and its markup stays as it was', async () => {
     const tags = (body: unknown): string[] => String(body).match(/<[^>]*>/g) ?? [];
     const harmless = tags((await get('/hello/Ada')).body);

@@ -89,6 +89,11 @@ describe('06-views', () => {
     assert.doesNotMatch(String(body), /<script/);
   });
 
+  it('site() of step 6 gives its routes the names that the original gives them', () => {
+    const routes = ['home', 'hello'].map((name) => site().pathFor(name));
+    assert.deepEqual(routes, ['/', '/howdy']);
+  });
+
   it('site() does not count the favicon, the style sheet, a 404 or a HEAD', async () => {
     let count = countOn(await open('/'));
     const others: [string, string, number][] = [

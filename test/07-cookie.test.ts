@@ -105,7 +105,7 @@ describe('07-cookie', () => {
   it('findCookie() finds what parseCookies() has under that name, and nothing else', () => {
     const headers = PARSED.map(([header]) => header);
     const names = PARSED.flatMap(([, pairs]) => pairs.map(([name]) => name));
-    for (const header of [...headers, 'a=1; a=2; b', ';;;', '=', 'b=1;a', ' a = 1 ;a=2']) {
+    for (const header of [...headers, 'a=1; a=2; b', 'ab', ';;;', '=', 'b=1;a', ' a = 1 ;a=2']) {
       const cookies = parseCookies(header);
       for (const name of [...names, 'a', 'A', 'ab', 'b', '', 'toString', ' a', 'a=']) {
         const story = `${JSON.stringify(name)} in Cookie: ${JSON.stringify(header)}`;
@@ -180,7 +180,7 @@ describe('07-cookie', () => {
     const beyond = ['é', '日', '\u00a0'];
     const notInValue = [...bad, ...beyond, ' ', ',', '"', '\\', '"quoted"', ' 1', '1 ', '1\n'];
     const notInName = [...notInValue, '', '=', 'a=b', '(', ')', '<', '@', '[', '{', '/', ':', '?'];
-    const notInPath = ['', 'cart', ...[...bad, ' ', 'é'].map((s) => `/cart${s}`)];
+    const notInPath = ['', 'cart', 'cart/', ...[...bad, ' ', 'é'].map((s) => `/cart${s}`)];
     const afterHost = [...bad, ' ', ',', '"', 'é', '/', ':80', '.', '..b'];
     const notInDomain = ['', '.', ...afterHost.map((s) => `a${s}`)];
     const table: Refusal[] = [
@@ -217,6 +217,51 @@ describe('07-cookie', () => {
     for (const [call, message] of table) assert.throws(call, message);
   });
 
+  it('serializeCookie() names the rule that is broken, and the part that breaks it', () => {
+    const host = '__Host-id';
+    const secure = true;
+    const table: [CookieAttributes, name: string, value: string, told: string][] = [
+      [{}, 'a b', '', '"a b": a name has only letters, digits and !#$%&\'*+-.^_`|~: name is "a b"'],
+      [{}, 'a', ' ', '"a": a value has only visible ASCII but ",;\\: value is " "'],
+      [
+        { path: 'x' }, 'a', '',
+        '"a": a path is / and then visible ASCII but ;, 1024 at most: path is "x"',
+      ],
+      [{ domain: '/' }, 'a', '', '"a": it must be a host name: domain is "/"'],
+      [
+        { maxAge: -1 }, 'a', '',
+        '"a": it is whole seconds, from 0 to 34560000 (400 days), where browsers cut it: ' +
+          'maxAge is -1',
+      ],
+      [
+        { sameSite: 'lax' as 'Lax' }, 'a', '',
+        '"a": it is Strict, Lax or None: sameSite is "lax"',
+      ],
+      [{ sameSite: 'None' }, 'a', '', '"a": SameSite=None needs Secure: secure is false'],
+      [{}, host, '', '"__Host-id": that prefix needs Secure: secure is false'],
+      [{ secure, path: '/x' }, host, '', '"__Host-id": __Host- needs the path /: path is "/x"'],
+      [
+        { secure, domain: 'x' }, host, '',
+        '"__Host-id": __Host- allows no Domain: domain is "x"',
+      ],
+      [
+        {}, 'a', 'x'.repeat(MAX_COOKIE_SIZE),
+        '"a": name and value have 4096 bytes together at most, or a browser drops them: ' +
+          `value is "${'x'.repeat(80)}"`,
+      ],
+    ];
+    for (const [options, name, value, told] of table) {
+      const message = `Cannot make the cookie ${told}`;
+      assert.throws(() => serializeCookie(name, value, options), { message });
+    }
+  });
+
+  it('serializeCookie() takes a host with any number of dots for Domain', () => {
+    for (const domain of ['localhost', 'example.com', 'a.b.example.com', '.example.com']) {
+      assert.match(serializeCookie('a', '1', { domain }), new RegExp(`; Domain=${domain};`));
+    }
+  });
+
   it('serializeCookie() allows __Secure- only with Secure, and __Host- only at home', () => {
     const secure = true;
     const table: [string, CookieAttributes, boolean][] = [
@@ -232,7 +277,7 @@ describe('07-cookie', () => {
       ['__hOsT-id', { secure, path: '/cart' }, false],
       ['__SECURE-id', {}, false],
       ['__secure-id', {}, false],
-      ['x__Host-id', {}, true],
+      ['x__Host-id', { path: '/cart', domain: 'example.com' }, true],
       ['__Hostid', {}, true],
     ];
     for (const [name, options, isAllowed] of table) {
@@ -357,6 +402,11 @@ describe('07-cookie', () => {
     const { status, headers } = await open('/', 'count=5', 'HEAD');
     assert.equal(status, 200);
     assert.equal(headers['set-cookie'], undefined);
+  });
+
+  it('site() of step 7 gives its routes the names that the original gives them', () => {
+    const routes = ['home', 'hello'].map((name) => site().pathFor(name));
+    assert.deepEqual(routes, ['/', '/howdy']);
   });
 
   it('site() sets no cookie with a file or a page that is not there', async () => {

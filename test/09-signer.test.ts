@@ -136,7 +136,7 @@ describe('09-signer', () => {
   it('unsign() gives back every text that sign() was given', () => {
     const texts = ['', ' ', '0', 'null', '\0', '\r\n', '\ufeff1', 'é', '日本語', '🍪', 'e\u0301'];
     const signer = new Signer({ secrets: [SECRET], salt: 'test.' });
-    for (const text of [...texts, 'x'.repeat(100_000), '🍪'.repeat(10_000)]) {
+    for (const text of [...texts, '\ufffd', 'x'.repeat(100_000), '🍪'.repeat(10_000)]) {
       assert.ok(signer.unsign(signer.sign(text)) === text, JSON.stringify(text.slice(0, 20)));
     }
   });
@@ -398,6 +398,11 @@ describe('09-signer', () => {
     const line = String((await open('/', `count=${COUNT_1}`)).headers['set-cookie']);
     const value = parseCookies(line).get('count') ?? '';
     assert.equal(Buffer.from(value, 'base64url').subarray(SIZE).toString(), '2');
+  });
+
+  it('site() of step 9 gives its routes the names that the original gives them', () => {
+    const routes = ['home', 'hello'].map((name) => site().pathFor(name));
+    assert.deepEqual(routes, ['/', '/howdy']);
   });
 
   it('site() sets no signed cookie with a file or a page that is not there', async () => {

@@ -80,6 +80,11 @@ describe('11-session-factory: the tutorial', () => {
     }
   });
 
+  it('site() of step 11 gives its routes the names that the original gives them', () => {
+    const routes = ['home', 'hello'].map((name) => site().pathFor(name));
+    assert.deepEqual(routes, ['/', '/howdy']);
+  });
+
   it('site() shares one count between / and /howdy', async () => {
     const { browser } = tutorial();
     for (const [i, path] of ['/', '/', '/howdy', '/', '/howdy'].entries()) {
