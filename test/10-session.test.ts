@@ -65,6 +65,15 @@ describe('10-session: the dictionary', () => {
     assert.deepEqual(session.toJSON(), { counter: 2, name: 'Ada' });
   });
 
+  it('update() keeps a change, and no plain value, for who must do it once more', () => {
+    const session = new Session<{ counter: number; name: string }>(NOW);
+    assert.deepEqual(session.updates, []);
+    const change = (counter = 0): number => counter + 1;
+    session.update({ name: 'Ada' });
+    session.update('counter', change);
+    assert.deepEqual(session.updates, [['counter', change]]);
+  });
+
   it('update() refuses what set() refuses', () => {
     const session = new Session<Record<string, unknown>>(NOW);
     assert.throws(() => session.update({ when: new Date(0) }), TypeError);
@@ -126,7 +135,17 @@ describe('10-session: JSON values only', () => {
         JSON.stringify(value),
         `set ${JSON.stringify(value)}, and another value came back`,
       );
+      assert.equal(session.json, JSON.stringify(session), 'it is kept as it is');
     }
+  });
+
+  it('flash() counts the levels around a message, and says what it refuses', () => {
+    const session = new Session(NOW);
+    session.flash(nested(MAX_DEPTH - 2)); // one in a list of messages, and that in the session
+    assert.equal(session.json, JSON.stringify(session));
+    const words = /^TypeError: Cannot keep the flash message\[0\].* more than 100 levels deep$/;
+    assert.throws(() => session.flash(nested(MAX_DEPTH - 1)), words);
+    assert.equal(session.peekFlash().length, 1);
   });
 
   it('json is the data as it is kept, and says what was spoilt after it was set', () => {
@@ -138,7 +157,10 @@ describe('10-session: JSON values only', () => {
   });
 
   it('requireJson() names the place in the words that it was given', () => {
-    assert.throws(() => requireJson([Number.NaN], 'the session', []), /the session\[0\].*NaN/);
+    const parents: object[] = [];
+    const check = (): void => requireJson([Number.NaN], 'the session', parents);
+    assert.throws(check, /the session\[0\].*NaN/);
+    assert.deepEqual(parents, [], 'the list is as it was');
   });
 });
 
