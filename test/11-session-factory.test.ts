@@ -191,6 +191,23 @@ describe('11-session-factory: the wire', () => {
     }
   });
 
+  it('read() gives a serializer nothing to load that was not signed', () => {
+    const serializer = { dumps: () => '', loads: () => [NOW, NOW, { admin: true }] };
+    const factory = makeFactory({ serializer });
+    assert.deepEqual(factory.read(factory.signer.sign('')), {
+      accessed: NOW,
+      created: NOW,
+      data: { admin: true },
+    });
+    for (const cookie of ['', 'forged']) assert.equal(factory.read(cookie), undefined, cookie);
+  });
+
+  it('read() takes a session as deep as one can be written', () => {
+    const deepest = JSON.parse('['.repeat(MAX_DEPTH - 1) + ']'.repeat(MAX_DEPTH - 1)) as Json;
+    const factory = makeFactory();
+    assert.deepEqual(factory.read(cookieFor(factory, { deepest }))?.data, { deepest });
+  });
+
   it('open() makes a new session of a signed payload that is none', () => {
     const factory = makeFactory();
     const signer = new Signer({ secrets: SECRETS, salt: 'pyramid.session.' });
@@ -518,6 +535,12 @@ describe('11-session-factory: options', () => {
     });
     return setCookie(await witness(handler)(request())) ?? '';
   }
+
+  it('SignedCookieSessionFactory() has the clock of the machine by default, in seconds', (t) => {
+    t.mock.method(Date, 'now', () => NOW * 1000 + 250);
+    const { options } = new SignedCookieSessionFactory({ secrets: SECRETS });
+    assert.equal(options.now(), NOW + 0.25);
+  });
 
   const ATTRIBUTES: [string, Partial<CookieSessionOptions>, RegExp][] = [
     ['cookieName', { cookieName: 'sid' }, /^sid=[\w-]+; Path=\/; HttpOnly; SameSite=Lax$/],

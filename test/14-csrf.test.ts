@@ -86,6 +86,7 @@ describe('14-csrf: the decision', () => {
     [false, 'an Origin without a host, and no Host', { origin: 'about:blank', host: '' }],
     [false, 'a file, and no Host', { origin: 'file://', host: '' }],
     [false, 'an app of that name', { origin: 'app://localhost:6543' }],
+    [false, 'an app whose scheme ends like ours', { origin: 'xhttp://localhost:6543' }],
     [false, 'two Origins', { origin: `${OWN}, http://evil.example` }],
     [true, 'an empty Sec-Fetch-Site is none: our Origin', { 'sec-fetch-site': '', origin: OWN }],
     [false, 'an empty Sec-Fetch-Site is none: no token', { 'sec-fetch-site': '' }],
@@ -146,6 +147,7 @@ describe('14-csrf: the decision', () => {
       'an Origin without a host, and no Host',
       'a file, and no Host',
       'an app of that name',
+      'an app whose scheme ends like ours',
       'an empty Sec-Fetch-Site is none: no token',
       ...ROWS.slice(ROWS.findIndex(([, name]) => name === 'no token'))
         .filter(([passes, , headers]) => !passes && !headers.origin)
@@ -177,6 +179,7 @@ describe('14-csrf: withCsrf()', () => {
     assert.equal(response.status, 403);
     assert.match(String(response.body), /^403 Forbidden\n\nThe page that asked is cross-site\./);
     assert.match(String(response.body), /Nothing was done\..* open the page of this site once /);
+    assert.match(String(response.body), / A program sends .*, as csrf_token or as X-CSRF-Token\.$/m);
     assert.equal(asked, 0);
     const own = await browser.request('POST', '/', '', { 'sec-fetch-site': 'same-origin' });
     assert.deepEqual([own.status, asked], [303, 1]);
@@ -268,6 +271,15 @@ describe('14-csrf: withCsrf()', () => {
     const words = '<form method="post" action="/a">';
     const browser = new Browser(withSession(factory, withCsrf(() => text(words))), ORIGIN);
     assert.equal((await browser.get('/')).body, words);
+  });
+
+  it('withCsrf() leaves a page of bytes as it is: nobody has escaped it either', async () => {
+    const factory = new SignedCookieSessionFactory({ secrets: ['x'] });
+    const headers = { 'content-type': 'text/html' };
+    const body = Buffer.from('<form method="post" action="/a">');
+    const show: Handler<SessionRequest> = () => ({ status: 200, headers, body });
+    const browser = new Browser(withSession(factory, withCsrf(show)), ORIGIN);
+    assert.equal((await browser.get('/')).body, body);
   });
 
   it('withCsrf() takes the token of the page, and after newCsrfToken() not any more', async () => {
