@@ -238,6 +238,14 @@ describe('01-server', () => {
     assert.match(await exchange(t, port, twice), /^HTTP\/1\.1 400 /, 'in an old version too');
   });
 
+  it('makeServer() dates each answer, and each refusal: RFC 9110 §6.6.1', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    for (const sent of [GET, 'garbage\r\n\r\n', CONNECT, GET.replace('Host', 'Ghost')]) {
+      const [, date = ''] = /\r\nDate: (.+)\r\n/.exec(await exchange(t, port, sent)) ?? [];
+      assert.equal(new Date(date).toUTCString(), date, `the date of the answer to ${sent}`);
+    }
+  });
+
   it('makeServer() answers an expectation that it does not know with 417', async (t) => {
     const port = await listen(t, makeServer(hello));
     const answer = await exchange(t, port, GET.replace('\r\n\r\n', '\r\nExpect: magic\r\n\r\n'));
