@@ -147,7 +147,8 @@ export function addApi(
     ({ headers }: HttpRequest) => {
       const token = /^Bearer ([\w.-]+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
       const claims = verifyJwt(token, { isDenied: (jti) => denied.has(jti), ...rules });
-      return claims ? inner(claims) : unauthorized();
+      const isUser = users.has(claims?.sub ?? ''); // or was one, a quarter of an hour ago
+      return claims && isUser ? inner(claims) : unauthorized();
     };
   const count = ({ sub = '' }: Claims): HttpResponse => {
     counts.set(sub, (counts.get(sub) ?? 0) + 1);
