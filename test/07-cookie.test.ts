@@ -353,6 +353,21 @@ describe('07-cookie', () => {
     assert.deepEqual(sent, lines);
   });
 
+  it('CookieCounterViews finds its cookie in whichever of several Cookie headers it is', async (t) => {
+    const server = createServer(toListener(handle));
+    t.after(() => server.close());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    for (const cookie of [['theme=dark', 'count=5'], ['count=5', 'theme=dark', 'a=1']]) {
+      const response = await new Promise<IncomingMessage>((resolve, reject) => {
+        const asked = { port, host: '127.0.0.1', agent: false, headers: { cookie } };
+        get(asked, resolve).on('error', reject);
+      });
+      response.resume();
+      assert.match(String(response.headers['set-cookie']), /^count=6;/, cookie.join(' | '));
+    }
+  });
+
   it('CookieCounterViews counts for each browser on its own, on both pages', async () => {
     const first = await open('/');
     assert.equal(countOn(first), 1);

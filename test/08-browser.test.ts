@@ -63,6 +63,7 @@ describe('08-browser: parseSetCookie()', () => {
     ['a="1"', { value: '"1"' }], // quotes belong to the value, as in browsers
     ['a=1, b=2', { value: '1, b=2' }],
     ['a=\t1', {}],
+    ['a=%3B%20%31', { value: '%3B%20%31' }], // nothing is decoded
     ['__proto__=1', { name: '__proto__' }],
     ['a=1; __proto__=x; constructor; toString=1', {}],
     ['a=1; HttpOnly; Priority=High; Nonsense', {}],
@@ -110,7 +111,7 @@ describe('08-browser: parseSetCookie()', () => {
   });
 
   it('parseSetCookie() gives undefined for what is no cookie', () => {
-    for (const line of ['', ';', '=', '=1', ' = 1', 'a', 'a; Path=/', '; a=1']) {
+    for (const line of ['', ';', '=', '=1', ' = 1', 'a', 'a; Path=/', '; a=1', '=__Host-a=1']) {
       assert.equal(parseSetCookie(line, NOW), undefined, `Set-Cookie: ${line}`);
     }
   });
@@ -155,6 +156,8 @@ describe('08-browser: CookieJar', () => {
     ['a=1; Domain=sub.www.example.com', HTTP, FOREIGN], // below this host, not above
     ['a=1; Domain=ample.com', HTTP, FOREIGN], // an end of the name, and another's domain
     ['a=1; Domain=com', HTTP, TOP],
+    ['a=1; Domain=xn--exmple-cua.org', 'https://www.exämple.org/'],
+    ['a=1; Domain=exämple.org', 'https://www.exämple.org/', FOREIGN], // ASCII alone is a Domain
     ['a=1; Domain=localhost', ORIGIN],
     ['a=1; Domain=127.0.0.1', 'http://127.0.0.1/'],
     ['a=1; Domain=0.0.1', 'http://127.0.0.1/', FOREIGN], // an address has no domain above it
@@ -346,6 +349,19 @@ describe('08-browser: Browser', () => {
     const browser = new Browser(page);
     await browser.get('/');
     assert.equal((await browser.get('/')).body, 'a=1; b=2; c=3');
+  });
+
+  it('get() keeps the cookies of a refusal and of a failure too', async () => {
+    for (const status of [404, 500]) {
+      const page: Handler = ({ headers }) => ({
+        status,
+        headers: { 'set-cookie': 'a=1' },
+        body: headers.cookie ?? 'none',
+      });
+      const browser = new Browser(page);
+      const bodies = [(await browser.get('/')).body, (await browser.get('/')).body];
+      assert.deepEqual(bodies, ['none', 'a=1'], `${status}`);
+    }
   });
 
   it('get() throws what a page throws', async () => {

@@ -92,6 +92,22 @@ describe('18-store: the id', () => {
     }
   });
 
+  it('open() takes an id from the cookie alone: from no URL, no form and no other header', async () => {
+    const { browser } = setUp();
+    const owner = browser(countUp);
+    await owner.get('/');
+    const sent = `session=${idOf(owner)}`;
+    const ask = async (method: string, path: string, body = '', headers = {}) =>
+      (await browser(countUp).request(method, path, body, headers)).body;
+    assert.equal(await ask('GET', '/', '', { cookie: sent }), '2', 'a good id, in its place');
+    assert.equal(await ask('GET', `/?${sent}`), '1');
+    assert.equal(await ask('GET', `/;${sent}`), '1');
+    assert.equal(await ask('POST', '/', sent), '1');
+    for (const name of ['session', 'x-session', 'authorization', 'cookie2']) {
+      assert.equal(await ask('GET', '/', '', { [name]: idOf(owner) }), '1', name);
+    }
+  });
+
   it('open() takes a damaged entry for none, and the visitor gets another id', async () => {
     const { browser, store } = setUp();
     const DAMAGED = [

@@ -59,6 +59,20 @@ describe('21-jwt: HS256', () => {
     assert.throws(() => verifyJwt(signJwt(GOOD, KEY), { ...RULES, keys: [short] }), RangeError);
   });
 
+  it('signJwt() writes UTF-8, and verifyJwt() takes no other Unicode', () => {
+    const claims = { ...GOOD, sub: 'Zoë 😀' };
+    const [header = '', payload = ''] = signJwt(claims, KEY).split('.');
+    const bytes = Buffer.from(payload, 'base64url');
+    assert.ok(bytes.includes(Buffer.from([0x5a, 0x6f, 0xc3, 0xab, 0x20, 0xf0, 0x9f, 0x98, 0x80])));
+    assert.deepEqual(verifyJwt(signJwt(claims, KEY), RULES), claims);
+    const utf16 = Buffer.from(JSON.stringify(GOOD), 'utf16le');
+    for (const other of [utf16, Buffer.concat([Buffer.of(0xff, 0xfe), utf16])]) {
+      const signed = `${header}.${other.toString('base64url')}`;
+      const token = `${signed}.${hs256(signed, KEY).toString('base64url')}`;
+      assert.equal(verifyJwt(token, RULES), undefined, 'UTF-16');
+    }
+  });
+
   it('verifyJwt() takes what an older key signed, and not what another did', () => {
     const old = Buffer.alloc(32, 'o');
     const rules = { ...RULES, keys: [KEY, old] };
@@ -217,6 +231,39 @@ describe('21-jwt: the API', () => {
     assert.equal((await browser.request('POST', '/api/token', '', SAME)).status, 200);
     some.delete('ada');
     assert.equal((await browser.request('POST', '/api/token', '', SAME)).status, 403);
+  });
+
+  it('addApi() takes no token of a user who is none any more', async () => {
+    const some = new Map(await users);
+    const { handle } = site(some);
+    const browser = new Browser(handle, ORIGIN);
+    await browser.request('POST', '/login', 'name=ada&password=secret', SAME);
+    const { body } = await browser.request('POST', '/api/token', '', SAME);
+    const authorization = `Bearer ${JSON.parse(String(body)).token}`;
+    const ask = async (): Promise<number> =>
+      (await browser.request('GET', '/api/counter', '', { authorization })).status;
+    assert.equal(await ask(), 200);
+    some.delete('ada');
+    assert.equal(await ask(), 401, 'it is well signed, and in time');
+  });
+
+  it('addApi() says in its token from whom, about whom, for whom and until when', async () => {
+    const { token } = await visit();
+    const [header, claims = ''] = token.split('.');
+    assert.equal(header, encode({ alg: 'HS256', typ: 'JWT' }));
+    const { iat, exp, jti, ...rest } = JSON.parse(Buffer.from(claims, 'base64url').toString());
+    assert.deepEqual(rest, { iss: 'sessions-from-scratch', sub: 'ada', aud: 'api' });
+    assert.equal(exp - iat, 900, 'a quarter of an hour');
+    assert.match(jti, /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
+  });
+
+  it('addApi() answers in JSON and in nothing that runs, whatever callback is asked for', async () => {
+    const { ask } = await visit();
+    for (const query of ['callback=f', 'jsonp=f', 'cb=alert(1)//']) {
+      const { headers, body } = await ask('GET', `/api/counter?${query}`);
+      assert.equal(headers['content-type'], 'application/json', query);
+      assert.equal(JSON.parse(String(body)).sub, 'ada', query);
+    }
   });
 
   it('addApi() takes a token back at /api/logout', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import type { Readable } from 'node:stream';
@@ -419,6 +419,68 @@ describe('main: pages', () => {
           assert.deepEqual([header('server'), header('x-powered-by')], [null, null], where);
         }
       }
+    }
+  });
+
+  it('site() lets the page of no other origin read an answer', async () => {
+    const { handle, headers: common } = site();
+    const origin = 'https://evil.example';
+    const preflight = { origin, 'access-control-request-method': 'POST' };
+    const browser = new Browser(handle);
+    for (const path of ['/', '/login', '/style.css', '/api/counter', '/nowhere', '/cart/add']) {
+      for (const [method, sent] of [['GET', { origin }], ['OPTIONS', preflight]] as const) {
+        const { headers } = await browser.request(method, path, '', sent);
+        const names = Object.keys({ ...common, ...headers });
+        assert.deepEqual(names.filter((name) => name.startsWith('access-control-')), [], path);
+      }
+    }
+  });
+
+  it('site() does nothing by GET or HEAD that a form of it posts', async () => {
+    const { handle } = site({ SESSIONS: 'memory' });
+    const browser = new Browser(handle);
+    const cart = ['/cart/add', '/cart/change', '/cart/remove', '/cart/empty', '/cart/note'];
+    for (const path of [...cart, '/logout', '/sessions/end', '/sessions/end-others', '/api/token']) {
+      for (const method of ['GET', 'HEAD']) {
+        const { status, headers } = await browser.request(method, `${path}?item=tea&key=a`);
+        assert.deepEqual([status, headers.allow], [405, 'POST, OPTIONS'], `${method} ${path}`);
+      }
+    }
+    const forms = ['/articles?title=a&body=b', '/login?name=editor&password=editor'];
+    for (const path of forms) assert.equal((await browser.get(path)).status, 200, path);
+    assert.doesNotMatch(String((await browser.get('/articles')).body), /<article>|Logged in/);
+  });
+
+  it('site() serves no file that is a script', () => {
+    const names = readdirSync(join(ROOT, 'public'), { recursive: true }).map(String);
+    assert.ok(names.includes('style.css'), names.join());
+    assert.deepEqual(names.filter((name) => /\.(m?js|html?|wasm|swf|xht(ml)?)$/i.test(name)), []);
+    const svgs = names.filter((name) => name.endsWith('.svg'));
+    for (const name of svgs) {
+      const markup = readFileSync(join(ROOT, 'public', name), 'utf8');
+      assert.doesNotMatch(markup, /<script|\son\w+=|javascript:/i, name);
+    }
+  });
+
+  it('site() sets one cookie and no other, and never twice in an answer', async () => {
+    const some = new Map([['ada', await hashPassword('secret', 4)]]);
+    const same = { 'sec-fetch-site': 'same-origin' };
+    const STEPS: [method: string, path: string, body?: string][] = [
+      ['GET', '/'], ['POST', '/articles', 'title=a&body=b'], ['POST', '/cart/add', 'item=pot'],
+      ['POST', '/login', 'name=ada&password=secret'], ['GET', '/dashboard'], ['POST', '/inspect'],
+      ['GET', '/'], ['POST', '/login', 'name=ada&password=secret'], ['POST', '/logout'], ['GET', '/'],
+    ];
+    for (const SESSIONS of ['signed', 'encrypted', 'memory']) {
+      const browser = new Browser(site({ SESSIONS }, undefined, some).handle);
+      let count = 0;
+      for (const [method, path, body = ''] of STEPS) {
+        const { headers } = await browser.request(method, path, body, same);
+        const lines = [headers['set-cookie'] ?? []].flat();
+        assert.ok(lines.length <= 1, `${SESSIONS}, ${method} ${path}: ${lines.join(' | ')}`);
+        for (const line of lines) assert.match(line, /^session=/, `${SESSIONS}, ${method} ${path}`);
+        count += lines.length;
+      }
+      assert.ok(count >= 4, `${SESSIONS}: ${count} cookies`);
     }
   });
 

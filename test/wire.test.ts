@@ -134,6 +134,11 @@ describe('wire: how a request begins', () => {
       `${FORM}Expect: 100-continue\r\nContent-Length: 8\r\n\r\n${ITEM}`,
       '100 303 404',
     ],
+    [
+      'a client of an old version that asks first',
+      `${FORM.replace('1.1', '1.0')}Expect: 100-continue\r\nContent-Length: 8\r\n\r\n${ITEM}`,
+      '303',
+    ],
     ['no length', `${FORM}Content-Length:\r\n\r\n${ITEM}`, '400'],
     ['a negative one', `${FORM}Content-Length: -1\r\n\r\n${ITEM}`, '400'],
     ['one with a sign', `${FORM}Content-Length: +8\r\n\r\n${ITEM}`, '400'],
