@@ -290,6 +290,21 @@ describe('05-static', () => {
     assert.equal((await both(etag, older)).status, 304, 'our tag, though the date is old');
   });
 
+  it('fileHandler() heeds no condition where the answer would be no 200', async () => {
+    const condition = { 'if-none-match': '*', 'if-modified-since': LAST_MODIFIED };
+    assert.equal((await ask('/nowhere', condition)).status, 404);
+    assert.equal((await ask('/style.css', condition, 'POST')).status, 405);
+    assert.equal((await ask('/style.css', condition, 'OPTIONS')).status, 204);
+    assert.equal((await ask('/style.css', condition, 'HEAD')).status, 304, 'as GET');
+  });
+
+  it('fileHandler() sends the whole file to who asks for a part of it', async () => {
+    for (const range of ['bytes=0-1', 'bytes=-1', 'bytes=99-', 'bytes=0-0,2-2', 'lines=1-2']) {
+      const { status, body } = await ask('/style.css', { range });
+      assert.deepEqual([status, String(body)], [200, CSS], range);
+    }
+  });
+
   it('fileHandler() repeats in a 304 what the browser keeps with its copy', async () => {
     const full = await ask('/style.css');
     const { headers } = await ask('/style.css', { 'if-none-match': String(full.headers.etag) });

@@ -353,7 +353,7 @@ describe('07-cookie', () => {
     assert.deepEqual(sent, lines);
   });
 
-  it('CookieCounterViews finds its cookie in whichever of several Cookie headers it is', async (t) => {
+  it('CookieCounterViews finds its cookie in any of several Cookie headers', async (t) => {
     const server = createServer(toListener(handle));
     t.after(() => server.close());
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -219,6 +219,14 @@ describe('08-browser: CookieJar', () => {
     }
   });
 
+  it('store() has room for 3,000 cookies, 60 of them for one host', () => {
+    const jar = new CookieJar();
+    const hosts = Array.from({ length: 50 }, (_, i) => `http://h${i}.example/`);
+    const names = Array.from({ length: 60 }, (_, i) => `a${i}=1`);
+    for (const name of names) for (const host of hosts) jar.store(name, new URL(host), NOW);
+    for (const host of hosts) assert.equal(sentTo(jar, host), names.join('; '), host);
+  });
+
   it('headerFor() sends a cookie until its end, and one without an end for ever', () => {
     const jar = jarWith(HTTP, 'a=1; Max-Age=60', 'b=2');
     assert.equal(sentTo(jar, HTTP, NOW + 59.9), 'a=1; b=2');

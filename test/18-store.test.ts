@@ -92,7 +92,7 @@ describe('18-store: the id', () => {
     }
   });
 
-  it('open() takes an id from the cookie alone: from no URL, no form and no other header', async () => {
+  it('open() takes an id from the cookie alone: no URL, no form, no other header', async () => {
     const { browser } = setUp();
     const owner = browser(countUp);
     await owner.get('/');

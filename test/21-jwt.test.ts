@@ -215,6 +215,13 @@ describe('21-jwt: the API', () => {
     assert.equal((await browser.request('GET', '/api/counter')).status, 401, 'a cookie is no token');
   });
 
+  it('addApi() takes the word Bearer in any case of letters: RFC 9110 §11.1', async () => {
+    const { ask, token } = await visit();
+    for (const word of ['Bearer', 'bearer', 'BEARER']) {
+      assert.equal((await ask('GET', '/api/counter', `${word} ${token}`)).status, 200, word);
+    }
+  });
+
   it('addApi() gives no token to a stranger, nor to another site', async () => {
     const { handle, browser } = await visit();
     const stranger = await new Browser(handle).request('POST', '/api/token', '', SAME);
@@ -257,7 +264,7 @@ describe('21-jwt: the API', () => {
     assert.match(jti, /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
   });
 
-  it('addApi() answers in JSON and in nothing that runs, whatever callback is asked for', async () => {
+  it('addApi() answers in JSON and in nothing that runs, whatever callback is sent', async () => {
     const { ask } = await visit();
     for (const query of ['callback=f', 'jsonp=f', 'cb=alert(1)//']) {
       const { headers, body } = await ask('GET', `/api/counter?${query}`);
