@@ -210,7 +210,8 @@ describe('03-router', () => {
       const path = router.pathFor('deep', { b: value, d: 'x' });
       const request = parseRequest('GET', path);
       assert.ok('path' in request && request.search === '', `${path} is a path and nothing more`);
-      assert.deepEqual(router.find(request.path)?.params, { b: value, d: 'x' }, path);
+      const story = `find() must give back what pathFor() put into ${path}`;
+      assert.deepEqual(router.find(request.path)?.params, { b: value, d: 'x' }, story);
     }
     assert.equal(router.pathFor('colon', { x: '1' }), '/12:30/1', 'a parameter begins a segment');
     assert.equal(site().pathFor('home'), '/');

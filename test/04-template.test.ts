@@ -56,6 +56,7 @@ describe('04-template', () => {
     assert.equal(
       String(html`<p title="${title}" lang='${title}'>x</p>`),
       `<p title="${escaped}" lang='${escaped}'>x</p>`,
+      'a quote that is not escaped ends the attribute, and the next one is the attacker\'s',
     );
   });
 

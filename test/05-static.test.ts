@@ -120,8 +120,9 @@ describe('05-static', () => {
   it('addStaticFiles() opens no way out of the folder', async () => {
     for (const path of WAYS_OUT) {
       const { status, body } = await ask(path);
-      assert.ok(status === 404 || status === 400, `GET ${JSON.stringify(path)} gave ${status}`);
-      assert.ok(!String(body).includes(SECRET), `GET ${JSON.stringify(path)} gave the secret away`);
+      const sent = `GET ${JSON.stringify(path)}`;
+      assert.ok(!String(body).includes(SECRET), `${sent} led out of the folder, to the secret`);
+      assert.ok(status === 404 || status === 400, `${sent} must give 404 or 400, and gave ${status}`);
     }
   });
 

@@ -67,7 +67,7 @@ describe('06-views', () => {
     }
     const views = new WatchedViews(requestFor('/howdy'));
     assert.equal(countOn(views.hello()), 7, 'an override of `counter` is what the page shows');
-    assert.deepEqual(reads, ['/howdy']);
+    assert.deepEqual(reads, ['/howdy'], 'to read `counter` is to count: once for each page');
   });
 
   it('TutorialViews puts the headers that a view asked for beside those of the page', () => {

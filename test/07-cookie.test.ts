@@ -84,7 +84,7 @@ describe('07-cookie', () => {
 
   it('parseCookies() takes a cookie named __proto__ for a name like any other', () => {
     const cookies = parseCookies('__proto__=polluted; __proto__.isAdmin=1');
-    assert.equal(cookies.get('__proto__'), 'polluted');
+    assert.equal(cookies.get('__proto__'), 'polluted', 'what came as Cookie: __proto__=polluted');
     assert.equal(cookies.get('toString'), undefined, 'nothing is there that was not sent');
     assert.equal(Reflect.get({}, 'isAdmin'), undefined, 'Object.prototype is as it was');
     assert.equal(Object.getPrototypeOf(cookies), Map.prototype);
@@ -171,6 +171,7 @@ describe('07-cookie', () => {
     assert.equal(
       serializeCookie('count', '', { maxAge: 0 }),
       'count=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax',
+      'without Max-Age=0 a browser keeps the cookie, empty',
     );
   });
 
@@ -193,7 +194,8 @@ describe('07-cookie', () => {
     ];
     for (const [options, name = 'a', value = '1'] of table) {
       const call = JSON.stringify([name, value, options]);
-      assert.throws(() => serializeCookie(name, value, options), TypeError, `it took ${call}`);
+      const story = `serializeCookie() took the name, value and options ${call}`;
+      assert.throws(() => serializeCookie(name, value, options), TypeError, story);
     }
   });
 
@@ -330,7 +332,7 @@ describe('07-cookie', () => {
     const bare = text('ok');
     const one = withCookie(bare, 'a=1');
     const two = withCookie(one, 'b=2');
-    assert.deepEqual(two.headers['set-cookie'], ['a=1', 'b=2']);
+    assert.deepEqual(two.headers['set-cookie'], ['a=1', 'b=2'], 'the second beside the first');
     assert.deepEqual(one.headers['set-cookie'], ['a=1']);
     assert.equal(bare.headers['set-cookie'], undefined);
     assert.equal(two.headers['content-type'], bare.headers['content-type']);

@@ -315,7 +315,8 @@ describe('08-browser: CookieJar', () => {
       ['/', '/', true],
     ];
     for (const [path, folder, expected] of rows) {
-      assert.equal(pathMatches(path, folder), expected, `${path} for Path=${folder}`);
+      const outcome = pathMatches(path, folder) ? 'sent' : 'kept back';
+      assert.equal(outcome, expected ? 'sent' : 'kept back', `Path=${folder}, asked for ${path}`);
     }
   });
 });
@@ -435,7 +436,8 @@ describe('08-browser: Browser', () => {
       .get('/login', () => redirect('/welcome', 303, cookies))
       .get('/welcome', mirror);
     const { body } = await new Browser(router.handle).get('/login');
-    assert.equal(body, 'GET | /welcome |  | flash=hello; id=7');
+    const story = 'method | path | body | Cookie, as the page saw them that /login led to';
+    assert.equal(body, 'GET | /welcome |  | flash=hello; id=7', story);
   });
 
   it('get() takes a Location relative to the page that sent it', async () => {

@@ -180,7 +180,7 @@ describe('10-session: what it knows of itself', () => {
     const [item] = session.get('cart') ?? [];
     assert.ok(item);
     item.n = 2;
-    assert.equal(session.isChanged, true);
+    assert.equal(session.isChanged, true, 'cart[0].n was 1 and is 2: unnoticed, it is not saved');
   });
 
   it('changed() says that it must be written though nothing is new', () => {
@@ -227,7 +227,7 @@ describe('10-session: flash messages and the token', () => {
     session = nextRequest(session);
     assert.deepEqual(session.peekFlash(), ['saved', 'saved too']);
     assert.deepEqual(session.popFlash(), ['saved', 'saved too']);
-    assert.deepEqual(session.popFlash(), []);
+    assert.deepEqual(session.popFlash(), [], 'what was given once is gone');
     assert.deepEqual(session.popFlash('warn'), [{ text: 'careful' }]);
     assert.equal(session.size, 0);
   });

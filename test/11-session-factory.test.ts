@@ -208,6 +208,18 @@ describe('11-session-factory: the wire', () => {
     assert.deepEqual(factory.read(cookieFor(factory, { deepest }))?.data, { deepest });
   });
 
+  it('read() shows a serializer nothing that we have not signed', () => {
+    const seen: string[] = [];
+    const loads = (words: string): unknown => (seen.push(words), JSON.parse(words));
+    const factory = makeFactory({ serializer: { dumps: JSON.stringify, loads } });
+    const payload = `[${NOW},${NOW},{"user":"ada"}]`;
+    const forged = Buffer.concat([Buffer.alloc(64), Buffer.from(payload)]).toString('base64url');
+    assert.equal(factory.read(forged), undefined, 'a signature of zeros');
+    assert.deepEqual(seen, [], 'what was parsed before its signature was found good');
+    assert.deepEqual(factory.read(cookieFor(factory, { a: 1 }))?.data, { a: 1 });
+    assert.equal(seen.length, 1, 'and what is ours is parsed');
+  });
+
   it('open() makes a new session of a signed payload that is none', () => {
     const factory = makeFactory();
     const signer = new Signer({ secrets: SECRETS, salt: 'pyramid.session.' });
@@ -451,8 +463,22 @@ describe('11-session-factory: time', () => {
     later.clock.now = NOW + 100;
     assert.equal(count(await later.browser.get('/')), 2, 'at 100 s of 100');
     later.clock.now = NOW + 100.001;
-    assert.equal(count(await later.browser.get('/')), 1, 'at 100.001 s of 100, though just seen');
+    const story = 'at 100.001 s of 100 a new session counts from 1, though the old was just seen';
+    assert.equal(count(await later.browser.get('/')), 1, story);
     assert.equal(count(await browser.get('/')), 1, '12 hours and 20 minutes after it began');
+  });
+
+  it('read() ends a session by the clock of the server: a thief obeys no Max-Age', async () => {
+    const { browser, clock, handle } = tutorial({ maxAge: 1200 });
+    const url = new URL(ORIGIN);
+    await browser.get('/');
+    const copy = browser.jar.headerFor(url, NOW);
+    clock.now += 1200;
+    assert.equal(browser.jar.headerFor(url, clock.now), undefined, 'the browser has dropped its own');
+    assert.equal(count(await witness(handle)(request(copy))), 2, 'a copy, in time');
+    clock.now += 1;
+    const late = count(await witness(handle)(request(copy)));
+    assert.equal(late, 1, 'a copy that is 1201 s old begins a new session, which counts from 1');
   });
 
   it('read() gives a timed-out session no past: isNew, created and data', () => {

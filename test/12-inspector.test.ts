@@ -201,8 +201,9 @@ describe('12-inspector: the cookie taken apart', () => {
     const cookie = signer.sign(JSON.stringify([NOW, NOW, { words }]));
     assert.ok(factory.read(cookie));
     const body = String((await witness(handle)(request(`session=${cookie}`))).body);
-    assert.ok(body.includes('&quot;words&quot;: &quot;$&amp; $` $1 $$&quot;'), body);
-    assert.equal(body.split('<h1>').length, 2, 'the page is there once');
+    assert.equal(body.split('<h1>').length - 1, 1, 'how often the page stands in the page');
+    const [, shown] = /&quot;words&quot;: &quot;([^]*?)&quot;/.exec(body) ?? [];
+    assert.equal(shown, '$&amp; $` $1 $$', 'what the panel shows of the data');
   });
 
   it('withInspector() promises HEAD no length but a true one, and no cookie', async (t) => {
@@ -216,7 +217,8 @@ describe('12-inspector: the cookie taken apart', () => {
       const get = await fetch(origin + path, { headers });
       const length = String(Buffer.byteLength(await get.text()));
       const promised = path === '/' || path === '/howdy' ? null : length; // null: a page with a panel
-      assert.equal(head.headers.get('content-length'), promised, `RFC 9110 §8.6: ${path}`);
+      const story = `HEAD ${path} promises the length of GET, or none (RFC 9110 §8.6)`;
+      assert.equal(head.headers.get('content-length'), promised, story);
       assert.equal(head.headers.get('set-cookie'), null, `HEAD ${path} is no visit`);
     }
   });

@@ -190,7 +190,7 @@ describe('13-flash: withFlash()', () => {
     const browser = corridor();
     await browser.request('GET', '/leave/hello');
     const response = await browser.request('GET', '/moved');
-    assert.deepEqual(wordsOf(response), [], 'no browser shows the body of a 303');
+    assert.deepEqual(wordsOf(response), [], 'told where nobody sees it: in the body of a 303');
     assert.equal(response.headers['set-cookie'], undefined);
     assert.deepEqual(wordsOf(await browser.get('/page')), ['hello']);
   });
@@ -213,7 +213,7 @@ describe('13-flash: withFlash()', () => {
     const handler = withFlash(() => page('t', html`<main></main>`));
     const ask = (method: string) => handler({ method, session } as unknown as SessionRequest);
     await ask('HEAD');
-    assert.deepEqual(taken, ['peek', 'peek', 'peek']);
+    assert.deepEqual(taken, ['peek', 'peek', 'peek'], 'HEAD shows no message, and uses up none');
     await ask('GET');
     assert.deepEqual(taken.slice(3), ['pop', 'pop', 'pop']);
   });

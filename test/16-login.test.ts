@@ -154,7 +154,8 @@ describe('16-login: login and logout', () => {
     clock.now += 60;
     await login('viewer');
     const after = state();
-    assert.deepEqual([before?.created, after?.created], [NOW, NOW + 60]);
+    assert.equal(before?.created, NOW);
+    assert.equal(after?.created, NOW + 60, 'at its login, 60 s later, the session begins anew');
     const { _csrft_: oldToken } = before?.data as { _csrft_?: string };
     const { _csrft_: newToken, ...rest } = after?.data as { _csrft_?: string };
     assert.ok(oldToken && newToken && oldToken !== newToken);
@@ -247,7 +248,8 @@ describe('16-login: login and logout', () => {
     const { browser, send, login, state } = await visit();
     await send('/cart/add', 'item=tea');
     await login('editor');
-    assert.equal((await browser.request('GET', '/logout')).status, 405, 'an image could ask it');
+    const byGet = await browser.request('GET', '/logout');
+    assert.equal(byGet.status, 405, 'GET /logout, which the image of any page can ask for');
     assert.equal((await browser.request('GET', '/dashboard')).status, 200);
     const response = await send('/logout');
     assert.deepEqual([response.status, response.headers.location], [303, '/']);
@@ -289,7 +291,7 @@ describe('16-login: login and logout', () => {
     await login('editor');
     for (const path of paths) {
       const { headers, body } = await browser.get(path);
-      assert.equal(headers['cache-control'], 'no-store', path);
+      assert.equal(headers['cache-control'], 'no-store', `${path}, for who is logged in`);
       assert.match(String(body), /Logged in as <strong>editor<\/strong>/, path);
       assert.match(String(body), /<form method="post" action="\/logout">/, path);
     }
@@ -348,7 +350,7 @@ describe('16-login: next', () => {
   it('localPath() keeps a browser at home: the URL standard agrees', () => {
     for (const next of [...STAY, ...LEAVE]) {
       const { origin } = new URL(localPath(next), ORIGIN);
-      assert.equal(origin, ORIGIN, JSON.stringify(next).slice(0, 40));
+      assert.equal(origin, ORIGIN, `next=${JSON.stringify(next).slice(0, 40)} leads elsewhere`);
     }
   });
 
@@ -448,7 +450,8 @@ describe('16-login: guesses', () => {
     const guesses = Array.from({ length: 60 }, (_, i) => login(`name ${i}`, 'x'));
     const responses = await Promise.all(guesses);
     const busy = responses.filter(({ status }) => status === 503);
-    assert.equal(busy.length, 60 - 50 - 2, 'two at work, fifty in the queue');
+    const story = 'of 60 names that nobody has, two are hashed, fifty wait, and the others get 503';
+    assert.equal(busy.length, 60 - 50 - 2, story);
     assert.equal(busy[0]?.headers['retry-after'], '10');
     const { status, headers } = await login('editor');
     assert.deepEqual([status, headers['retry-after']], [429, '900'], 'and then the address waits');

@@ -87,7 +87,7 @@ describe('18-store: the id', () => {
       const visitor = browser(countUp);
       const response = await visitor.request('GET', '/', '', { cookie: `session=${sent}` });
       assert.equal(response.body, '1', sent);
-      assert.notEqual(idOf(visitor), sent);
+      assert.notEqual(idOf(visitor), sent, 'an id that the visitor made up is now their session');
       assert.equal(store.get(keyOf(sent)), undefined, `nothing under ${sent}`);
     }
   });
@@ -227,7 +227,7 @@ describe('18-store: an end', () => {
     gate.open();
     const late = await slow;
     assert.equal(late.headers['set-cookie'], undefined, 'and it sets no cookie');
-    assert.equal(store.get(keyOf(id)), undefined);
+    assert.equal(store.get(keyOf(id)), undefined, 'what was ended is in the store again');
     assert.equal((await visitor.get('/')).body, '1');
   });
 
@@ -444,7 +444,8 @@ describe('18-store: at the same moment', () => {
       (session) => session.set('user', 'ada'),
       { counter: 1 },
     );
-    assert.deepEqual(data, { counter: 1, words: 'one', user: 'ada' });
+    const story = 'one visit set words, the other user, and neither takes away the other';
+    assert.deepEqual(data, { counter: 1, words: 'one', user: 'ada' }, story);
   });
 
   it('save() lets the later one win where both set one key', async () => {

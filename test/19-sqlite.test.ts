@@ -88,7 +88,7 @@ describe('19-sqlite: your sessions', () => {
     for (const key of [keyOf(idOf(bob)), '', '__proto__', '%00', '<b>', 'x'.repeat(5000)]) {
       assert.equal((await ada.request('POST', '/sessions/end', `key=${key}`, SAME)).status, 303);
     }
-    assert.equal(await statusOf(bob), 200);
+    assert.equal(await statusOf(bob), 200, 'bob at /dashboard, after ada has sent the key of his');
     assert.ok(await store.get(keyOf(idOf(bob))));
   });
 
@@ -183,11 +183,25 @@ if (!hasSqlite) {
       assert.equal(one.put('a', entry, 0), true);
       assert.equal(two.put('a', entry, 0), false, 'it is there already');
       assert.equal(two.put('a', { ...entry, text: 'two' }, 1), true);
-      assert.equal(one.put('a', { ...entry, text: 'one' }, 1), false, 'who comes too late');
-      assert.deepEqual(one.get('a'), { ...entry, text: 'two', version: 2 });
+      const late = one.put('a', { ...entry, text: 'one' }, 1);
+      const found = { ...entry, text: 'two', version: 2 };
+      assert.deepEqual(one.get('a'), found, 'who comes too late overwrites nothing');
+      assert.equal(late, false, 'who comes too late is told so');
       one.delete('a');
       assert.equal(two.put('a', entry, 2), false, 'what is gone stays gone');
       for (const store of [one, two]) store.close();
+    });
+
+    it('keysOf() takes a name for a name, whatever SQL is in it', (t) => {
+      const store = new SqliteStore(makeFile(t), () => NOW);
+      store.put('a', entry, 0);
+      for (const owner of ["x' OR 'a' = 'a", "ada' --", 'ada"', '?', '%', "'; DROP TABLE sessions; --"]) {
+        assert.deepEqual(store.keysOf(owner), [], `the sessions of somebody called ${owner}`);
+        store.put(owner, { ...entry, owner }, 0);
+        assert.deepEqual(store.keysOf(owner), [owner], 'and of one that they have');
+      }
+      assert.deepEqual(store.keysOf('ada'), ['a']);
+      store.close();
     });
 
     it('SqliteStore() finds everything again when the file is opened anew', async (t) => {
