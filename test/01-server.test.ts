@@ -8,11 +8,12 @@ import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { explainedIt, noteBytes } from '../.tools/explain.ts';
-import { hello, isMain, LIMITS, makeServer, serve, stop } from '../src/01-server.ts';
+import { answerAndClose, hello, isMain, LIMITS, makeServer, serve, stop } from '../src/01-server.ts';
 
 const it = explainedIt(import.meta.url);
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -98,8 +99,11 @@ function start(t: TestContext, args: string[], env: Record<string, string> = {})
   return {
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     async printed(pattern: RegExp): Promise<string> {
-      const signal = AbortSignal.timeout(PATIENCE);
-      while (!pattern.test(stdout)) await once(child.stdout, 'data', { signal });
+      for (let isOver = false; !isOver && !pattern.test(stdout); ) {
+        const more = once(child.stdout, 'data').then(() => false);
+        isOver = await Promise.race([more, closed.then(() => true)]);
+      }
+      assert.match(stdout, pattern, `it ended, and had said: ${stdout}${stderr}`);
       return pattern.exec(stdout)?.[1] ?? '';
     },
     async ended() {
@@ -118,7 +122,7 @@ function assertRefused(answer: string, status: string, what: string): void {
 
 describe('01-server', () => {
   it('hello() answers every method and every URL alike', async (t) => {
-    const port = await listen(t, makeServer(hello));
+    const port = await listen(t, createServer(hello));
     for (const [method, path] of [['GET', '/'], ['POST', '/any/other?path'], ['DELETE', '/x']]) {
       const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: `${method}` });
       const answer = `${response.status} ${await response.text()}`;
@@ -135,6 +139,16 @@ describe('01-server', () => {
       connectionsCheckingInterval: 1_000,
       maxHeaderSize: 16_384,
     });
+  });
+
+  it('answerAndClose() says in words what is wrong, and ends our half', async () => {
+    const socket = new PassThrough(); // gives back what is written on it
+    answerAndClose(socket, 501);
+    const answer = String(Buffer.concat(await socket.toArray()));
+    noteBytes('', answer);
+    assertRefused(answer, '501 Not Implemented', 'a bare socket');
+    assert.match(answer, /\r\nContent-Length: 20\r\n/, 'the words, and a newline');
+    answerAndClose(socket, 501); // it has had its answer: to write more would be an error
   });
 
   it('makeServer() puts every limit on the server', () => {

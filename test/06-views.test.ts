@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest } from '../src/02-http.ts';
-import type { HttpRequest, HttpResponse } from '../src/02-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { site, TutorialViews } from '../src/06-views.ts';
 
 const it = explainedIt(import.meta.url);
-const { handle } = site();
+/** Made for each request: where `site` fails, that is a test's failure, and not the whole file's. */
+const handle: Handler = (request) => site().handle(request);
 
 function requestFor(
   path: string,

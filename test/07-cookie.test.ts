@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { describe } from 'node:test';
 import { explainedIt, witness } from '../.tools/explain.ts';
 import { parseRequest, text, toListener } from '../src/02-http.ts';
-import type { HttpResponse } from '../src/02-http.ts';
+import type { Handler, HttpResponse } from '../src/02-http.ts';
 import {
   cookieWriter,
   findCookie,
@@ -19,7 +19,8 @@ import {
 import type { CookieAttributes } from '../src/07-cookie.ts';
 
 const it = explainedIt(import.meta.url);
-const { handle } = site();
+/** Made for each request: where `site` fails, that is a test's failure, and not the whole file's. */
+const handle: Handler = (request) => site().handle(request);
 
 async function open(path: string, cookie?: string, method = 'GET'): Promise<HttpResponse> {
   const request = parseRequest(method, path, cookie === undefined ? {} : { cookie });
