@@ -126,8 +126,10 @@ function bodyText(body: HttpResponse['body'] = ''): string {
 function explain(thrown: unknown, story: string): Error {
   const error = thrown instanceof Error ? thrown : new Error(`thrown: ${inspect(thrown)}`);
   const { message, stack = '' } = error;
-  error.message = story === '' ? message : `${message}\n\n${story}\n`;
-  error.stack = stack.includes(message) ? stack.replace(message, () => error.message) : stack;
+  const told = story === '' ? message : `${message}\n\n${story}\n`;
+  // Defined, not assigned: the message of a time-out is a getter.
+  Object.defineProperty(error, 'message', { value: told });
+  Object.defineProperty(error, 'stack', { value: stack.replace(message, () => told) });
   return error;
 }
 

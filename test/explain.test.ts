@@ -64,6 +64,10 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       "thrown: 'no error'",
     ],
   },
+  'time is up': {
+    run: () => Promise.reject(AbortSignal.abort(new DOMException('too late')).reason),
+    says: ['too late', 'explained: LESSON.md:LINE, Step 9 · A signature'],
+  },
   'nobody catches it': {
     run: () =>
       new Promise((resolve) => {
