@@ -84,7 +84,7 @@ function parseLesson(markdown: string): Step[] {
 
 function parseStep(number: number, section: string, firstLine: number): Step {
   const fence = /^```(\w*) ?(.*)\n([^]*?)^```$(?=\s*(.*))/gm;
-  const prose = section.replace(/^```[^]*?^```$/gm, '');
+  const prose = withoutFences(section);
   return {
     number,
     headings: [...prose.matchAll(/^### (.+)$/gm)].map(([, heading = '']) => heading),
@@ -95,6 +95,10 @@ function parseStep(number: number, section: string, firstLine: number): Step {
       return { language, file, line, lines: linesOf(text), caption };
     }),
   };
+}
+
+function withoutFences(markdown: string): string {
+  return markdown.replace(/^```[^]*?^```$/gm, '');
 }
 
 /** The lines of a text; the newline at its end begins no other. */
@@ -249,6 +253,56 @@ function outcomeOf(name: string, tap: string): 'failed' | 'passed' | 'absent' {
   const words = [...tap.matchAll(result)].map(([, word]) => word);
   if (words.length === 0) return 'absent';
   return words.includes('not ok') ? 'failed' : 'passed';
+}
+
+// ---- Rules: the page as a whole ----------------------------------------------------------------
+
+/** Throws for a link within the page that leads to no heading. */
+function checkLinks(markdown: string): void {
+  const prose = withoutFences(markdown);
+  const anchors = anchorsOf(prose);
+  const links = [...prose.matchAll(/\]\(#([^)]*)\)/g)].map(([, anchor = '']) => anchor);
+  const dead = links.filter((anchor) => !anchors.has(anchor));
+  assert.deepEqual(dead, [], 'links of LESSON.md, without their #, that lead to no heading');
+}
+
+/** GitHub's anchors: lower case, no punctuation, `-` for a space, `-1` for who comes second. */
+function anchorsOf(prose: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, heading = ''] of prose.matchAll(/^#{1,6} (.+)$/gm)) {
+    const plain = heading.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, '').replaceAll(' ', '-');
+    let anchor = plain;
+    for (let count = 1; anchors.has(anchor); count++) anchor = `${plain}-${count}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
+
+/** Throws for a glossary out of order, and for a word that the step it names does not have. */
+function checkGlossary(markdown: string): void {
+  const steps = markdown.split(/^(?=## )/m);
+  const glossary = steps.find((section) => section.startsWith('## Glossary\n')) ?? '';
+  const entries = glossary.split('\n').filter((line) => line.startsWith('- '));
+  assert.notEqual(entries.length, 0, 'LESSON.md has a ## Glossary, with a line for each word');
+  let last = '';
+  for (const entry of entries) {
+    const [, term = '', step] = /^- \*\*(.+?)\*\* · .+? \[Step (\d+)\]/.exec(entry) ?? [];
+    assert.ok(step !== undefined, `- **word** · what it is. [Step N](#…), and not: ${entry}`);
+    const word = term.replace(/ \(.+\)$/, '').replaceAll('`', '').toLowerCase();
+    const order = term.toLowerCase().replace(/[^a-z0-9]/g, '');
+    assert.ok(order >= last, `'${term}' stands too late in the glossary`);
+    last = order;
+    const text = steps.find((section) => section.startsWith(`## Step ${step} ·`)) ?? '';
+    assert.ok(text.toLowerCase().includes(word), `'${word}' does not stand in step ${step}`);
+  }
+}
+
+/** Throws for a `;` in a sequence diagram. Mermaid takes it for a line's end: it is `#59;`. */
+function checkDiagrams(markdown: string): void {
+  for (const [diagram] of markdown.matchAll(/^```mermaid\nsequenceDiagram\n[^]*?^```$/gm)) {
+    const broken = diagram.split('\n').filter((line) => line.replace(/#\d+;/g, '').includes(';'));
+    assert.deepEqual(broken, [], 'lines of a sequence diagram with a ;');
+  }
 }
 
 // ---- Programs: a terminal for the console fences, a workshop for the diffs ---------------------
@@ -442,7 +496,8 @@ function canRun(step: number): boolean {
 
 // ---- The lesson --------------------------------------------------------------------------------
 
-const steps = parseLesson(readFileSync(join(ROOT, 'LESSON.md'), 'utf8'));
+const lesson = readFileSync(join(ROOT, 'LESSON.md'), 'utf8');
+const steps = parseLesson(lesson);
 const names = readdirSync(join(ROOT, 'src')).filter((name) => /^\d\d-/.test(name));
 const modules = names.sort().map((name) => {
   return { number: Number(name.slice(0, 2)), file: `src/${name}` };
@@ -475,6 +530,12 @@ describe('LESSON.md has the same shape in every step', () => {
       }
     });
   }
+});
+
+describe('LESSON.md has the shape of one page', () => {
+  it('the links within the page lead to its headings', () => checkLinks(lesson));
+  it('the glossary is in order, and each word stands in its step', () => checkGlossary(lesson));
+  it('the sequence diagrams have no semicolon', () => checkDiagrams(lesson));
 });
 
 describe('LESSON.md quotes the modules', () => {
@@ -661,6 +722,33 @@ describe('the rules of the lesson', () => {
     const diff = fence('diff', '-}');
     assert.equal(caughtBy({ ...diff, caption: 'Caught by: `add() adds`' }), 'add() adds');
     assert.throws(() => caughtBy({ ...diff, caption: 'Next.' }), /LESSON\.md:10.*There is: Next\./);
+  });
+
+  it('checkLinks() wants a heading for each link, by the anchor that GitHub gives it', () => {
+    const page = '## Step 9 · A `b`, c\n### Idea\n### Idea\n```sh\n# no\n[a](#nor-this)\n```\n';
+    checkLinks(`${page}[a](#step-9--a-b-c), [b](#idea) and [c](#idea-1)`);
+    for (const anchor of ['step-9-a-b-c', 'Idea', 'idea-2', 'no', '']) {
+      assert.throws(() => checkLinks(`${page}[a](#${anchor})`), /lead to no heading/, anchor);
+    }
+  });
+
+  it('checkGlossary() wants words in order, each with a step in which it stands', () => {
+    const check = (...words: string[]): void => {
+      const entries = words.map((word) => `- ${word} · What it is. [Step 9](#a)\n`);
+      checkGlossary(`## Step 9 · A\n\nAlpha \`Beta\`.\n\n## Glossary\n\n${entries.join('')}`);
+    };
+    check('**alpha (of a)**', '**alpha (of b)**', '**`Beta`**');
+    assert.throws(() => check('**`Beta`**', '**alpha**'), /'alpha' stands too late/);
+    assert.throws(() => check('**alpha**', '**gamma**'), /'gamma' does not stand in step 9/);
+    assert.throws(() => check('alpha'), /and not: - alpha/);
+    assert.throws(() => check(), /has a ## Glossary/);
+    assert.throws(() => checkGlossary('- **alpha** · No glossary. [Step 9](#a)\n'), /## Glossary/);
+  });
+
+  it('checkDiagrams() refuses a semicolon that would end a line, and takes an escaped one', () => {
+    const diagram = (line: string): string => `\`\`\`mermaid\nsequenceDiagram\n${line}\n\`\`\`\n`;
+    checkDiagrams(diagram('  B->>S: a=1#59; Path=/'));
+    assert.throws(() => checkDiagrams(diagram('  B->>S: a=1; Path=/')), /with a ;/);
   });
 
   it('outcomeOf() tells a test that failed from one that passed, was skipped or never ran', () => {
