@@ -230,19 +230,24 @@ describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, 
         assert.match(errors, /^Cannot open .*: SQLite needs Node 22\.13 or newer.*\n$/);
         return;
       }
-      const place = new RegExp(`^Step ${floorOf(name)} · http://localhost:(\\d+)\n`, 'm');
+      const start = `^Step ${floorOf(name)} · http://localhost:(\\d+)\n([^]+)  stop with Ctrl-C\n`;
+      const place = new RegExp(start, 'm');
       while (!place.test(output)) {
         await Promise.race([once(child.stdout, 'data'), closed]);
-        const story = `it printed no line ${place}, and ended:\n${output}${errors}`;
+        const story = `it printed nothing like ${place}, and ended:\n${output}${errors}`;
         assert.ok(child.exitCode === null && child.signalCode === null, story);
       }
-      const port = place.exec(output)?.[1];
-      const response = await fetch(`http://127.0.0.1:${port}/`);
+      const [, port, hints = ''] = place.exec(output) ?? [];
       const isDown = name === '20-redis.ts'; // with no Redis there, all that it can say is 503
-      assert.equal(response.status, isDown ? 503 : 200, await response.text());
+      for (const hint of hints.slice(0, -1).split('\n')) {
+        const [, path] = /^ {2}open http:\/\/localhost:\d+(\/.*)$/.exec(hint) ?? [];
+        assert.ok(path !== undefined || /^ {2}\S/.test(hint), `a hint that says nothing:\n${hints}`);
+        const response = await fetch(`http://127.0.0.1:${port}${path ?? '/'}`);
+        assert.equal(response.status, isDown ? 503 : 200, `${hint}: ${await response.text()}`);
+      }
       child.kill('SIGTERM');
       assert.deepEqual(await closed, [0, null], `exit code and signal after SIGTERM:\n${errors}`);
-      if (isDown) errors = errors.replace(/^503 GET \/: .*\n/, '');
+      if (isDown) errors = errors.replace(/^503 GET \/.*\n/gm, '');
       assert.equal(errors, '', 'a page, and nothing on stderr');
     });
   }
