@@ -8,6 +8,7 @@ import { explainedIt } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { toListener } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { Router } from '../src/03-router.ts';
 import { html, page } from '../src/04-template.ts';
 import { Browser } from '../src/08-browser.ts';
 import { Session } from '../src/10-session.ts';
@@ -16,7 +17,7 @@ import type { Mount, SessionRequest } from '../src/11-session-factory.ts';
 import { seeOther } from '../src/13-flash.ts';
 import { withCsrf } from '../src/14-csrf.ts';
 import { withRoom } from '../src/15-cart.ts';
-import { failureLog, hashPassword, isPassword, localPath } from '../src/16-login.ts';
+import { addLogin, failureLog, hashPassword, isPassword, localPath } from '../src/16-login.ts';
 import { site, USERS, withLogin, withUser } from '../src/16-login.ts';
 import type { SiteData } from '../src/16-login.ts';
 
@@ -253,6 +254,7 @@ describe('16-login: login and logout', () => {
     const response = await send('/logout');
     assert.deepEqual([response.status, response.headers.location], [303, '/']);
     assert.equal(response.headers['clear-site-data'], '"cache", "storage"');
+    assert.equal(response.body, '');
     assert.deepEqual(state()?.data, { _f_info: ['You are logged out.'] }, 'and no cart, no user');
     assert.equal((await browser.request('GET', '/dashboard')).status, 303);
     assert.match(String((await browser.get('/')).body), /You are logged out\./);
@@ -293,8 +295,32 @@ describe('16-login: login and logout', () => {
       assert.equal(headers['cache-control'], 'no-store', `${path}, for who is logged in`);
       assert.match(String(body), /Logged in as <strong>editor<\/strong>/, path);
       assert.match(String(body), /<form method="post" action="\/logout">/, path);
+      assert.equal(String(body).split('<main>').length, 2, `${path} has one main part`);
     }
     assert.equal((await send('/cart/add', 'item=tea')).headers['cache-control'], 'no-store');
+  });
+
+  it('withUser() leaves bytes as they are: a picture says nothing of its user', async () => {
+    const picture = { status: 200, headers: {}, body: Buffer.from('<main>') };
+    const session = new Session<SiteData>(NOW).set('user', 'editor');
+    const handler = withUser<SessionRequest<SiteData>>(() => picture);
+    assert.equal(await handler({ session } as SessionRequest<SiteData>), picture);
+  });
+
+  it('addLogin() shows an empty form, and then a dashboard with counter and cart', async () => {
+    const { browser, send, login } = await visit();
+    const form = String((await browser.get('/login')).body);
+    assert.match(form, /<title>Login<\/title>/);
+    assert.match(form, /<input name="name" value="" autocomplete="username">/);
+    await login('editor');
+    const first = String((await browser.get('/dashboard')).body);
+    assert.match(first, /<title>Dashboard<\/title>/);
+    assert.match(first, /to the home page or to Howdy 0 times\.<[^]*>cart<\/a>: 0\./);
+    await browser.get('/');
+    await browser.get('/howdy');
+    await send('/cart/add', 'item=tea');
+    const second = String((await browser.get('/dashboard')).body);
+    assert.match(second, /to the home page or to Howdy 2 times\.<[^]*>cart<\/a>: 1\./);
   });
 
   it('addLogin() answers hostile forms with words: never a 5xx', async () => {
@@ -374,6 +400,9 @@ describe('16-login: guesses', () => {
     }
     assert.deepEqual(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
     assert.equal(log.waitFor('grace'), 0, 'of somebody else');
+    clock.now += 900 + 900;
+    log.add('ada');
+    assert.equal(log.waitFor('ada'), 900, 'a quarter hour after the wait still counts');
     clock.now += 900 + 901;
     log.add('ada');
     assert.equal(log.waitFor('ada'), 0, 'long ago is forgotten');
@@ -419,6 +448,18 @@ describe('16-login: guesses', () => {
     assert.equal((await login('editor')).status, 303);
     clock.now += 1;
     assert.equal((await login('editor', 'wrong')).status, 422, 'five are free again');
+  });
+
+  it('addLogin() has the clock of the machine by default, in seconds', async (t) => {
+    const clock = t.mock.method(Date, 'now', () => NOW * 1000);
+    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
+    const { handle } = addLogin(new Router(), (p) => withSession(factory, p), await users);
+    const browser = new Browser(handle, ORIGIN);
+    const guess = () => browser.request('POST', '/login', 'name=editor&password=wrong');
+    for (let i = 0; i < 5; i++) assert.equal((await guess()).status, 422);
+    assert.equal((await guess()).headers['retry-after'], '1');
+    clock.mock.mockImplementation(() => NOW * 1000 + 1000);
+    assert.equal((await guess()).status, 422, 'a second later');
   });
 
   it('addLogin() lets of 200 guesses at once five through', async () => {

@@ -75,6 +75,21 @@ describe('17-encryption: the primitives', () => {
     assert.equal(deriveKey('\x0b'.repeat(22), '').export().toString('hex'), okm);
   });
 
+  it('decrypt() takes no part of a tag for the tag: four bytes could be guessed', () => {
+    const { key, nonce, purpose } = GCM;
+    const tag = encrypt(key, nonce, Buffer.alloc(0), purpose);
+    assert.deepEqual(decrypt(key, nonce, tag, purpose), Buffer.alloc(0), 'the whole tag');
+    for (const size of [4, 8, 12, 15]) {
+      const part = tag.subarray(0, size);
+      assert.throws(() => decrypt(key, nonce, part, purpose), /authentication tag/, `${size} bytes`);
+    }
+  });
+
+  it('deriveKey() derives for the sealer unless told, or old cookies could not be read', () => {
+    const [ours, named] = [deriveKey('a'), deriveKey('a', 'sessions-from-scratch sealer 1')];
+    assert.equal(ours.equals(named), true);
+  });
+
   it('deriveKey() gives another key for another use, and for another secret', () => {
     const keys = [deriveKey('a'), deriveKey('b'), deriveKey('a', 'another use')];
     assert.equal(new Set(keys.map((key) => key.export().toString('hex'))).size, 3);
@@ -88,6 +103,11 @@ describe('17-encryption: Sealer', () => {
     for (const text of ['', 'a', '{"counter":1}', 'é😀\0', 'x'.repeat(5000)]) {
       assert.equal(sealer.unseal(sealer.seal(text)), text);
     }
+  });
+
+  it('unseal() takes no salt for an empty one', () => {
+    const [none, empty] = [new Sealer({ secrets: ['a'] }), new Sealer({ secrets: ['a'], salt: '' })];
+    assert.equal(empty.unseal(none.seal('text')), 'text');
   });
 
   it('seal() never makes the same twice, and nothing in it can be read', () => {
@@ -215,6 +235,11 @@ describe('17-encryption: sealedLens()', () => {
     const parts = sealedLens(factory).parts(cookie());
     assert.deepEqual(parts.map(([name]) => name), ['nonce', 'ciphertext', 'tag']);
     assert.equal(parts.map(([, text]) => text).join(''), cookie());
+    const [nonce = '', , tag = ''] = parts.map(([, text]) => text);
+    assert.deepEqual([nonce.length, tag.length], [18, 22], '13 bytes and 16, as characters');
+    const [aboutNonce, , aboutTag] = parts.map(([, , note]) => note);
+    assert.equal(aboutNonce, 'A version and a random number, open to all.');
+    assert.equal(aboutTag, 'Only who has the secret can make it.');
     const signed = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'], now: () => NOW });
     const session = new Session<SiteData>(NOW, factory.read(cookie()));
     const size = 'session'.length + signed.write(session).length;
