@@ -180,6 +180,23 @@ describe('18-store: the id', () => {
     clock.now += 4;
     assert.equal((await visitor.get('/')).body, '1', 'older than 3000 seconds, however busy');
   });
+
+  it('read() keeps both times to the second, though a store should keep an entry longer', async () => {
+    const { factory, store, clock } = setUp({ idleTimeout: 1000, absoluteTimeout: 3000 });
+    const id = 'A'.repeat(43);
+    const table: [accessed: number, created: number, isAlive: boolean][] = [
+      [NOW - 1000, NOW - 1000, true],
+      [NOW - 1001, NOW - 1001, false],
+      [NOW, NOW - 3000, true],
+      [NOW, NOW - 3001, false],
+    ];
+    for (const [version, [accessed, created, isAlive]] of table.entries()) {
+      const text = JSON.stringify([accessed, created, {}, '']);
+      store.put(keyOf(id), { text, owner: '', expires: NOW + 1e6 }, version);
+      const found = await factory.read(id);
+      assert.equal(found !== undefined, isAlive, `${clock.now - accessed} ${clock.now - created}`);
+    }
+  });
 });
 
 describe('18-store: an end', () => {
@@ -562,6 +579,9 @@ describe('18-store: MemoryStore', () => {
     store.put('a', entry, 1);
     store.put('d', entry, 0);
     assert.deepEqual(['a', 'b', 'c', 'd'].filter((key) => store.get(key)), ['a', 'c', 'd']);
+    store.delete('a'); // which stood between two others: c, a, d
+    for (const key of ['e', 'f']) store.put(key, entry, 0);
+    assert.deepEqual(['c', 'd', 'e', 'f'].filter((key) => store.get(key)), ['d', 'e', 'f']);
   });
 });
 
