@@ -82,7 +82,9 @@ describe('03-router', () => {
       ['/a', '/:only {"only":"a"}'],
       ['/a/1/b/e', 'nothing'],
     ];
-    for (const [path, expected] of table) assert.equal(await lookUp(router, path), expected, path);
+    for (const [path, expected] of table) {
+      assert.equal(await lookUp(router, path), expected, `the route of ${path}, and its parameters`);
+    }
   });
 
   it('find() makes nothing special of the names that every object has', async () => {

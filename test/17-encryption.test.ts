@@ -114,7 +114,7 @@ describe('17-encryption: Sealer', () => {
     const text = JSON.stringify({ user: 'editor', note: 'For Ada, with love' });
     const sealed = Array.from({ length: 100 }, () => sealer.seal(text));
     const nonces = sealed.map((value) => Buffer.from(value, 'base64url').toString('hex', 1, 13));
-    assert.equal(new Set(nonces).size, 100, 'a nonce must not come twice');
+    assert.equal(new Set(nonces).size, 100, 'how many nonces a hundred values have');
     for (const value of sealed) {
       const bytes = Buffer.from(value, 'base64url').toString('latin1');
       for (const word of ['editor', 'user', 'Ada', '{', 'note":']) {
