@@ -518,14 +518,15 @@ function readLines(file: string): string[] {
 
 describe('LESSON.md has the same shape in every step', () => {
   for (const module of modules) {
-    it(`step ${module.number} has its headings, a question, a run and a bug`, () => {
+    it(`step ${module.number} has its headings, a question, a run and two bugs`, () => {
       const step = stepOf(module);
       assert.deepEqual(step.headings, HEADINGS, 'the ### headings of a step, in this order');
       const question = /\*\*Predict first[^]*?<details>\s*<summary>[^]+?<\/summary>[^]+<\/details>/;
       assert.match(step.prose, question, 'a **Predict first**, its answer folded in <details>');
       assert.notEqual(fencesOf(step, 'console').length, 0, 'Run it needs a ```console fence');
-      assert.notEqual(fencesOf(step, 'diff').length, 0, 'Break it needs a ```diff fence');
-      for (const { line, file } of fencesOf(step, 'diff')) {
+      const bugs = fencesOf(step, 'diff');
+      assert.ok(bugs.length >= 2, `Break it needs two \`\`\`diff fences, and has ${bugs.length}`);
+      for (const { line, file } of bugs) {
         assert.match(file, /^src\/[\w-]+\.ts$/, `LESSON.md:${line}: a diff fence names its file`);
       }
     });
