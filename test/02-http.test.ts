@@ -237,6 +237,36 @@ describe('02-http', () => {
     assert.deepEqual(problem(415, 'Send a form.'), expected);
   });
 
+  it('after() goes on at once with what is there, and later with what is promised', async () => {
+    const next = (n: number): number => n + 1;
+    assert.equal(after(1, next), 2);
+    const later = after(Promise.resolve(1), next);
+    assert.ok(later instanceof Promise);
+    assert.equal(await later, 2);
+    await assert.rejects(async () => after(Promise.reject(new Error('no')), next), /no/);
+  });
+
+  it('serverError() tells the cause of an error as well', (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    serverError(new Error('outer', { cause: new Error('inner') }), 'GET /');
+    assert.match(String(mock.calls[0]?.arguments[0]), /outer.*inner/);
+  });
+
+  it('attempt() gives a 500 and one log line for a page that throws, at once or later', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const request = parseRequest('POST', '/x') as HttpRequest;
+    assert.equal((await attempt(() => text('ok'), request)).body, 'ok');
+    const pages: Handler[] = [
+      () => { throw new Error('oh'); },
+      () => Promise.reject(new Error('oh')),
+    ];
+    for (const [i, page] of pages.entries()) {
+      assert.equal((await attempt(page, request)).status, 500);
+      assert.equal(mock.callCount(), i + 1);
+      assert.match(String(mock.calls[i]?.arguments[0]), /^500 POST \/x "Error: oh/);
+    }
+  });
+
   it('echo() shows a form, and says what was posted', async () => {
     const shown = await echo({ ...post(''), method: 'GET' });
     assert.equal(shown.headers['content-type'], 'text/html; charset=utf-8');
@@ -392,36 +422,6 @@ describe('02-http', () => {
       assert.match(await response.text(), /^500 Internal Server Error\n\nSomething went/, what);
       assert.equal(mock.callCount(), 1, `${what}: one log line`);
     }
-  });
-
-  it('after() goes on at once with what is there, and later with what is promised', async () => {
-    const next = (n: number): number => n + 1;
-    assert.equal(after(1, next), 2);
-    const later = after(Promise.resolve(1), next);
-    assert.ok(later instanceof Promise);
-    assert.equal(await later, 2);
-    await assert.rejects(async () => after(Promise.reject(new Error('no')), next), /no/);
-  });
-
-  it('attempt() gives a 500 and one log line for a page that throws, at once or later', async (t) => {
-    const { mock } = t.mock.method(console, 'error', () => {});
-    const request = parseRequest('POST', '/x') as HttpRequest;
-    assert.equal((await attempt(() => text('ok'), request)).body, 'ok');
-    const pages: Handler[] = [
-      () => { throw new Error('oh'); },
-      () => Promise.reject(new Error('oh')),
-    ];
-    for (const [i, page] of pages.entries()) {
-      assert.equal((await attempt(page, request)).status, 500);
-      assert.equal(mock.callCount(), i + 1);
-      assert.match(String(mock.calls[i]?.arguments[0]), /^500 POST \/x "Error: oh/);
-    }
-  });
-
-  it('serverError() tells the cause of an error as well', (t) => {
-    const { mock } = t.mock.method(console, 'error', () => {});
-    serverError(new Error('outer', { cause: new Error('inner') }), 'GET /');
-    assert.match(String(mock.calls[0]?.arguments[0]), /outer.*inner/);
   });
 
   it('toListener() logs no error when a client leaves half way', async (t) => {

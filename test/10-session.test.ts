@@ -118,9 +118,15 @@ describe('10-session: JSON values only', () => {
       const session = new Session<{ key: unknown }>(NOW);
       assert.throws(() => session.set('key', value), { name: 'TypeError', message: words });
       assert.equal(session.has('key'), false);
-      assert.throws(() => session.flash(value as Json), { name: 'TypeError' });
     });
   }
+
+  it('flash() refuses what set() refuses', () => {
+    const message = /^Cannot keep the flash message/;
+    for (const [, value] of REFUSED) {
+      assert.throws(() => new Session(NOW).flash(value as Json), { name: 'TypeError', message });
+    }
+  });
 
   it('set() takes what JSON gives back as it was', () => {
     const shared = { twice: 'is no circle' };

@@ -57,6 +57,16 @@ function corridor(): Browser {
 }
 
 describe('13-flash: articles', () => {
+  it('seeOther() is 303 and a place to go, with nothing to show', () => {
+    assert.deepEqual(seeOther('/a'), { status: 303, headers: { location: '/a' }, body: '' });
+  });
+
+  it('fieldOf() gives one field, trimmed, with LF for CR LF, and an empty text for none', () => {
+    const form = new URLSearchParams([['a', ' one\r\ntwo\r '], ['a', 'second']]);
+    assert.equal(fieldOf(form, 'a'), 'one\ntwo');
+    assert.equal(fieldOf(form, '__proto__'), '');
+  });
+
   it('addArticles() saves, answers 303, says so once on the next page, and never again', async () => {
     const browser = new Browser(site().handle);
     const response = await browser.request('POST', '/articles', 'title=On+tea&body=It+is+hot.');
@@ -275,12 +285,6 @@ describe('13-flash: withFlash()', () => {
     assert.deepEqual(messagesOf(response), [['info', 'status', '{&quot;k&quot;:[1]}']]);
     const left = factory.read(browser.jar.headerFor(new URL(ORIGIN), now())?.slice(8) ?? '');
     assert.deepEqual(left?.data, { _f_warn: ['a'], _f_: ['x'] }, 'queues that we do not show');
-  });
-
-  it('fieldOf() gives one field, trimmed, with LF for CR LF, and an empty text for none', () => {
-    const form = new URLSearchParams([['a', ' one\r\ntwo\r '], ['a', 'second']]);
-    assert.equal(fieldOf(form, 'a'), 'one\ntwo');
-    assert.equal(fieldOf(form, '__proto__'), '');
   });
 
   it('addArticles() and withFlash() do not compile where there is no session', () => {

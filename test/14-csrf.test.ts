@@ -170,6 +170,13 @@ describe('14-csrf: the decision', () => {
 });
 
 describe('14-csrf: withCsrf()', () => {
+  it('tokenField() has the token of the session, made when it is first asked for', () => {
+    const session = new Session(0);
+    const field = String(tokenField(session));
+    assert.match(field, /^<input type="hidden" name="csrf_token" value="[0-9a-f]{40}">$/);
+    assert.equal(field, String(tokenField(session)));
+  });
+
   it('withCsrf() refuses with 403, says what to do, and does not ask the page', async () => {
     let asked = 0;
     const factory = new SignedCookieSessionFactory({ secrets: ['x'] });
@@ -299,13 +306,6 @@ describe('14-csrf: withCsrf()', () => {
     const stranger = new Browser(withSession(factory, withCsrf(show)), ORIGIN);
     const theirs = await stranger.request('POST', '/', `csrf_token=${renewed}`);
     assert.equal(theirs.status, 403, 'the token of another session');
-  });
-
-  it('tokenField() has the token of the session, made when it is first asked for', () => {
-    const session = new Session(0);
-    const field = String(tokenField(session));
-    assert.match(field, /^<input type="hidden" name="csrf_token" value="[0-9a-f]{40}">$/);
-    assert.equal(field, String(tokenField(session)));
   });
 
   it('withCsrf() does not compile where there is no session', () => {

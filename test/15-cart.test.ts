@@ -55,6 +55,20 @@ function faultOf({ body }: HttpResponse): string | undefined {
 }
 
 describe('15-cart: the cart', () => {
+  it('totalOf() counts in whole cents', () => {
+    const items = { tea: 3, honey: 99, mug: 7, pot: 1 };
+    assert.equal(totalOf({ items, note: '' }), 3 * 495 + 99 * 610 + 7 * 1250 + 3800);
+    assert.equal(totalOf({ items: {}, note: '' }), 0);
+    for (const { cents } of CATALOGUE.values()) assert.ok(Number.isSafeInteger(cents) && cents > 0);
+  });
+
+  it('countOf() counts things, and none where there is no cart', () => {
+    const session = new Session<Data>(0);
+    assert.equal(countOf(session), 0);
+    session.set('cart', { items: { tea: 2, mug: 1 }, note: '' });
+    assert.equal(countOf(session), 3);
+  });
+
   it('addCart() adds, changes, removes and empties, and answers each with 303', async () => {
     const { browser, send, cart } = visit();
     const steps: [path: string, body: string, items: Cart['items'] | undefined][] = [
@@ -243,20 +257,6 @@ describe('15-cart: the cart', () => {
     }
     for (const tag of buttons ?? []) assert.match(tag, /aria-label="\w+: \w|>\w[\w ]+</, tag);
     assert.match(body, /<label>Note <textarea /);
-  });
-
-  it('totalOf() counts in whole cents', () => {
-    const items = { tea: 3, honey: 99, mug: 7, pot: 1 };
-    assert.equal(totalOf({ items, note: '' }), 3 * 495 + 99 * 610 + 7 * 1250 + 3800);
-    assert.equal(totalOf({ items: {}, note: '' }), 0);
-    for (const { cents } of CATALOGUE.values()) assert.ok(Number.isSafeInteger(cents) && cents > 0);
-  });
-
-  it('countOf() counts things, and none where there is no cart', () => {
-    const session = new Session<Data>(0);
-    assert.equal(countOf(session), 0);
-    session.set('cart', { items: { tea: 2, mug: 1 }, note: '' });
-    assert.equal(countOf(session), 3);
   });
 });
 

@@ -133,6 +133,41 @@ describe('16-login: passwords', () => {
   });
 });
 
+describe('16-login: next', () => {
+  const STAY = ['/', '/cart', '/dashboard?tab=2&x=%2F', '/%5cevil', '/a//b', '/.//evil.example'];
+  const LEAVE = [
+    '//evil.example', '///evil.example', '/\\evil.example', '\\\\evil.example', 'evil.example',
+    'https://evil.example', 'https:evil.example', 'javascript:alert(1)', '', ' /cart', '/ x', '?x',
+    '/\t/evil.example', '/\n/evil.example', '/\r\nSet-Cookie: x=1', '/\0', '/caf\u00e9', '/\u2028',
+    '#x', './x', `/${'a'.repeat(2001)}`, '@evil.example', '/\\/evil.example', '%2f%2fevil.example',
+  ];
+
+  it('localPath() gives back a path of this site', () => {
+    for (const next of STAY) assert.equal(localPath(next), next);
+  });
+
+  it('localPath() gives the dashboard instead of every way out', () => {
+    for (const next of [...LEAVE, null]) {
+      assert.equal(localPath(next), '/dashboard', JSON.stringify(next)?.slice(0, 40));
+    }
+  });
+
+  it('localPath() keeps a browser at home: the URL standard agrees', () => {
+    for (const next of [...STAY, ...LEAVE]) {
+      const { origin } = new URL(localPath(next), ORIGIN);
+      assert.equal(origin, ORIGIN, `next=${JSON.stringify(next).slice(0, 40)} leads elsewhere`);
+    }
+  });
+
+  it('addLogin() checks next in the form and again when it is used', async () => {
+    const { browser, login } = await visit();
+    const { body } = await browser.get('/login?next=//evil.example');
+    assert.match(String(body), /name="next" value="\/dashboard"/);
+    const response = await login('editor', 'editor', '//evil.example');
+    assert.equal(response.headers.location, '/dashboard');
+  });
+});
+
 describe('16-login: login and logout', () => {
   it('addLogin() sends strangers from /dashboard to /login, and from there back', async () => {
     const { browser, login } = await visit();
@@ -350,41 +385,6 @@ describe('16-login: login and logout', () => {
     const name = shown + 'n'.repeat(64 - script.length);
     assert.ok(again.includes(`name="name" value="${name}"`), again);
     assert.doesNotMatch(again, /<script/);
-  });
-});
-
-describe('16-login: next', () => {
-  const STAY = ['/', '/cart', '/dashboard?tab=2&x=%2F', '/%5cevil', '/a//b', '/.//evil.example'];
-  const LEAVE = [
-    '//evil.example', '///evil.example', '/\\evil.example', '\\\\evil.example', 'evil.example',
-    'https://evil.example', 'https:evil.example', 'javascript:alert(1)', '', ' /cart', '/ x', '?x',
-    '/\t/evil.example', '/\n/evil.example', '/\r\nSet-Cookie: x=1', '/\0', '/caf\u00e9', '/\u2028',
-    '#x', './x', `/${'a'.repeat(2001)}`, '@evil.example', '/\\/evil.example', '%2f%2fevil.example',
-  ];
-
-  it('localPath() gives back a path of this site', () => {
-    for (const next of STAY) assert.equal(localPath(next), next);
-  });
-
-  it('localPath() gives the dashboard instead of every way out', () => {
-    for (const next of [...LEAVE, null]) {
-      assert.equal(localPath(next), '/dashboard', JSON.stringify(next)?.slice(0, 40));
-    }
-  });
-
-  it('localPath() keeps a browser at home: the URL standard agrees', () => {
-    for (const next of [...STAY, ...LEAVE]) {
-      const { origin } = new URL(localPath(next), ORIGIN);
-      assert.equal(origin, ORIGIN, `next=${JSON.stringify(next).slice(0, 40)} leads elsewhere`);
-    }
-  });
-
-  it('addLogin() checks next in the form and again when it is used', async () => {
-    const { browser, login } = await visit();
-    const { body } = await browser.get('/login?next=//evil.example');
-    assert.match(String(body), /name="next" value="\/dashboard"/);
-    const response = await login('editor', 'editor', '//evil.example');
-    assert.equal(response.headers.location, '/dashboard');
   });
 });
 

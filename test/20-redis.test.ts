@@ -101,11 +101,25 @@ describe('20-redis: parseReply()', () => {
 });
 
 describe('20-redis: RedisClient', () => {
+  it('close() is the end: who asks after it is told at once', async () => {
+    const client = new RedisClient('redis://127.0.0.1:1'); // it has not connected yet
+    client.close();
+    await assert.rejects(client.command('PING'), isDown(/^Redis is down$/));
+  });
+
+  it('close() ends what has no reply yet, and tells who waits', async (t) => {
+    const { url } = await serveFake(t, () => undefined);
+    const client = new RedisClient(url);
+    const asked = client.command('GET', 'a');
+    client.close();
+    await assert.rejects(asked, isDown(/^the client was closed$/));
+  });
+
   it('command() sends an array of bulk strings, counted in bytes, not characters', async (t) => {
     let sent = '';
     const server = createServer((socket) => {
       socket.on('error', () => {});
-      socket.on('data', (bytes) => ((sent += bytes), socket.write('+OK\r\n')));
+      socket.on('data', (bytes) => ((sent += bytes), socket.end('+OK\r\n')));
     }).listen(0, '127.0.0.1');
     t.after(() => server.close());
     await once(server, 'listening');
