@@ -63,9 +63,11 @@ async function exchange(t: TestContext, port: number, sent: string, then = ''): 
   const socket = open(t, port, sent);
   let received = '';
   socket.on('data', (chunk) => (received += chunk));
-  const drip = then && setInterval(() => socket.write(then), 5);
+  let drip: NodeJS.Timeout | undefined;
+  // Behind `sent`: what is written before the socket is connected would go in front of it.
+  if (then) socket.once('connect', () => (drip = setInterval(() => socket.write(then), 5)));
   await once(socket, 'close');
-  if (drip) clearInterval(drip);
+  clearInterval(drip);
   noteBytes(sent, received);
   return received;
 }
