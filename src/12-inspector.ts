@@ -135,7 +135,7 @@ ${came !== data && html`<dt class="data">Data, as it came</dt>
 <dt class="data">Data</dt>
 <dd><pre>${data}</pre></dd>`}
 <dt>Size</dt>
-<dd><meter max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
+<dd><meter aria-label="Size" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
 ${size} of ${MAX_COOKIE_SIZE} bytes</dd>
 </dl>`;
 }

@@ -227,11 +227,12 @@ function lineOf(key: string, entry: Entry, isOwn: boolean): Html | undefined {
   const state = stateOf(entry);
   if (!state) return undefined;
   const { accessed, created, agent } = state;
+  const name = agent || 'No name';
   const dateOf = (time: number): string => new Date(time * 1000).toUTCString();
-  return html`<li><strong>${agent || 'No name'}</strong> ${isOwn && 'This browser.'}
+  return html`<li><strong>${name}</strong> ${isOwn && 'This browser.'}
 Since ${dateOf(created)}, last seen ${dateOf(accessed)}
 <form method="post" action="/sessions/end"><input type="hidden" name="key" value="${key}">
-<button class="quiet">End</button></form></li>
+<button class="quiet" aria-label="End: ${name}">End</button></form></li>
 `;
 }
 
