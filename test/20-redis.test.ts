@@ -119,7 +119,8 @@ describe('20-redis: RedisClient', () => {
     let sent = '';
     const server = createServer((socket) => {
       socket.on('error', () => {});
-      socket.on('data', (bytes) => ((sent += bytes), socket.end('+OK\r\n')));
+      socket.on('data', (bytes) => ((sent += bytes), socket.write('+OK\r\n')));
+      t.after(() => socket.destroy());
     }).listen(0, '127.0.0.1');
     t.after(() => server.close());
     await once(server, 'listening');
