@@ -4,7 +4,8 @@
 //   SESSION_SECRET   the secret; several with commas between, the newest first (step 9)
 //   SESSIONS         where sessions are kept: signed (step 11) or encrypted (17), in a cookie;
 //                    memory (18), sqlite:FILE (19), redis://… (20), on the server
-//   NODE_ENV         production: Secure cookies, no inspector, and no start with the printed secret
+//   NODE_ENV         production: a Secure cookie with the name __Host-session, no inspector, and no
+//                    start with the printed secret
 //
 // Around each page stand, from the outside in: the session, the check for forged requests, the
 // frame, who is logged in, and the flash messages. What is inside sees what is outside of it.
@@ -43,7 +44,8 @@ export function site(
 ): { handle: Handler; headers: HttpResponse['headers'] } {
   const isProduction = env.NODE_ENV === 'production';
   const secrets = secretsOf(env, isProduction);
-  const options = { secrets, secure: isProduction, now };
+  const cookieName = isProduction ? '__Host-session' : 'session'; // that prefix needs Secure
+  const options = { secrets, secure: isProduction, cookieName, now };
   const { factory, lens } = sessionsOf(env.SESSIONS || 'signed', options);
   const isStored = factory instanceof StoredSessionFactory;
   const links: Link[] = isStored ? [['/sessions', 'Sessions']] : [];
@@ -81,7 +83,7 @@ const HTTPS_HEADERS = {
   'cross-origin-opener-policy': 'same-origin', // who opened our window has no hold on it
 };
 
-type Options = { secrets: string[]; secure: boolean; now: () => number };
+type Options = { secrets: string[]; secure: boolean; cookieName: string; now: () => number };
 
 /** The kind of session that `SESSIONS` names, and how the inspector is to look at it. */
 function sessionsOf(
@@ -98,6 +100,7 @@ function sessionsOf(
   }
   const factory = new StoredSessionFactory<SiteData>(storeOf(kind, options.now), {
     secure: options.secure,
+    cookieName: options.cookieName,
     now: options.now,
     ownerOf,
   });

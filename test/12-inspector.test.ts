@@ -303,6 +303,17 @@ describe('12-inspector: one bit', () => {
     assert.deepEqual([after.length, changes], [before.length, [1]]);
   });
 
+  it('anatomy() and flipBit() work with a cookie called __Host-session', async () => {
+    const options = { secrets: [SECRET], cookieName: '__Host-session', secure: true };
+    const factory = new SignedCookieSessionFactory<{ counter: number }>(options);
+    const browser = new Browser(site(factory).handle, ORIGIN);
+    assert.match(String((await browser.get('/')).body), /<code>Set-Cookie: __Host-session=/);
+    const { body } = await browser.get('/inspect');
+    assert.match(String(body), /<code>Cookie: __Host-session=[^]*Ours, and alive\./);
+    assert.match(String((await browser.post('/inspect', {})).body), /Not to be trusted/);
+    assert.equal(count(await browser.get('/')), 1);
+  });
+
   it('flipBit() works with no cookie, and with one that is junk', async () => {
     const { handle } = visit();
     for (const cookie of [undefined, 'session=', 'session=a', 'session=$$', 'session=<b>', 'x']) {

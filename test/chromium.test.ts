@@ -68,15 +68,15 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
   });
 
   /** Begins a finished site, with sessions of this kind. */
-  function begin(SESSIONS: string): HttpResponse['headers'] {
-    const { handle: finished, headers } = site({ SESSIONS }, undefined, users);
+  function begin(SESSIONS: string, env = {}): HttpResponse['headers'] {
+    const { handle: finished, headers } = site({ SESSIONS, ...env }, undefined, users);
     handle = finished;
     return headers;
   }
 
   /** Serves it at an origin of its own. */
-  async function serveSite(kind = 'signed'): Promise<void> {
-    origin = await serve((request) => handle(request), begin(kind));
+  async function serveSite(kind = 'signed', env = {}): Promise<void> {
+    origin = await serve((request) => handle(request), begin(kind, env));
   }
 
   async function serve(handler: Handler, headers: HttpResponse['headers'] = {}): Promise<string> {
@@ -158,6 +158,20 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
     assert.equal(await browser.run('return document.cookie'), '', 'no script gets at it');
     const cookies = await browser.call<{ name: string; httpOnly: boolean }[]>('GET', '/cookie');
     assert.deepEqual(cookies.map(({ name, httpOnly }) => [name, httpOnly]), [['session', true]]);
+  });
+
+  it('site() has its cookie __Host-session kept over http on localhost, in production', async () => {
+    const SESSION_SECRET = 'a secret of thirty-two characters';
+    await serveSite('signed', { NODE_ENV: 'production', SESSION_SECRET });
+    for (const path of ['/', '/howdy']) await open(path);
+    await see('Count: 2');
+    await open('/login');
+    await logIn();
+    await see('Hello, ada');
+    await follow('.user button');
+    await see('You are logged out.');
+    const cookies = await browser.call<{ name: string; secure: boolean }[]>('GET', '/cookie');
+    assert.deepEqual(cookies.map(({ name, secure }) => [name, secure]), [['__Host-session', true]]);
   });
 
   it('site() takes the cookie apart, explains others, and refuses one flipped bit', async () => {

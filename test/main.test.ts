@@ -124,9 +124,9 @@ describe('main: the environment', () => {
 
   it('site() keeps sessions where SESSIONS says, and shows /sessions where it can', async () => {
     const KINDS: [kind: string, line: RegExp, sessions: number][] = [
-      ['signed', /^session=[\w-]{120,};/, 404],
-      ['encrypted', /^session=A[\w-]{80,};/, 404],
-      ['memory', /^session=[\w-]{43};/, 303],
+      ['signed', /^__Host-session=[\w-]{120,};/, 404],
+      ['encrypted', /^__Host-session=A[\w-]{80,};/, 404],
+      ['memory', /^__Host-session=[\w-]{43};/, 303],
     ];
     for (const [SESSIONS, line, sessions] of KINDS) {
       const browser = new Browser(site({ ...PRODUCTION, SESSIONS }).handle, 'https://example.org');
@@ -136,6 +136,44 @@ describe('main: the environment', () => {
       assert.deepEqual([count(body), count((await browser.get('/howdy')).body)], [1, 2], SESSIONS);
       assert.equal((await browser.request('GET', '/sessions')).status, sessions, SESSIONS);
     }
+  });
+
+  it('site() calls its cookie __Host-session in production, from login to logout', async () => {
+    const some = new Map([['ada', await hashPassword('secret', 4)]]);
+    const origin = 'https://example.org';
+    const same = { 'sec-fetch-site': 'same-origin' };
+    for (const SESSIONS of ['signed', 'encrypted', 'memory']) {
+      const { handle } = site({ ...PRODUCTION, SESSIONS }, undefined, some);
+      const browser = new Browser(handle, origin);
+      const sent = (): string => browser.jar.headerFor(new URL(origin), Date.now() / 1000) ?? '';
+      const post = (path: string, form = ''): Promise<HttpResponse> =>
+        browser.request('POST', path, form, same);
+      await browser.get('/');
+      const before = sent();
+      assert.match(before, /^__Host-session=[\w-]+$/, SESSIONS);
+      assert.equal((await post('/login', 'name=ada&password=secret')).status, 303, SESSIONS);
+      assert.match(String((await browser.get('/dashboard')).body), /Hello, ada/, SESSIONS);
+      assert.match(sent(), /^__Host-session=[\w-]+$/, `${SESSIONS}: one cookie, and no other`);
+      assert.notEqual(sent(), before, SESSIONS);
+      await post('/logout');
+      assert.match(sent(), /^__Host-session=[\w-]+$/, `${SESSIONS}: with words of farewell`);
+      assert.equal((await browser.request('GET', '/dashboard')).status, 303, SESSIONS);
+      const old = { cookie: before.replace('__Host-', '') };
+      const { body } = await new Browser(handle, origin).request('GET', '/', '', old);
+      assert.equal(count(body), 1, `${SESSIONS}: a subdomain can set one without that prefix`);
+    }
+  });
+
+  it('site() rotates secrets in production too', async () => {
+    let { handle } = site(PRODUCTION);
+    const browser = new Browser((request) => handle(request), 'https://example.org');
+    const visit = async (): Promise<number> => count((await browser.get('/')).body);
+    assert.equal(await visit(), 1);
+    const secret = LONG.toUpperCase();
+    ({ handle } = site({ ...PRODUCTION, SESSION_SECRET: `${secret},${LONG}` }));
+    assert.equal(await visit(), 2, 'still verified by the old one');
+    ({ handle } = site({ ...PRODUCTION, SESSION_SECRET: secret }));
+    assert.equal(await visit(), 3, 'signed by the new one since');
   });
 
   it('site() answers 503 where Redis is down, and the rest of the site as ever', async (t) => {
