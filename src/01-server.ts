@@ -202,6 +202,7 @@ export function answerAndClose(socket: Duplex, status: number): void {
   const words = `${status} ${STATUS_CODES[status]}`;
   socket.end(
     `HTTP/1.1 ${words}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+      'X-Content-Type-Options: nosniff\r\n' + // it is text, as it says
       `Date: ${new Date().toUTCString()}\r\n` + // RFC 9110 §6.6.1
       `Content-Length: ${words.length + 1}\r\nConnection: close\r\n\r\n${words}\n`,
   );

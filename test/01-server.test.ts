@@ -262,6 +262,16 @@ describe('01-server', () => {
     }
   });
 
+  it('makeServer() forbids the browser to guess the type of a refusal', async (t) => {
+    const port = await listen(t, makeServer(readAll, QUICK));
+    const expecting = GET.replace('\r\n\r\n', '\r\nExpect: magic\r\n\r\n');
+    const bad = ['garbage\r\n\r\n', GET.replace('Host', 'Ghost'), expecting];
+    for (const sent of [...bad, CONNECT, HALF_A_HEADER, HALF_A_BODY]) {
+      const answer = await exchange(t, port, sent);
+      assert.match(answer, /\r\nX-Content-Type-Options: nosniff\r\n/, `the answer to ${sent}`);
+    }
+  });
+
   it('makeServer() answers an expectation that it does not know with 417', async (t) => {
     const port = await listen(t, makeServer(hello));
     const answer = await exchange(t, port, GET.replace('\r\n\r\n', '\r\nExpect: magic\r\n\r\n'));
