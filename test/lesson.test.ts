@@ -18,7 +18,7 @@ import { basename, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { emptyBodies } from '../.tools/practice.ts';
+import { emptyBodies, hintsOf } from '../.tools/practice.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const HEADINGS = [
@@ -518,7 +518,7 @@ function readLines(file: string): string[] {
 
 describe('LESSON.md has the same shape in every step', () => {
   for (const module of modules) {
-    it(`step ${module.number} has its headings, a question, a run and two bugs`, () => {
+    it(`step ${module.number} has its headings, a question, a run, two bugs and hints`, () => {
       const step = stepOf(module);
       assert.deepEqual(step.headings, HEADINGS, 'the ### headings of a step, in this order');
       const question = /\*\*Predict first[^]*?<details>\s*<summary>[^]+?<\/summary>[^]+<\/details>/;
@@ -529,6 +529,10 @@ describe('LESSON.md has the same shape in every step', () => {
       for (const { line, file } of bugs) {
         assert.match(file, /^src\/[\w-]+\.ts$/, `LESSON.md:${line}: a diff fence names its file`);
       }
+      const practice = `npm run practice ${module.number}\``;
+      assert.ok(step.prose.includes(practice), `Your turn says \`${practice}`);
+      const hints = hintsOf(lesson, module.number);
+      assert.ok(hints.length >= 3, `Your turn needs three hints, and has ${hints.length}`);
     });
   }
 });
