@@ -7,11 +7,12 @@ import { text } from '../src/02-http.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { Browser } from '../src/08-browser.ts';
+import { MAX_DEPTH } from '../src/10-session.ts';
 import { SessionTooLarge, withSession } from '../src/11-session-factory.ts';
 import type { SessionRequest } from '../src/11-session-factory.ts';
 import { hashPassword } from '../src/16-login.ts';
 import { keyOf, MAX_STORED_SIZE, MemoryStore, site, storedLens } from '../src/18-store.ts';
-import { StoredSession, StoredSessionFactory } from '../src/18-store.ts';
+import { ownerOf, stateOf, StoredSession, StoredSessionFactory } from '../src/18-store.ts';
 import type { SessionStore, StoredSessionOptions } from '../src/18-store.ts';
 
 const it = explainedIt(import.meta.url);
@@ -74,6 +75,7 @@ describe('18-store: the id', () => {
       const key = createHash('sha256').update(id).digest('base64url');
       assert.equal(keyOf(id), key);
       assert.match(store.get(key)?.text ?? '', /"counter":1/);
+      assert.equal(store.get(key)?.owner, '', 'nobody has logged in');
       assert.equal(store.get(id), undefined);
       ids.add(id);
     }
@@ -106,6 +108,22 @@ describe('18-store: the id', () => {
     for (const name of ['session', 'x-session', 'authorization', 'cookie2']) {
       assert.equal(await ask('GET', '/', '', { [name]: idOf(owner) }), '1', name);
     }
+  });
+
+  it('read() asks the store for nothing that is no id', async () => {
+    const { factory, store } = setUp();
+    const made = 'A'.repeat(43);
+    store.get = () => assert.fail('a request of the store for every junk that is sent');
+    for (const id of ['', made.slice(1), `${made}A`, `${made}=`, `=${made}`, ` ${made}`]) {
+      assert.equal(await factory.read(id), undefined, id);
+    }
+  });
+
+  it('stateOf() tells the parts of an entry, and takes one without an agent', () => {
+    const entry = { owner: '', expires: NOW };
+    const state = { accessed: 2, created: 1, data: { a: 1 }, agent: 'curl' };
+    assert.deepEqual(stateOf({ ...entry, text: '[2,1,{"a":1},"curl"]' }), state);
+    assert.deepEqual(stateOf({ ...entry, text: '[2,1,{"a":1}]' }), { ...state, agent: '' });
   });
 
   it('open() takes a damaged entry for none, and the visitor gets another id', async () => {
@@ -154,9 +172,20 @@ describe('18-store: the id', () => {
     assert.equal(put.count, 2);
     await visitor.get('/read');
     assert.equal(put.count, 2, 'nothing changed');
-    clock.now += 121;
+    clock.now += 120;
+    await visitor.get('/read');
+    assert.equal(put.count, 2, 'nor is it due');
+    clock.now += 1;
     await visitor.get('/read');
     assert.equal(put.count, 3, 'noted down as seen, every idleTimeout / 10');
+  });
+
+  it('save() sends a cookie that has an end of its own whenever it writes', async () => {
+    const visitor = setUp({ maxAge: 60 }).browser(countUp);
+    for (let visit = 0; visit < 2; visit++) {
+      const { headers } = await visitor.get('/');
+      assert.match(String(headers['set-cookie']), /^session=[\w-]{43}; Max-Age=60;/);
+    }
   });
 
   it('save() leaves alone the session for HEAD and for a page that failed', async () => {
@@ -214,8 +243,13 @@ describe('18-store: an end', () => {
     const visitor = browser(pages());
     await visitor.get('/');
     const old = idOf(visitor);
+    const put = store.put.bind(store);
+    const entries = new Map<string, object>();
+    store.put = (key, entry, version) => (entries.set(key, entry), put(key, entry, version));
     assert.equal((await visitor.get('/renew')).body, '2');
     assert.notEqual(idOf(visitor), old);
+    const ended = { text: '', owner: '', expires: NOW };
+    assert.deepEqual(entries.get(keyOf(old)), ended, 'nothing of it is left to read');
     assert.equal(store.get(keyOf(old)), undefined);
     assert.equal((await visitor.get('/')).body, '3');
     const thief = await visitor.request('GET', '/', '', { cookie: `session=${old}` });
@@ -331,7 +365,8 @@ describe('18-store: an end', () => {
       list.push(undefined as unknown as string);
       return text('');
     });
-    await assert.rejects(async () => visitor.get('/'), TypeError);
+    const message = /^TypeError: Cannot keep the session\["list"\]\[1\]: .* it is undefined$/;
+    await assert.rejects(async () => visitor.get('/'), message);
   });
 
   it('save() keeps the session of a page that failed where setOnException says so', async () => {
@@ -401,6 +436,30 @@ describe('18-store: an end', () => {
     const { status, headers } = await visitor.request('GET', '/login');
     assert.deepEqual([status, headers['set-cookie']], [303, undefined], 'what has ended stays ended');
     assert.deepEqual(await factory.read(idOf(visitor)), undefined);
+  });
+
+  it('regenerateId() gives up where the new session is ended between its two writes', async () => {
+    const { browser, store } = setUp();
+    const put = store.put.bind(store);
+    const visitor = browser((request) => {
+      if (request.path === '/login') request.session.regenerateId();
+      return countUp(request);
+    });
+    await visitor.get('/');
+    const old = keyOf(idOf(visitor));
+    const keys: string[] = [];
+    store.put = (key, entry, version) => {
+      keys.push(key);
+      if (keys.length === 2) { // somebody changes the old one, and ends the new one
+        put(old, { text: store.get(old)?.text ?? '', owner: '', expires: NOW + 100 }, version);
+        store.delete(keys[0] ?? '');
+      }
+      return put(key, entry, version);
+    };
+    const { status, headers } = await visitor.request('GET', '/login');
+    assert.deepEqual([status, headers.location], [303, '/login'], 'look again');
+    assert.equal(headers['set-cookie'], undefined);
+    assert.deepEqual(keys, [keys[0], old, keys[0]], 'it was tried once more, and no oftener');
   });
 
   it('regenerateId() leaves the old session where the new one does not fit', async () => {
@@ -484,6 +543,9 @@ describe('18-store: at the same moment', () => {
       for (let i = 0; i < 2; i++) session.update('counter', (counter = 0) => counter + 1);
     };
     assert.deepEqual(await race(twice, twice, { counter: 1 }), { counter: 5 });
+    const both = (session: StoredSession<Data>): void => (add('x')(session), twice(session));
+    const start = { list: [], counter: 1 };
+    assert.deepEqual(await race(both, both, start), { list: ['x', 'x'], counter: 5 }, 'each its own');
   });
 
   it('save() sets what was set, or changed in place, beside an update()', async () => {
@@ -521,8 +583,10 @@ describe('18-store: at the same moment', () => {
     const { store, browser } = setUp();
     const visitor = browser(countUp);
     await visitor.get('/');
-    store.put = () => false; // whoever asks, somebody else was first
+    let tries = 0;
+    store.put = () => ((tries += 1), false); // whoever asks, somebody else was first
     await assert.rejects(async () => visitor.get('/'), /Cannot save the session: of 100 tries/);
+    assert.equal(tries, 100);
   });
 
   it('save() of the cart loses none of 200 additions at once', async () => {
@@ -607,14 +671,32 @@ describe('18-store: the memory of MemoryStore', () => {
 describe('18-store: the rest', () => {
   it('save() refuses a session of more than 64 KiB, and a value that is no JSON', async () => {
     const { browser } = setUp();
-    const words = 'x'.repeat(MAX_STORED_SIZE);
-    const large = browser(({ session }) => (session.set('words', words), text('')));
-    await assert.rejects(async () => large.get('/'), SessionTooLarge);
+    const around = JSON.stringify([NOW, NOW, { words: '' }, '']).length;
+    const large = browser(({ session, path }) => {
+      session.set('words', 'x'.repeat(MAX_STORED_SIZE - around + Number(path === '/more')));
+      return text('');
+    });
+    assert.equal((await large.get('/')).status, 200, '64 KiB to the character');
+    const message = 'Cannot keep the session: more than 65536 characters of JSON';
+    await assert.rejects(async () => large.get('/more'), new SessionTooLarge(message));
     const dated = browser(({ session }) => {
       session.setDefault('list', []).push(new Date() as unknown as string);
       return text('');
     });
     await assert.rejects(async () => dated.get('/'), /a session keeps JSON values only/);
+  });
+
+  it('read() takes a stored session as deep as one can be written', async () => {
+    const { factory, browser } = setUp();
+    const deepest = JSON.parse('['.repeat(MAX_DEPTH - 1) + ']'.repeat(MAX_DEPTH - 1)) as string[];
+    const visitor = browser(({ session }) => (session.set('list', deepest), text('')));
+    await visitor.get('/');
+    assert.deepEqual((await factory.read(idOf(visitor)))?.data, { list: deepest });
+  });
+
+  it('ownerOf() is the name that the login has put in, and nobody without one', () => {
+    const owners = [{ user: 'ada' }, { user: 7 }, {}].map(ownerOf);
+    assert.deepEqual(owners, ['ada', undefined, undefined]);
   });
 
   it('csrfToken() is made of the id: who reads the store does not know it', async () => {
@@ -653,7 +735,7 @@ describe('18-store: the rest', () => {
     const id = browser.jar.headerFor(new URL(ORIGIN), Date.now() / 1000)?.slice(8) ?? '';
     assert.ok(String(body).includes(`In the store it is ${keyOf(id)}.`));
     assert.match(String(body), /Ours, and alive\.[^]*&quot;counter&quot;: 1/);
-    assert.equal(storedLens(factory).parts('x')[0]?.[1], 'x');
+    assert.deepEqual(storedLens(factory).parts('x')[0]?.slice(0, 2), ['id', 'x']);
   });
 
   it('site() of step 18 logs in under a new id, and logs out for good', async () => {
