@@ -60,18 +60,19 @@ export function fileHandler(file: string): Handler {
   const modified = new Date(statSync(file).mtime.setMilliseconds(0)); // HTTP dates count seconds
   const hash = createHash('sha256').update(body).digest('base64url');
   const etag = `"${hash.slice(0, 22)}"`; // 132 bits
+  // Keep it, but ask: a name without a version may change any day.
+  const kept = { etag, 'cache-control': 'no-cache' }; // a 304 says no more (RFC 9110 §15.4.5)
   const headers = {
+    ...kept,
     'content-type': TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream',
-    etag,
     'last-modified': modified.toUTCString(),
-    'cache-control': 'no-cache', // keep it, but ask: a name without a version may change any day
     'x-content-type-options': 'nosniff',
     // An SVG opened by itself could run scripts. And nobody shows our files in a frame.
     'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   };
   return (request) =>
     isFresh(request.headers, etag, modified)
-      ? { status: 304, headers, body: '' }
+      ? { status: 304, headers: kept, body: '' }
       : { status: 200, headers, body };
 }
 
