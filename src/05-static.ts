@@ -57,7 +57,9 @@ function encodeName(name: string): string {
 /** Answers with one file as it was at the start, or with 304 to a browser that has it. */
 export function fileHandler(file: string): Handler {
   const body = readFileSync(file);
-  const modified = new Date(statSync(file).mtime.setMilliseconds(0)); // HTTP dates count seconds
+  // HTTP dates count seconds, and a file that is dated ahead is as old as now (RFC 9110 §8.8.2.1).
+  const modified = new Date(Math.min(statSync(file).mtimeMs, Date.now()));
+  modified.setMilliseconds(0);
   const hash = createHash('sha256').update(body).digest('base64url');
   const etag = `"${hash.slice(0, 22)}"`; // 132 bits
   // Keep it, but ask: a name without a version may change any day.

@@ -12,9 +12,9 @@ import { Router } from '../src/03-router.ts';
 import { addStaticFiles, fileHandler, PUBLIC, site } from '../src/05-static.ts';
 
 const it = explainedIt(import.meta.url);
-const MODIFIED = new Date('2027-01-15T08:00:00.750Z'); // the file system counts finer than HTTP
-const LAST_MODIFIED = 'Fri, 15 Jan 2027 08:00:00 GMT';
-const LATER = 'Sat, 15 Jan 2028 08:00:00 GMT';
+const MODIFIED = new Date('2021-01-15T08:00:00.750Z'); // the file system counts finer than HTTP
+const LAST_MODIFIED = 'Fri, 15 Jan 2021 08:00:00 GMT';
+const LATER = 'Sat, 15 Jan 2022 08:00:00 GMT';
 const CSS = 'body { color: teal }\n';
 const SECRET = 'what no visitor may read';
 
@@ -222,6 +222,25 @@ describe('05-static', () => {
     assert.equal(headers['content-security-policy'], "default-src 'none'; frame-ancestors 'none'");
   });
 
+  it('fileHandler() dates a file no later than now, whatever its own date', async (t) => {
+    const now = Date.UTC(2021, 0, 15, 8, 0, 0, 250);
+    t.mock.method(Date, 'now', () => now);
+    const file = join(top, 'ahead.txt');
+    writeFileSync(file, 'x');
+    for (const ahead of [0.5, 3600, 10 * 365 * 86_400]) {
+      utimesSync(file, now / 1000 + ahead, now / 1000 + ahead);
+      const handler = fileHandler(file);
+      const askFile = async (headers = {}): Promise<HttpResponse> => {
+        const request = parseRequest('GET', '/ahead.txt', headers);
+        return 'status' in request ? request : handler(request);
+      };
+      const sent = (await askFile()).headers['last-modified'];
+      assert.equal(sent, LAST_MODIFIED, `a file that is dated ${ahead} s ahead`);
+      const { status } = await askFile({ 'if-modified-since': LAST_MODIFIED });
+      assert.equal(status, 304, 'and a copy of it is good');
+    }
+  });
+
   it('fileHandler() makes a strong ETag of the content, and of nothing else', async () => {
     const etag = await etagOf('/style.css');
     assert.match(etag, /^"[\w-]{22}"$/, 'RFC 9110 §8.8.3: in quotes, and without W/');
@@ -266,9 +285,9 @@ describe('05-static', () => {
   it('fileHandler() answers If-Modified-Since by the second, if it is a date', async () => {
     const table: [string, number][] = [
       [LAST_MODIFIED, 304],
-      ['Fri, 15 Jan 2027 08:00:01 GMT', 304],
-      ['Sat, 15 Jan 2028 08:00:00 GMT', 304],
-      ['Fri, 15 Jan 2027 07:59:59 GMT', 200],
+      ['Fri, 15 Jan 2021 08:00:01 GMT', 304],
+      [LATER, 304],
+      ['Fri, 15 Jan 2021 07:59:59 GMT', 200],
       ['Thu, 01 Jan 1970 00:00:00 GMT', 200],
       ['yesterday', 200],
       ['', 200],
@@ -276,8 +295,8 @@ describe('05-static', () => {
       ['2099', 200],
       ['9999999999999', 200],
       ['2099-01-01T00:00:00Z', 200],
-      ['Fri, 15 Jan 2027 08:00:00 GMT-0500', 200],
-      ['Mon, 15 Jan 2027 08:00:00 GMT', 200], // that was no Monday
+      ['Fri, 15 Jan 2021 08:00:00 GMT-0500', 200],
+      ['Mon, 15 Jan 2021 08:00:00 GMT', 200], // that was no Monday
       [`${LAST_MODIFIED}, ${LAST_MODIFIED}`, 200],
     ];
     for (const [sent, expected] of table) {
@@ -288,11 +307,10 @@ describe('05-static', () => {
 
   it('fileHandler() lets If-None-Match alone decide where both are sent', async () => {
     const etag = await etagOf('/style.css');
-    const newer = 'Sat, 15 Jan 2028 08:00:00 GMT';
-    const older = 'Thu, 15 Jan 2026 08:00:00 GMT';
+    const older = 'Wed, 15 Jan 2020 08:00:00 GMT';
     const both = (tag: string, date: string): Promise<HttpResponse> =>
       ask('/style.css', { 'if-none-match': tag, 'if-modified-since': date });
-    assert.equal((await both('"other"', newer)).status, 200, 'another tag, though the date is new');
+    assert.equal((await both('"other"', LATER)).status, 200, 'another tag, though the date is new');
     assert.equal((await both(etag, older)).status, 304, 'our tag, though the date is old');
   });
 
