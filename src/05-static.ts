@@ -88,10 +88,20 @@ function isFresh(
   if (match !== undefined) {
     return match.split(',').some((tag) => ['*', etag, `W/${etag}`].includes(tag.trim()));
   }
-  const date = headers['if-modified-since'] ?? '';
+  const date = toNewForm(headers['if-modified-since'] ?? '');
   const since = new Date(date);
   if (since.toUTCString() !== date) return false; // '2099' is no HTTP date (§13.1.3)
   return since >= modified; // 'Invalid Date' is NaN, which is never >=
+}
+
+/** A date in one of HTTP's two older forms, told in the one of today (RFC 9110 §5.6.7). */
+function toNewForm(date: string): string {
+  const last = new Date().getUTCFullYear() + 50; // the latest year that two digits may mean
+  return date
+    .replace(/^(...)(?:s|nes|rs|ur)?day, (..)-(...)-(\d\d) /, (_, name, day, month, year: string) =>
+      `${name}, ${day} ${month} ${last - ((last - Number(year)) % 100)} `)
+    .replace(/^(... ...)  (\d )/, '$1 0$2') // Sun Nov  6 08:49:37 1994
+    .replace(/^(...) (...) (..) (\S+) (\d{4})$/, '$1, $3 $2 $5 $4 GMT');
 }
 
 /** The site of this step: step 4's home page, with the style sheet that it asks for. */

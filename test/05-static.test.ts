@@ -305,6 +305,61 @@ describe('05-static', () => {
     }
   });
 
+  it('fileHandler() reads If-Modified-Since in all three forms: RFC 9110 §5.6.7', async () => {
+    const table: [string, number][] = [
+      ['Friday, 15-Jan-21 08:00:00 GMT', 304],
+      ['Friday, 15-Jan-21 07:59:59 GMT', 200],
+      ['Fri Jan 15 08:00:00 2021', 304],
+      ['Fri Jan 15 07:59:59 2021', 200],
+      ['Sat Feb  6 08:00:00 2021', 304],
+      ['Sat Feb 06 08:00:00 2021', 304],
+      ['Mon Jan  4 08:00:00 2021', 200],
+      ['Sunday, 07-Nov-21 08:49:37 GMT', 304],
+      ['Monday, 08-Nov-21 08:49:37 GMT', 304],
+      ['Tuesday, 09-Nov-21 08:49:37 GMT', 304],
+      ['Wednesday, 10-Nov-21 08:49:37 GMT', 304],
+      ['Thursday, 11-Nov-21 08:49:37 GMT', 304],
+      ['Saturday, 13-Nov-21 08:49:37 GMT', 304],
+      ['Sunday, 06-Nov-94 08:49:37 GMT', 200], // the RFC's own, of 1994
+      ['Sunday, 08-Nov-21 08:49:37 GMT', 200], // that was a Monday
+      ['Tuesyday, 09-Nov-21 08:49:37 GMT', 200],
+      ['Sun, 07-Nov-21 08:49:37 GMT', 200],
+      ['Sunday, 07-Nov-2021 08:49:37 GMT', 200],
+      ['Sunday, 07 Nov 21 08:49:37 GMT', 200],
+      ['Sunday, 07-Nov-21 08:49:37', 200],
+      ['Sunday, 07-Nov-21 08:49:37 GMT+1', 200],
+      ['Sat Feb 6 08:00:00 2021', 200],
+      ['Sat Feb  6 08:00:00 2021 GMT', 200],
+      ['Sat Feb  6 08:00:00 21', 200],
+      ['Sat Feb  6 8:00:00 2021', 200],
+      ['Wed Feb 31 08:00:00 2021', 200],
+      ['Sat,  6 Feb 2021 08:00:00 GMT', 200],
+    ];
+    for (const [sent, expected] of table) {
+      const { status } = await ask('/style.css', { 'if-modified-since': sent });
+      assert.equal(status, expected, `If-Modified-Since: ${sent}`);
+    }
+  });
+
+  it('fileHandler() takes two digits for a year of up to fifty years from now', async (t) => {
+    const table: [year: number, sent: string, expected: number][] = [
+      [2021, 'Friday, 15-Jan-71 08:00:00 GMT', 200], // 2071, and that is a Thursday
+      [2021, 'Thursday, 15-Jan-71 08:00:00 GMT', 304],
+      [2021, 'Saturday, 15-Jan-72 08:00:00 GMT', 200], // 1972, though that was one
+      [2021, 'Friday, 15-Jan-72 08:00:00 GMT', 200],
+      [2022, 'Friday, 15-Jan-72 08:00:00 GMT', 304],
+      [2060, 'Thursday, 15-Jan-71 08:00:00 GMT', 304],
+      [2060, 'Friday, 15-Jan-10 08:00:00 GMT', 200], // 2110, and that is a Wednesday
+      [2060, 'Wednesday, 15-Jan-10 08:00:00 GMT', 304],
+    ];
+    for (const [year, sent, expected] of table) {
+      t.mock.timers.enable({ apis: ['Date'], now: Date.UTC(year, 5) });
+      const { status } = await ask('/style.css', { 'if-modified-since': sent });
+      assert.equal(status, expected, `in ${year}, If-Modified-Since: ${sent}`);
+      t.mock.timers.reset();
+    }
+  });
+
   it('fileHandler() lets If-None-Match alone decide where both are sent', async () => {
     const etag = await etagOf('/style.css');
     const older = 'Wed, 15 Jan 2020 08:00:00 GMT';
