@@ -34,6 +34,7 @@ function audit() {
       const ratio = contrast(border, backgroundOf(element.parentElement));
       if (ratio < MIN_BORDER) faults.push(`${nameOf(element)}: its border has ${ratio.toFixed(2)}`);
     }
+    if (element.naturalWidth === 0) faults.push(`${nameOf(element)} is broken`);
     if (element.matches('button, summary, textarea, input, nav a')) {
       const target = element.type === 'checkbox' ? element.closest('label') : element;
       const { width, height } = (target ?? element).getBoundingClientRect();

@@ -93,6 +93,9 @@ export async function inspectorPage(lens: Lens, request: HttpRequest): Promise<H
   return page('Inspector', html`<main><h1>Inspector</h1>
 ${await anatomy(lens, request)}
 <form method="post" action="/inspect"><button>Flip one bit of my cookie</button></form>
+<h2>What the parts are for</h2>
+<img src="/cookie.svg" width="400" height="520" alt="A signed cookie: name, signature, payload and
+attributes, and what each of them is for">
 <h2>Would a browser keep this cookie?</h2>
 <form method="get" action="/inspect">
 <label>Set-Cookie: <input name="line" value="${line}" maxlength="5000"></label>
@@ -126,16 +129,13 @@ ${parts.map(([name, , says]) => html`<dt class="${name}">The ${name}</dt>
 <dd>${says}</dd>
 `)}<dt>The verdict</dt>
 <dd>${state ? 'Ours, and alive.' : 'Not to be trusted: changed, too old or of another secret.'}</dd>
-${state && html`<dt class="accessed">Accessed</dt>
-<dd>${when(state.accessed, now())}</dd>
-<dt class="created">Created</dt>
-<dd>${when(state.created, now())}</dd>
+${state && html`<dt class="accessed">Accessed</dt><dd>${when(state.accessed, now())}</dd>
+<dt class="created">Created</dt><dd>${when(state.created, now())}</dd>
 ${came !== data && html`<dt class="data">Data, as it came</dt>
 <dd><pre>${came ?? 'none'}</pre></dd>`}
 <dt class="data">Data</dt>
 <dd><pre>${data}</pre></dd>`}
-<dt>Size</dt>
-<dd><meter aria-label="Size" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
+<dt>Size</dt><dd><meter aria-label="Size" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
 ${size} of ${MAX_COOKIE_SIZE} bytes</dd>
 </dl>`;
 }

@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { AddressInfo } from 'node:net';
 import { describe } from 'node:test';
 import { explainedIt, witness } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { MAX_URL_LENGTH, parseRequest, toListener } from '../src/02-http.ts';
 import type { HttpRequest, HttpResponse } from '../src/02-http.ts';
-import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE } from '../src/07-cookie.ts';
+import { PUBLIC } from '../src/05-static.ts';
+import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE, serializeCookie } from '../src/07-cookie.ts';
 import { Browser, KEEPING_RULES } from '../src/08-browser.ts';
 import { Signer } from '../src/09-signer.ts';
 import { Session } from '../src/10-session.ts';
-import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
+import { DEMO, SignedCookieSessionFactory } from '../src/11-session-factory.ts';
 import { anatomy, explainCookie, flipBit, signedLens, site, withInspector } from '../src/12-inspector.ts';
 
 const it = explainedIt(import.meta.url);
@@ -277,6 +280,43 @@ describe('12-inspector: the cookie taken apart', () => {
       const { body, headers } = await browser.get(path);
       assert.ok(!`${JSON.stringify(headers)}${body}`.includes(SECRET), path);
     }
+  });
+});
+
+describe('12-inspector: the picture', () => {
+  const picture = readFileSync(join(PUBLIC, 'cookie.svg'), 'utf8');
+
+  /** The text of all that `pattern` finds, without its markup. */
+  const textOf = (pattern: RegExp): string =>
+    [...picture.matchAll(pattern)].map(([, part = '']) => part.replace(/<[^>]*>|\n/g, '')).join('');
+
+  it('cookie.svg shows a line that the tutorial would set, and what its parts are', () => {
+    const line = textOf(/<g id="line">([^]*?)<\/g>/g);
+    const value = /^session=([\w-]+);/.exec(line)?.[1] ?? assert.fail(line);
+    const factory = new SignedCookieSessionFactory({ ...DEMO, now: () => 1_700_000_200 });
+    const state = { accessed: 1_700_000_180, created: 1_700_000_000, data: { counter: 2 } };
+    assert.deepEqual(factory.read(value), state);
+    const signer = new Signer({ secrets: ['itsaseekreet'], salt: 'pyramid.session.' });
+    assert.equal(signer.unsign(value), textOf(/<text id="json"[^>]*>(.*?)<\/text>/g));
+    const whole = serializeCookie('session', value, { maxAge: 1200, secure: true });
+    assert.equal(line.replaceAll(' ', ''), whole.replaceAll(' ', ''), 'without its line ends');
+    for (const [name, text] of signedLens(factory).parts(value)) {
+      const coloured = textOf(new RegExp(`<tspan class="${name}" fill="#\\w+">([\\w-]+)<`, 'g'));
+      assert.equal(coloured, text, name);
+    }
+    for (const attribute of whole.split('; ').slice(1)) {
+      assert.ok(picture.includes(`>${attribute}</text>`), `a row for ${attribute}`);
+    }
+  });
+
+  it('inspectorPage() shows cookie.svg as large as it is, and says what there is to see', async () => {
+    const { browser } = visit();
+    const { body } = await browser.get('/inspect');
+    const image = /<img src="\/cookie\.svg" (width="\d+" height="\d+") alt="[^"]{40,}">/;
+    const [, size = 'no image'] = image.exec(String(body)) ?? [];
+    assert.ok(picture.includes(size), size);
+    const { status, headers } = await browser.get('/cookie.svg');
+    assert.deepEqual([status, headers['content-type']], [200, 'image/svg+xml']);
   });
 });
 

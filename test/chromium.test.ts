@@ -186,6 +186,17 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
     await follow('form[method=get] button');
     await see('A browser drops it.', 'came without Secure', 'Another site asked');
     await audit();
+    // No policy of a page bars the style in an image: cookie.svg is as light or dark as the page,
+    // from the next frame on.
+    const paper = `const context = document.createElement('canvas').getContext('2d');
+const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+return frame().then(frame).then(() => {
+  context.drawImage(document.querySelector('img'), 0, 0);
+  return [...context.getImageData(20, 20, 1, 1).data];
+});`;
+    assert.deepEqual(await browser.run(paper), [0xf4, 0xf0, 0xe6, 255]);
+    await browser.look(PHONE);
+    assert.deepEqual(await browser.run(paper), [0x1f, 0x23, 0x29, 255]);
     await follow('form[method=post] button');
     await see('Not to be trusted');
     await open('/');
@@ -378,7 +389,7 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
 <style>body { margin: 0; background: #fff } :focus { outline: 2px solid #bbb }
 p { color: #888 } p::before { content: '!'; color: #999 } div { width: 2000px }
 input { border: 1px solid #ddd; width: 9px; margin: 0 }</style>
-<p>Pale</p><div>Wide</div><input><a href="/"></a>`;
+<p>Pale</p><div>Wide</div><input><a href="/"></a><img src="/" alt="">`;
     const policy = "style-src 'unsafe-inline'; script-src 'none'";
     const headers = { 'content-type': 'text/html', 'content-security-policy': policy };
     await browser.open(await serve(() => ({ status: 200, headers, body })));
@@ -394,6 +405,7 @@ input { border: 1px solid #ddd; width: 9px; margin: 0 }</style>
       '<p> Pale has contrast 2.85', // its ::before
       '<input>: its border has 1.36',
       '<input> is too small',
+      '<img src="/" alt=""> is broken',
     ]);
     await browser.press('Tab');
     const { faults } = await browser.run<Stop>(`${AUDIT} return focus();`);
