@@ -5,6 +5,7 @@
 // Requests are noted where they are made: by every Browser of step 8, by fetch, and by a handler
 // or a bare socket that a test passes through `witness` or `noteBytes`. Nothing is noted for a test
 // that is written elsewhere, and a test that passes pays for nothing but the note.
+import { AssertionError } from 'node:assert';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe } from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
@@ -16,7 +17,8 @@ import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
 type Headers = Iterable<readonly [name: string, value: unknown]>;
-type Exchange = { sent?: () => string; came?: () => string }; // told only if the test fails
+/** What a test has asked for last, and what was logged: told only if the test fails. */
+type Exchange = { sent?: () => string; came?: () => string; logged?: string };
 
 const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
 const OF_FETCH = [ // what fetch sends of its own accord; curl has its own manners
@@ -34,7 +36,7 @@ export function explainedIt(testUrl: string): It {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
     void nodesIt(title, options, (t) => {
       const exchange: Exchange = {};
-      const explained = (error: unknown) => explain(error, storyOf(exchange, module, title));
+      const explained = (error: unknown) => explain(error, storyOf(exchange, module, title, error));
       return exchanges.run(exchange, async () => {
         process.on('uncaughtExceptionMonitor', explained); // what nobody catches fails a test too
         try {
@@ -53,6 +55,14 @@ export function explainedIt(testUrl: string): It {
 function note(sent: () => string, came: () => string): void {
   Object.assign(exchanges.getStore() ?? {}, { sent, came });
 }
+
+// A page that fails is a 500 without words, and the log says why.
+const log = console.error;
+console.error = (...words: unknown[]): void => {
+  const [line = ''] = words.map(String).join(' ').split(String.raw`\n    at `); // no stack
+  Object.assign(exchanges.getStore() ?? {}, { logged: cut(line) });
+  log(...words);
+};
 
 /** Notes what was written on a bare socket, and all that came back. */
 export function noteBytes(sent: string | Buffer, came: string): void {
@@ -133,12 +143,20 @@ function explain(thrown: unknown, story: string): Error {
   return error;
 }
 
-function storyOf(exchange: Exchange, module: string | undefined, title: string): string {
+function storyOf(
+  exchange: Exchange,
+  module: string | undefined,
+  title: string,
+  error: unknown,
+): string {
   const lines: string[] = [];
   const add = (label: string, text: string) =>
     lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
   if (exchange.sent) add('sent:', exchange.sent());
   if (exchange.came) add('came back:', exchange.came());
+  if (exchange.logged) add('logged:', exchange.logged);
+  const actual = error instanceof AssertionError ? error.actual : undefined;
+  if (actual instanceof Error) add('thrown:', String(actual)); // `throws` shows its own words only
   if (module !== undefined) add('explained:', placeOf(module, title));
   return lines.join('\n');
 }

@@ -64,6 +64,13 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       "thrown: 'no error'",
     ],
   },
+  'a page fails': {
+    run() {
+      console.error(JSON.stringify('Error: because\n    at somewhere'));
+      assert.throws(() => { throw new RangeError('the reason'); }, { name: 'TypeError' }, 'words');
+    },
+    says: ['words', 'logged:    "Error: because\n', 'thrown:    RangeError: the reason'],
+  },
   'time is up': {
     run: () => Promise.reject(AbortSignal.abort(new DOMException('too late')).reason),
     says: ['too late', 'explained: LESSON.md:LINE, Step 9 · A signature'],
