@@ -50,7 +50,8 @@ function whatNext(step: number, file: string, emptied: readonly string[]): strin
   return [
     `${file} is yours to write. These are empty, and their comments still say what they do:`,
     ...emptied.map((name) => `  ${name}`),
-    'The first test that fails names the first thing to write:',
+    'The first test that fails names the first thing to write. Where no test can begin without it,',
+    'its name stands above a stack trace:',
     `  ${runner} --test ${test}`,
     'One hint more, each time you ask:',
     `  npm run practice ${step} -- --hint`,
