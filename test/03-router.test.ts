@@ -198,8 +198,9 @@ describe('03-router', () => {
   it('handle() says 501 to a method that it does not know, on any path', async () => {
     for (const method of ['TRACE', 'PROPFIND', 'get', '__proto__', 'constructor', '']) {
       for (const path of ['/', '/nowhere']) {
-        const { status, headers } = await ask(site(), method, path);
+        const { status, headers, body } = await ask(site(), method, path);
         assert.equal(status, 501, `${method} ${path}`);
+        assert.equal(body, `501 Not Implemented\n\nThis server does not know ${method}.\n`);
         assert.equal(headers.allow, undefined, 'Allow belongs to 405');
       }
     }
@@ -217,6 +218,7 @@ describe('03-router', () => {
     }
     assert.equal(router.pathFor('colon', { x: '1' }), '/12:30/1', 'a parameter begins a segment');
     assert.equal(site().pathFor('home'), '/');
+    assert.equal(site().pathFor('hello'), '/howdy');
     assert.equal(site().pathFor('greet', { name: 'a/b' }), '/hello/a%2Fb');
   });
 
@@ -233,8 +235,9 @@ describe('03-router', () => {
   it('site() has three pages, and lets a <script> in the name through', async () => {
     const names = [['/', 'Home View'], ['/howdy', 'Hello View'], ['/hello/Ada', 'Ada']];
     for (const [path, name] of names) {
-      const { status, body } = await ask(site(), 'GET', `${path}`);
+      const { status, headers, body } = await ask(site(), 'GET', `${path}`);
       assert.equal(status, 200, path);
+      assert.equal(headers['content-type'], 'text/html; charset=utf-8');
       assert.match(String(body), new RegExp(`<h1>Hi ${name}</h1>`), path);
     }
     const { body } = await ask(site(), 'GET', '/hello/%3Cscript%3Ealert(1)%3C%2Fscript%3E');

@@ -91,6 +91,7 @@ describe('04-template', () => {
       'something before it': () => html`<a href=/hello/${'x'}>`,
       'after a quoted value': () => html`<a class="${'a'}" href=${'x'}>`,
       'after a quoted >': () => html`<a title="a > b" href=${'x'}>`,
+      'after a value in apostrophes': () => html`<a title='two words' href=${'x'}>`,
       'after an apostrophe': () => html`<a title="it's" href=${'x'}>`,
       'upper case': () => html`<P>1</P><A HREF=${'x'}>`,
       'the second tag': () => html`<p>${'1'}</p><input value=${'x'}>`,
@@ -111,6 +112,7 @@ describe('04-template', () => {
     assert.equal(String(html`<p>it's "so" a=${v}</p>`), `<p>it's "so" a=x</p>`);
     assert.equal(String(html`<a href="/"${html` id="b"`}>`), '<a href="/" id="b">');
     assert.equal(String(html`<a id="a" ${false}>`), '<a id="a" >');
+    assert.equal(String(html`${v}<a href=`), 'x<a href=', 'where no value stands');
   });
 
   it('raw() lets markup through as it is, and is the only word that does', () => {
@@ -134,6 +136,7 @@ describe('04-template', () => {
     assert.equal(directives.get('default-src'), "'none'", policy);
     assert.ok(!directives.has('script-src'), `nothing may loosen default-src: ${policy}`);
     assert.doesNotMatch(policy, /unsafe|\*|data:|https?:/, 'each of these opens the door again');
+    for (const name of ['style-src', 'img-src']) assert.equal(directives.get(name), "'self'", name);
     // default-src does not stand in for these three (CSP Level 3 §6.3 and §6.4).
     for (const name of ['base-uri', 'frame-ancestors', 'form-action']) {
       assert.match(directives.get(name) ?? '', /^'(none|self)'$/, `${name} in: ${policy}`);
@@ -165,6 +168,7 @@ describe('04-template', () => {
   it('site() of step 4 gives its routes the names that the original gives them', () => {
     const routes = ['home', 'hello'].map((name) => site().pathFor(name));
     assert.deepEqual(routes, ['/', '/howdy']);
+    assert.equal(site().pathFor('greet', { name: 'Ada' }), '/hello/Ada');
   });
 
   it('site() shows each attack as text, and its markup stays as it was', async () => {

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { seeOther } from '../src/13-flash.ts';
-import { text } from '../src/02-http.ts';
-import type { Handler, HttpResponse } from '../src/02-http.ts';
+import { parseRequest, text } from '../src/02-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { Browser } from '../src/08-browser.ts';
 import { MAX_DEPTH } from '../src/10-session.ts';
@@ -367,6 +367,13 @@ describe('18-store: an end', () => {
     });
     const message = /^TypeError: Cannot keep the session\["list"\]\[1\]: .* it is undefined$/;
     await assert.rejects(async () => visitor.get('/'), message);
+    const { factory } = setUp();
+    const request = parseRequest('GET', '/') as HttpRequest;
+    const session = await factory.open(request);
+    session.set('list', ['fine']);
+    const saving = factory.save(session, request, text(''));
+    session.get('list')?.splice(0, 2, 'fine', undefined as unknown as string); // while it waits
+    await assert.rejects(saving, message);
   });
 
   it('save() keeps the session of a page that failed where setOnException says so', async () => {

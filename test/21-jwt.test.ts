@@ -4,12 +4,16 @@ import { describe } from 'node:test';
 import { inspect } from 'node:util';
 import { explainedIt } from '../.tools/explain.ts';
 import type { Handler } from '../src/02-http.ts';
+import { Router } from '../src/03-router.ts';
 import { Browser } from '../src/08-browser.ts';
-import { SignedCookieSessionFactory } from '../src/11-session-factory.ts';
+import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
+import type { Mount } from '../src/11-session-factory.ts';
 import { hashPassword, site as loginSite } from '../src/16-login.ts';
-import { EncryptedCookieSessionFactory, site as encryptedSite } from '../src/17-encryption.ts';
+import type { SiteData } from '../src/16-login.ts';
+import { deriveKey, EncryptedCookieSessionFactory } from '../src/17-encryption.ts';
+import { site as encryptedSite } from '../src/17-encryption.ts';
 import { MemoryStore, site as storedSite } from '../src/18-store.ts';
-import { apiRules, DenyList, hs256, signJwt, site, verifyJwt } from '../src/21-jwt.ts';
+import { addApi, apiRules, DenyList, hs256, signJwt, site, verifyJwt } from '../src/21-jwt.ts';
 import type { Claims, JwtRules } from '../src/21-jwt.ts';
 
 const it = explainedIt(import.meta.url);
@@ -123,7 +127,12 @@ describe('21-jwt: attacks', () => {
       'x'.repeat(100_000), '.'.repeat(100_000), '{"alg":"none"}..', `${header}.${claims}.é`, '__proto__',
     ];
     for (const text of odd) assert.equal(verifyJwt(text, RULES), undefined, text.slice(0, 60));
-    assert.equal(verifyJwt(signJwt({ ...GOOD, pad: 'x'.repeat(4096) }, KEY), RULES), undefined, 'long');
+    const padded = (pad: number) => signJwt({ ...GOOD, pad: 'x'.repeat(pad) }, KEY);
+    let most = 2900;
+    while (padded(most + 1).length <= 4096) most += 1;
+    assert.deepEqual([padded(most).length, padded(most + 1).length], [4096, 4097]);
+    assert.ok(verifyJwt(padded(most), RULES), '4096 characters');
+    assert.equal(verifyJwt(padded(most + 1), RULES), undefined, 'one more');
   });
 
   it('verifyJwt() checks every claim that decides: exp, nbf, iat, iss, aud', () => {
@@ -162,6 +171,16 @@ describe('21-jwt: attacks', () => {
       const token = `${signed}.${hs256(signed, KEY).toString('base64url')}`;
       assert.equal(verifyJwt(token, RULES), undefined, claims);
     }
+  });
+
+  it('verifyJwt() asks whether a token was taken back by its number, if that is text', () => {
+    const asked: unknown[] = [];
+    const rules = { ...RULES, isDenied: (jti: string) => (asked.push(jti), true) };
+    for (const jti of ['1', undefined, 7]) {
+      const isTaken = verifyJwt(signJwt({ ...GOOD, jti } as Claims, KEY), rules) !== undefined;
+      assert.equal(isTaken, jti !== '1', `${jti}`);
+    }
+    assert.deepEqual(asked, ['1']);
   });
 
   it('DenyList takes a token back, and forgets it when the token has ended anyway', () => {
@@ -209,7 +228,8 @@ describe('21-jwt: the API', () => {
 
   it('addApi() refuses in words who has no token, or a bad one: RFC 6750', async () => {
     const { ask, token, browser } = await visit();
-    for (const sent of ['', 'Bearer', `Basic ${token}`, `Bearer ${token}x`, `Bearer  ${token}`, token]) {
+    const almost = [`Basic, Bearer ${token}`, `Bearer ${token} more`, `Bearer  ${token}`, token];
+    for (const sent of ['', 'Bearer', `Basic ${token}`, `Bearer ${token}x`, ...almost]) {
       const { status, headers, body } = await ask('GET', '/api/counter', sent);
       assert.deepEqual([status, headers['www-authenticate']], [401, 'Bearer'], sent.slice(0, 20));
       assert.match(String(body), /^401 Unauthorized\n\nSend a token that is good/);
@@ -277,7 +297,7 @@ describe('21-jwt: the API', () => {
 
   it('addApi() takes a token back at /api/logout', async () => {
     const { ask } = await visit();
-    assert.equal((await ask('POST', '/api/logout')).status, 204);
+    assert.deepEqual(await ask('POST', '/api/logout'), { status: 204, headers: {}, body: '' });
     assert.equal((await ask('GET', '/api/counter')).status, 401);
   });
 
@@ -286,6 +306,34 @@ describe('21-jwt: the API', () => {
     assert.deepEqual(one.keys.map((key) => key.length), [32, 32]);
     assert.deepEqual(one.keys[0], two.keys[0]);
     assert.notDeepEqual(one.keys[0], Buffer.from('a'));
+    assert.deepEqual(one.keys[1], deriveKey('b', 'sessions-from-scratch jwt 1').export());
+  });
+
+  it('apiRules() names this site and its API, and has the clock that it was given', () => {
+    const { keys: _, ...rules } = apiRules(['a']);
+    assert.deepEqual(rules, { iss: 'sessions-from-scratch', aud: 'api' });
+    const now = (): number => NOW;
+    assert.equal(apiRules(['a'], now).now, now);
+  });
+
+  it('addApi() gives a token for 15 minutes, and counts for nobody in particular', async () => {
+    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
+    const mount: Mount<SiteData> = (page) =>
+      withSession(factory, (request) => (request.session.set('user', 'ada'), page(request)));
+    const rules = apiRules(['a'], () => NOW + 0.5);
+    const { handle } = addApi(new Router(), mount, rules, await users);
+    const api = new Browser(handle, ORIGIN);
+    const { body } = await api.request('POST', '/api/token');
+    const { token, expires } = JSON.parse(String(body)) as { token: string; expires: number };
+    assert.equal(expires, NOW + 900);
+    const claims = verifyJwt(token, rules);
+    assert.deepEqual({ ...claims, jti: '' }, {
+      iss: 'sessions-from-scratch', sub: 'ada', aud: 'api', iat: NOW, exp: NOW + 900, jti: '',
+    });
+    const { sub: _, ...nobody } = claims ?? {};
+    const authorization = `Bearer ${signJwt(nobody, rules.keys[0] ?? KEY)}`;
+    const counted = await api.request('GET', '/api/counter', '', { authorization });
+    assert.equal(counted.body, '{"sub":"","count":1}\n');
   });
 });
 
