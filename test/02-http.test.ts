@@ -85,6 +85,8 @@ describe('02-http', () => {
       body,
       address: '192.0.2.1',
     });
+    const { method, path, search, address } = parseRequest() as HttpRequest;
+    assert.deepEqual([method, path, search, address], ['GET', '/', '', undefined], 'by default');
   });
 
   it('parseRequest() takes what RFC 9112 §3.2 allows, and refuses the rest', () => {
@@ -105,6 +107,7 @@ describe('02-http', () => {
       ['where', '400', 'a relative path'],
       ['**', '400', 'two asterisks'],
       ['*/a', '400', 'an asterisk and a path'],
+      ['*?q', '400', 'an asterisk and a query'],
       ['http:///path', '400', 'no host'],
       ['http://a b/path', '400', 'a space in the host'],
       ['http://exämple.org/', '400', 'a host that is not ASCII'],
@@ -175,6 +178,19 @@ describe('02-http', () => {
     }
   });
 
+  it('parseRequest() and withForm() say in words what they refuse', async () => {
+    const table: [refusal: HttpRequest | HttpResponse, words: string][] = [
+      [parseRequest('GET', `/${'a'.repeat(MAX_URL_LENGTH)}`), 'URI Too Long\n\nThe limit is 8000.'],
+      [parseRequest('GET', '/%zz'), 'Bad Request\n\nThe URL is malformed.'],
+      [await sayForm(post('a=%zz')), 'Bad Request\n\nThe form is malformed.'],
+      [await sayForm(post('', '')), `Unsupported Media Type\n\nSend it as ${FORM_TYPE}.`],
+    ];
+    for (const [refusal, words] of table) {
+      assert.ok('status' in refusal, words);
+      assert.equal(refusal.body, `${refusal.status} ${words}\n`);
+    }
+  });
+
   it('parseRequest() takes a URL of MAX_URL_LENGTH and refuses one longer with 414', () => {
     assert.equal(MAX_URL_LENGTH, 8_000);
     const longest = '/'.padEnd(MAX_URL_LENGTH, 'a');
@@ -216,7 +232,8 @@ describe('02-http', () => {
   });
 
   it('withForm() gives the form to the handler inside', async () => {
-    for (const type of [FORM_TYPE, `${FORM_TYPE}; charset=UTF-8`, FORM_TYPE.toUpperCase()]) {
+    const types = [FORM_TYPE, ` ${FORM_TYPE} ; charset=UTF-8`, FORM_TYPE.toUpperCase()];
+    for (const type of types) {
       assert.deepEqual(await sayForm(post('a=1&b=2', type)), text('a=1&b=2'), type);
     }
     assert.deepEqual(await sayForm(post('')), text(''), 'a form with no field');
@@ -230,6 +247,11 @@ describe('02-http', () => {
     }
     assert.equal((await sayForm({ ...post('a=1'), headers: {} })).status, 415, 'no type at all');
     assert.equal((await sayForm(post('a=%zz'))).status, 400, 'a=%zz');
+  });
+
+  it('text() is plain words in UTF-8, whatever they look like', () => {
+    const headers = { 'content-type': 'text/plain; charset=utf-8' };
+    assert.deepEqual(text('<b>'), { status: 200, headers, body: '<b>' });
   });
 
   it('problem() says the status in words', () => {
@@ -311,6 +333,23 @@ describe('02-http', () => {
     assert.match(getHead ?? '', /^content-length: 5$/m);
     assert.equal(getBody, 'Hello');
     assert.deepEqual(await ask('HEAD'), [getHead, '']);
+  });
+
+  it('toListener() promises no length for a HEAD whose body is not known', async (t) => {
+    const { port } = await listen(t, () => ({ ...text(''), body: undefined }));
+    const sent = 'HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+    const answer = await exchange(t, port, sent);
+    assert.match(answer, /^HTTP\/1\.1 200 OK\r\n/);
+    assert.doesNotMatch(answer, /content-length/i);
+  });
+
+  it('toListener() undoes chunks, and refuses any other coding with 501', async (t) => {
+    const { port } = await listen(t, size);
+    for (const [coding, status] of [['Chunked', 200], ['gzip, chunked', 501]] as const) {
+      const framed = `Transfer-Encoding: ${coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n`;
+      const answer = await exchange(t, port, `${HEAD_OF_POST}${framed}`);
+      assert.ok(answer.startsWith(`HTTP/1.1 ${status} `), `${coding}: ${answer}`);
+    }
   });
 
   it('toListener() sends no length, and no body, with 204 and 304', async (t) => {

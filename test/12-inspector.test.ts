@@ -6,15 +6,17 @@ import type { AddressInfo } from 'node:net';
 import { describe } from 'node:test';
 import { explainedIt, witness } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
-import { MAX_URL_LENGTH, parseRequest, toListener } from '../src/02-http.ts';
+import { MAX_URL_LENGTH, parseRequest, problem, text, toListener } from '../src/02-http.ts';
 import type { HttpRequest, HttpResponse } from '../src/02-http.ts';
+import { Router } from '../src/03-router.ts';
 import { PUBLIC } from '../src/05-static.ts';
 import { MAX_COOKIE_AGE, MAX_COOKIE_SIZE, serializeCookie } from '../src/07-cookie.ts';
 import { Browser, KEEPING_RULES } from '../src/08-browser.ts';
 import { Signer } from '../src/09-signer.ts';
 import { Session } from '../src/10-session.ts';
 import { DEMO, SignedCookieSessionFactory } from '../src/11-session-factory.ts';
-import { anatomy, explainCookie, flipBit, signedLens, site, withInspector } from '../src/12-inspector.ts';
+import { addInspector, anatomy, explainCookie, flipBit, site } from '../src/12-inspector.ts';
+import { inspectorPage, signedLens, withInspector } from '../src/12-inspector.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // 2023-11-14T22:13:20Z
@@ -115,6 +117,7 @@ describe('12-inspector: explainCookie()', () => {
     [' =1; Path=/', ORIGIN, false, false, [NO_NAME]],
     ['; a=1', ORIGIN, false, false, [NO_NAME]],
     [`a=${'x'.repeat(MAX_COOKIE_SIZE)}; ${good}`, ORIGIN, false, false, [TOO_LARGE]],
+    [` a=${'x'.repeat(MAX_COOKIE_SIZE)}; ${good}`, ORIGIN, false, false, [TOO_LARGE]],
     [`${'é'.repeat(MAX_COOKIE_SIZE / 2)}=1`, ORIGIN, false, false, [TOO_LARGE]],
   ];
 
@@ -156,6 +159,8 @@ describe('12-inspector: the cookie taken apart', () => {
     assert.ok(shown.includes(`<b class="signature">${cookie.slice(0, 86)}</b>`), 'signature');
     assert.ok(shown.includes(`<b class="payload">${cookie.slice(86)}</b>`), 'payload, encoded');
     assert.ok(shown.includes(`no secret at all: ${payload}</dd>`), 'payload, decoded');
+    assert.ok(shown.includes('<dd>Only who has the secret can make it.</dd>'), 'its words');
+    assert.ok(shown.includes('<dt>The response set</dt>\n<dd>nothing</dd>'));
     assert.ok(shown.includes('Ours, and alive.'));
     assert.ok(shown.includes('Tue, 14 Nov 2023 22:13:20 GMT, 180 seconds ago'), 'times');
     assert.ok(shown.includes('<pre>{\n  &quot;counter&quot;: 2\n}</pre>'), 'data');
@@ -164,7 +169,8 @@ describe('12-inspector: the cookie taken apart', () => {
 
   it('withInspector() shows what the data were, and what they are', async () => {
     const { browser } = visit();
-    await browser.get('/');
+    const first = String((await browser.get('/')).body);
+    assert.ok(first.includes('>Data, as it came</dt>\n<dd><pre>none</pre></dd>'), first);
     const { body } = await browser.get('/howdy');
     const [was, is] = ['1', '2'].map((n) => `<pre>{\n  &quot;counter&quot;: ${n}\n}</pre>`);
     const rows = `>Data, as it came</dt>\n<dd>${was}</dd>\n<dt class="data">Data</dt>\n<dd>${is}</dd>`;
@@ -187,6 +193,19 @@ describe('12-inspector: the cookie taken apart', () => {
     assert.ok(String(body).includes(`<code>Cookie: ${sent}</code>`));
     assert.ok(String(body).includes(`<code>Set-Cookie: ${headers['set-cookie']}</code>`));
     assert.ok(String(body).endsWith('</details>\n</body>\n</html>\n'));
+  });
+
+  it('withInspector() finds the cookie of the session among those that a page sets', async () => {
+    const lens = signedLens(visit().factory);
+    const response = { status: 200, headers: { 'set-cookie': ['a=1', 'session=abc'] }, body: '' };
+    const shown = String(await anatomy(lens, request(), response));
+    assert.match(shown, /<code>Set-Cookie: session=abc<\/code>/);
+  });
+
+  it('withInspector() leaves alone a text that only looks like a page', async () => {
+    const lens = signedLens(visit().factory);
+    const response = text('how to end a page: </body>');
+    assert.equal(await withInspector(lens, () => response)(request()), response);
   });
 
   it('withInspector() leaves alone what is no page', async () => {
@@ -356,12 +375,16 @@ describe('12-inspector: one bit', () => {
 
   it('flipBit() works with no cookie, and with one that is junk', async () => {
     const { handle } = visit();
-    for (const cookie of [undefined, 'session=', 'session=a', 'session=$$', 'session=<b>', 'x']) {
+    const short = ['', 'a', 'AAA', 'AAAA', '$$', '<b>'].map((value) => `session=${value}`);
+    for (const cookie of [undefined, ...short, 'x', `session=${'A'.repeat(5000)}`]) {
       const response = await witness(handle)(request(cookie, 'POST', '/inspect'));
+      assert.equal(response.body, '');
       assert.equal(response.status, 303, `Cookie: ${cookie}`);
       assert.equal(response.headers.location, '/inspect');
       assert.match(String(response.headers['set-cookie']), /^session=[\w-]*; Path=\/; HttpOnly/);
     }
+    const { headers } = await handle(request(undefined, 'POST', '/inspect'));
+    assert.match(String(headers['set-cookie']), /^session=; /, 'of nothing no bit is flipped');
     const { browser } = visit();
     assert.equal((await browser.post('/inspect', {})).status, 200);
     assert.equal(count(await browser.get('/')), 1);
@@ -383,6 +406,38 @@ describe('12-inspector: the form', () => {
     const cross = String((await ask({ line, url, 'cross-site': 'on' })).body);
     assert.match(cross, /A browser drops it/);
     assert.match(cross, /name="cross-site" checked>/);
+  });
+
+  it('inspectorPage() explains a line from a page of http too', async () => {
+    const kept = String((await ask({ line: 'a=1', url: 'http://example.org/' })).body);
+    assert.match(kept, /A browser keeps it\./);
+    for (const url of ['xhttp://example.org/', 'ftp://example.org/']) {
+      const { body } = await ask({ line: 'a=1', url });
+      assert.match(String(body), /That is no page's URL\./, url);
+    }
+  });
+
+  it('inspectorPage() shows a form with a line and a page to begin with', async () => {
+    const lens = signedLens(visit().factory);
+    const table: [headers: Record<string, string>, url: string][] = [
+      [{ host: 'example.org:8080' }, 'http://example.org:8080/'],
+      [{}, 'http://localhost/'],
+    ];
+    for (const [headers, url] of table) {
+      const asked = parseRequest('GET', '/inspect', headers) as HttpRequest;
+      const shown = String((await inspectorPage(lens, asked)).body);
+      assert.match(shown, /<title>Inspector<\/title>/);
+      assert.match(shown, /name="line" value="session=abc; Domain=example\.org; SameSite=None"/);
+      assert.ok(shown.includes(`name="url" value="${url}"`), shown);
+    }
+  });
+
+  it('addInspector() flips no bit where the mount refuses, and names its page', async () => {
+    const lens = signedLens(visit().factory);
+    const router = addInspector(new Router(), lens, () => () => problem(403, 'No.'));
+    const response = await router.handle(request('session=abcd', 'POST', '/inspect'));
+    assert.deepEqual([response.status, response.headers['set-cookie']], [403, undefined]);
+    assert.equal(router.pathFor('inspect'), '/inspect');
   });
 
   it('inspectorPage() bears a hostile query', async () => {

@@ -6,7 +6,7 @@ import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Router } from '../src/03-router.ts';
 import { html, page } from '../src/04-template.ts';
 import { Browser } from '../src/08-browser.ts';
-import { MAX_FLASH_MESSAGES } from '../src/10-session.ts';
+import { MAX_FLASH_MESSAGES, Session } from '../src/10-session.ts';
 import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
 import type { SessionRequest } from '../src/11-session-factory.ts';
 import { addArticles, fieldOf, MAX_ARTICLES, seeOther, site, withFlash } from '../src/13-flash.ts';
@@ -72,6 +72,7 @@ describe('13-flash: articles', () => {
     const response = await browser.request('POST', '/articles', 'title=On+tea&body=It+is+hot.');
     assert.equal(response.status, 303, 'See Other: the reload of what follows is a GET');
     assert.equal(response.headers.location, '/articles');
+    assert.equal(response.body, '');
     const first = await browser.get('/articles');
     assert.deepEqual(messagesOf(first), [
       ['success', 'status', 'Article saved successfully!'],
@@ -101,7 +102,10 @@ describe('13-flash: articles', () => {
     assert.equal(response.headers['set-cookie'], undefined, 'shown at once, it is kept nowhere');
     assert.deepEqual(messagesOf(await browser.get('/articles')), []);
     const both = await browser.post('/articles', { title: 'a\nb', body: ' ' });
-    assert.equal(messagesOf(both).length, 2, 'one for each fault');
+    assert.deepEqual(wordsOf(both), [
+      'A title has one line, of 1 to 100 characters.',
+      'A text has 1 to 5000 characters.',
+    ]);
     const { body } = await browser.post('/articles', { title: 'a "b" <i>', body: '' });
     const value = 'value="a &quot;b&quot; &lt;i&gt;"';
     assert.ok(String(body).includes(value), `the title is kept, as text: ${value}`);
@@ -131,7 +135,9 @@ describe('13-flash: articles', () => {
 
   it('addArticles() has a form that a browser can send: POST, labels, one button', async () => {
     const body = String((await new Browser(site().handle).get('/articles')).body);
+    assert.match(body, /<title>Articles<\/title>/);
     assert.match(body, /<form method="post" action="\/articles">/);
+    assert.match(body, /<\/form>\s*<\/main>/, 'and no article yet');
     assert.match(body, /<label>Title <input name="title"/);
     assert.match(body, /<label>Text <textarea name="body"/);
   });
@@ -220,12 +226,35 @@ describe('13-flash: withFlash()', () => {
       peekFlash: () => (taken.push('peek'), ['a message']),
       popFlash: () => (taken.push('pop'), ['a message']),
     };
-    const handler = withFlash(() => page('t', html`<main></main>`));
+    const shown = page('t', html`<main></main>`);
+    const handler = withFlash(() => shown);
     const ask = (method: string) => handler({ method, session } as unknown as SessionRequest);
     await ask('HEAD');
     assert.deepEqual(taken, ['peek', 'peek', 'peek'], 'HEAD shows no message, and uses up none');
-    await ask('GET');
+    const { body } = await ask('GET');
     assert.deepEqual(taken.slice(3), ['pop', 'pop', 'pop']);
+    assert.match(String(body), /<body>\n<main>\n<p class="flash error" role="alert">a message</);
+    session.popFlash = () => [];
+    assert.equal(await ask('GET'), shown, 'with no message it is the page itself');
+  });
+
+  it('withFlash() takes messages for a page that is seen: 2xx or 4xx, of text', async () => {
+    const table: [status: number, isSeen: boolean][] = [
+      [200, true], [299, true], [300, false], [399, false], [400, true], [499, true], [500, false],
+    ];
+    const session = new Session(0);
+    const ask = (response: HttpResponse) =>
+      withFlash(() => response)({ method: 'GET', session } as SessionRequest);
+    for (const [status, isSeen] of table) {
+      session.flash('seen', 'info');
+      const response = await ask(page('t', html`<main></main>`, status));
+      assert.equal(wordsOf(response).length > 0, isSeen, `${status}`);
+      session.popFlash('info');
+    }
+    session.flash('seen', 'info');
+    const bytes = { ...page('t', html``), body: Buffer.from('<main>') };
+    assert.equal(await ask(bytes), bytes);
+    assert.deepEqual(session.peekFlash('info'), ['seen']);
   });
 
   it('withFlash() uses up nothing where the page failed, threw, or was no page', async (t) => {

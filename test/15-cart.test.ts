@@ -90,6 +90,16 @@ describe('15-cart: the cart', () => {
     assert.match(String((await browser.get('/cart')).body), /Your cart is empty\./);
   });
 
+  it('addCart() begins with an empty cart and no note, on a page that has a name', async () => {
+    const { browser, send, cart } = visit();
+    const body = String((await browser.get('/cart')).body);
+    assert.match(body, /<title>Cart<\/title>/);
+    assert.match(body, /<textarea [^>]*>\n<\/textarea>/);
+    await send('/cart/add', 'item=tea');
+    assert.deepEqual(cart(), { items: { tea: 1 }, note: '' });
+    assert.equal(site().router.pathFor('cart'), '/cart');
+  });
+
   it('addCart() shows each line, its sum, the total, and keeps the note', async () => {
     const { browser, send } = visit();
     for (const item of ['tea', 'tea', 'pot']) await send('/cart/add', `item=${item}`);
@@ -149,7 +159,8 @@ describe('15-cart: the cart', () => {
   it('addCart() stops at 99 of a thing', async () => {
     const { send, cart } = visit();
     await send('/cart/add', 'item=tea');
-    await send('/cart/change', `item=tea&quantity=${MAX_QUANTITY}`);
+    await send('/cart/change', `item=tea&quantity=${MAX_QUANTITY - 1}`);
+    assert.equal((await send('/cart/add', 'item=tea')).status, 303);
     const response = await send('/cart/add', 'item=tea');
     assert.equal(response.status, 422);
     assert.equal(faultOf(response), 'You can have 99 of a thing at most.');
