@@ -29,7 +29,8 @@ export function parseSetCookie(line: string, now: number): StoredCookie | undefi
   const given = new Map<string, string>(); // of two attributes with one name the last counts
   for (const part of parts) {
     const [key = '', ...words] = part.split('=');
-    given.set(key.trim().toLowerCase(), words.join('=').trim());
+    const [attribute, text] = [key.trim().toLowerCase(), words.join('=').trim()];
+    if (isReadable(attribute, text)) given.set(attribute, text);
   }
   const domain = given.get('domain')?.replace(/^\./, '').toLowerCase() || undefined;
   const path = given.get('path')?.startsWith('/') ? given.get('path') : undefined;
@@ -141,12 +142,24 @@ export function pathMatches(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
 }
 
-/** Max-Age beats Expires; neither goes beyond 400 days (§5.5); an unreadable one is no limit. */
+/** False for a Max-Age or an Expires that is passed over (§5.6.1, §5.6.2). */
+function isReadable(attribute: string, text: string): boolean {
+  if (attribute === 'max-age') return /^-?\d+$/.test(text);
+  return attribute !== 'expires' || !Number.isNaN(parseDate(text));
+}
+
+/** The time that an Expires says; NaN for what is no date, such as 31 February (§5.1.1). */
+function parseDate(text: string): number {
+  const date = new Date(/\d:\d\d/.test(text) ? `${text} GMT` : NaN); // never local
+  const day = /(?<![\d:])\d{1,2}(?![\d:])/.exec(text)?.[0]; // and no part of 22:14:20 or of 2023
+  return date.getUTCDate() === Number(day) ? date.getTime() / 1000 : NaN;
+}
+
+/** Max-Age beats Expires; neither goes beyond 400 days (§5.5). */
 function expiry(given: Map<string, string>, now: number): number {
-  const { 'max-age': maxAge = '', expires = '' } = Object.fromEntries(given);
-  if (/^-?\d+$/.test(maxAge)) return now + Math.min(Number(maxAge), MAX_COOKIE_AGE);
-  const date = Date.parse(/\d:\d\d/.test(expires) ? `${expires} GMT` : '') / 1000; // never local
-  return Number.isNaN(date) ? Infinity : Math.min(date, now + MAX_COOKIE_AGE);
+  const [maxAge, expires] = [given.get('max-age'), given.get('expires')];
+  if (maxAge !== undefined) return now + Math.min(Number(maxAge), MAX_COOKIE_AGE);
+  return expires === undefined ? Infinity : Math.min(parseDate(expires), now + MAX_COOKIE_AGE);
 }
 
 /** Where Secure cookies travel: https, and this machine itself, as Chrome and Firefox hold. */

@@ -100,6 +100,7 @@ describe('08-browser: parseSetCookie()', () => {
     ['a=1; Expires=0', {}], // no date, though some sites write it and mean one
     ['a=1; Expires=-1', {}],
     ['a=1; Expires=never', {}],
+    ['a=1; Max-Age=60; Max-Age=30', { expires: NOW + 30 }],
     ['a=1; Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT', { expires: NOW + 60 }],
     ['a=1; Expires=Tue, 14 Nov 2023 22:14:20 GMT; Max-Age=0', { expires: NOW }],
   ];
@@ -108,6 +109,45 @@ describe('08-browser: parseSetCookie()', () => {
     for (const [line, expected] of READ) {
       assert.deepEqual(parseSetCookie(line, NOW), { ...bare, ...expected }, `Set-Cookie: ${line}`);
     }
+  });
+
+  it('parseSetCookie() passes over a bad Max-Age or Expires, behind a good one too', () => {
+    const good = 'Tue, 14 Nov 2023 22:14:20 GMT';
+    const table: [attributes: string, expires: number][] = [
+      ['Max-Age=60; Max-Age=soon', NOW + 60],
+      ['Max-Age=60; Max-Age=', NOW + 60],
+      ['Max-Age=60; Max-Age', NOW + 60],
+      ['max-age=60; MAX-AGE=1.5; Max-Age=--1', NOW + 60],
+      ['Max-Age=soon; Max-Age=60', NOW + 60],
+      [`Expires=${good}; Expires=never`, NOW + 60],
+      [`Expires=${good}; Expires=`, NOW + 60],
+      [`Expires=${good}; Expires`, NOW + 60],
+      [`Expires=${good}; Expires=Wed, 31 Feb 2024 22:14:20 GMT`, NOW + 60],
+      [`Expires=${good}; Max-Age=soon`, NOW + 60],
+      ['Max-Age=60; Expires=never', NOW + 60],
+      ['Max-Age=soon; Expires=never', Infinity],
+    ];
+    for (const [attributes, expires] of table) {
+      assert.equal(parseSetCookie(`a=1; ${attributes}`, NOW)?.expires, expires, attributes);
+    }
+  });
+
+  it('parseSetCookie() takes no Expires that no calendar has', () => {
+    const bad = [
+      '31 Feb 2024', '30 Feb 2024', '29 Feb 2023', '31 Apr 2024', '31-Jun-24', '31-Sep-2024',
+      '0 Jan 2024', '32 Jan 2024', 'Feb 31 2024',
+    ];
+    for (const day of bad) {
+      assert.equal(parseSetCookie(`a=1; Expires=${day} 10:00:00 GMT`, NOW)?.expires, Infinity, day);
+    }
+    for (const time of ['24:00:00', '23:60:00']) {
+      const line = `a=1; Expires=Wed, 31 Jan 2024 ${time} GMT`;
+      assert.equal(parseSetCookie(line, NOW)?.expires, Infinity, line);
+    }
+    const leap = parseSetCookie('a=1; Expires=Thu, 29 Feb 2024 10:00:00 GMT', NOW);
+    assert.equal(leap?.expires, Date.UTC(2024, 1, 29, 10) / 1000);
+    const asctime = parseSetCookie('a=1; Expires=Thu Feb 29 10:00:00 2024', NOW);
+    assert.equal(asctime?.expires, leap?.expires);
   });
 
   it('parseSetCookie() gives undefined for what is no cookie', () => {
