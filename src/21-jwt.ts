@@ -67,6 +67,7 @@ export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
   if (!isOurs) return undefined; // before one byte of it is read
   const [head, body] = [parseJson(header), parseJson(claims)];
   if (head?.alg !== 'HS256' || head.crit !== undefined || !body) return undefined;
+  if ('typ' in head && !/^"JWT"$/i.test(JSON.stringify(head.typ))) return undefined; // another kind
   return isGood(body, rules) ? body : undefined;
 }
 

@@ -98,6 +98,20 @@ describe('21-jwt: attacks', () => {
     }
   });
 
+  it('verifyJwt() takes no token of another kind: RFC 8725 §3.11', () => {
+    const ours = ['"typ":"JWT"', '"typ":"jwt"', '"typ":"Jwt"', '"cty":"x"'];
+    const others = [
+      'at+jwt', 'dpop+jwt', 'secevent+jwt', 'JWS', 'JOSE', 'JWT ', ' JWT', '"JWT"', 'xJWT', 'JWTx',
+      '', 'JWT\nJWT', null, true, 0, ['JWT'], [['JWT']], { JWT: 'JWT' }, {},
+    ].map((typ) => `"typ":${JSON.stringify(typ)}`);
+    for (const member of [...ours, ...others]) {
+      const token = signJwt(GOOD, KEY, `{"alg":"HS256",${member}}`);
+      const expected = ours.includes(member) ? GOOD : undefined;
+      assert.deepEqual(verifyJwt(token, RULES), expected, member);
+    }
+    assert.deepEqual(verifyJwt(signJwt(GOOD, KEY, '{"alg":"HS256"}'), RULES), GOOD, 'with none');
+  });
+
   it('verifyJwt() takes no header that asks for more, and none that is no object', () => {
     const headers = ['{"alg":"HS256","crit":["b64"],"b64":false}', '"HS256"', '[]', 'null', '', '{'];
     for (const header of headers) {
