@@ -22,7 +22,7 @@ export type StoredCookie = {
 /** A `Set-Cookie` line as a browser reads it (RFC 6265bis §5.6), or `undefined`: no cookie. */
 export function parseSetCookie(line: string, now: number): StoredCookie | undefined {
   if (/[\0-\x08\x0a-\x1f\x7f]/.test(line)) return undefined; // a control other than HTAB
-  const [pair = '', ...parts] = line.split(';').map((part) => part.trim());
+  const [pair = '', ...parts] = line.split(';');
   const equals = pair.indexOf('=');
   const [name, value] = [pair.slice(0, Math.max(equals, 0)).trim(), pair.slice(equals + 1).trim()];
   if (name === '' || Buffer.byteLength(name + value) > MAX_COOKIE_SIZE) return undefined;

@@ -167,8 +167,11 @@ describe('05-static', () => {
     try {
       // Windows allows no such name, and then there is nothing to take wrongly.
       if (process.platform !== 'win32') writeFileSync(join(folder, ':any'), SECRET);
-      const found = addStaticFiles(new Router(), folder).find('/style.css');
-      assert.equal(found, undefined, 'the file `:any` answers for every path');
+      if (process.platform !== 'win32') writeFileSync(join(folder, '12:30'), 'half past');
+      const files = addStaticFiles(new Router(), folder);
+      assert.equal(files.find('/style.css'), undefined, 'the file `:any` answers for every path');
+      const isThere = files.find('/12:30') !== undefined;
+      assert.equal(isThere, process.platform !== 'win32', 'a browser leaves other colons alone');
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -431,6 +434,9 @@ describe('05-static', () => {
     };
     const { status, body } = await open('/');
     assert.equal(status, 200);
+    assert.equal(site().pathFor('home'), '/');
+    assert.match(String(body), /<title>Quick Tutorial: Home View<\/title>/);
+    assert.match(String(body), /<main><h1>Hi Home View<\/h1><\/main>/);
     const wanted = [...String(body).matchAll(/<link [^>]*href="([^"]*)"/g)].map(([, path]) => path);
     assert.deepEqual(wanted, ['/favicon.svg', '/style.css']);
     for (const path of wanted) {

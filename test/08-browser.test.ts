@@ -74,6 +74,8 @@ describe('08-browser: parseSetCookie()', () => {
     ['a=1; Path=/app; Path=/', { path: '/' }], // the last counts
     ['a=1; Path=/app; Path=x', {}], // even where it is no path
     ['a=1; Path=/a=b', { path: '/a=b' }],
+    ['a=1;\tPath\t=\t/app\t', { path: '/app' }],
+    ['a=1; Secure ', { secure: true }],
     ['a=1; Domain=example.com', { domain: 'example.com' }],
     ['a=1; Domain=.Example.COM', { domain: 'example.com' }],
     ['a=1; Domain=', {}],
@@ -207,6 +209,7 @@ describe('08-browser: CookieJar', () => {
     ['a=1; Secure', 'http://127.0.0.1:6543/'],
     ['a=1; Secure', 'http://[::1]:6543/'],
     ['a=1; Secure', 'http://localhost.example.com/', PLAIN],
+    ['a=1; Secure', 'http://notlocalhost/', PLAIN],
     ['a=1; SameSite=None; Secure', HTTPS],
     ['a=1; SameSite=None', HTTPS, NONE],
     ['a=1; SameSite=Lax', HTTP],
@@ -219,6 +222,8 @@ describe('08-browser: CookieJar', () => {
     ['__Host-a=1; Secure; Path=/app', HTTPS, HOME],
     ['__hOsT-a=1; Secure; Path=/; Domain=www.example.com', HTTPS, HOME],
     ['__Hosta=1', HTTP],
+    ['a__Secure-b=1', HTTP],
+    ['a__Host-b=1; Path=/app', HTTP],
   ];
 
   it('store() keeps what a browser keeps, and refuses what breaks a rule', () => {
@@ -265,6 +270,13 @@ describe('08-browser: CookieJar', () => {
     const names = Array.from({ length: 60 }, (_, i) => `a${i}=1`);
     for (const name of names) for (const host of hosts) jar.store(name, new URL(host), NOW);
     for (const host of hosts) assert.equal(sentTo(jar, host), names.join('; '), host);
+  });
+
+  it('store() has forgotten what it deleted: set again, the cookie is the youngest', () => {
+    for (const how of ['Max-Age=0', 'Max-Age=-1']) {
+      const jar = jarWith(HTTP, 'a=1', 'b=2', `a=; ${how}`, 'a=3');
+      assert.equal(sentTo(jar, HTTP), 'b=2; a=3', how);
+    }
   });
 
   it('headerFor() sends a cookie until its end, and one without an end for ever', () => {
@@ -335,6 +347,7 @@ describe('08-browser: CookieJar', () => {
       ['[::1]', '[::1]', true],
       ['[::ffff:1.2.3.4]', '3.4]', false],
       ['1.example.com', 'example.com', true],
+      ['www.example1', 'example1', true],
     ];
     for (const [host, domain, expected] of rows) {
       assert.equal(domainMatches(host, domain), expected, `${host} for Domain=${domain}`);
@@ -411,6 +424,24 @@ describe('08-browser: Browser', () => {
       const bodies = [(await browser.get('/')).body, (await browser.get('/')).body];
       assert.deepEqual(bodies, ['none', 'a=1'], `${status}`);
     }
+  });
+
+  it('Browser has the clock of the machine by default, in seconds', async (t) => {
+    const clock = t.mock.method(Date, 'now', () => NOW * 1000);
+    const browser = new Browser(() => redirect('/', 200, ['a=1; Max-Age=60']));
+    await browser.get('/');
+    clock.mock.mockImplementation(() => NOW * 1000 + 59_000);
+    assert.equal(sentTo(browser.jar, ORIGIN, Date.now() / 1000), 'a=1');
+    assert.equal(sentTo(browser.jar, ORIGIN, NOW + 60), undefined);
+  });
+
+  it('get() sends no body of its own, and stays where there is no Location', async () => {
+    const browser = new Browser(mirror);
+    for (const response of [await browser.get('/'), await browser.request('GET', '/')]) {
+      assert.equal(response.body, 'GET | / |  | -');
+    }
+    const lost = { status: 303, headers: {}, body: 'nowhere' };
+    assert.equal(await new Browser(() => lost).get('/'), lost);
   });
 
   it('get() throws what a page throws', async () => {
