@@ -58,7 +58,9 @@ describe('19-sqlite: your sessions', () => {
     const phone = await visit('ada', 'Phone <b>1</b>');
     await visit('ada', 'Desk');
     await visit('bob', 'Other');
-    const lines = linesOf(await phone.get('/sessions'));
+    const page = await phone.get('/sessions');
+    assert.match(String(page.body), /<title>Sessions<\/title>/);
+    const lines = linesOf(page);
     assert.equal(lines.length, 2, 'and not the one of bob');
     assert.match(lines.join(), /<strong>Phone &lt;b&gt;1&lt;\/b&gt;<\/strong> This browser\./);
     assert.match(lines.join(), /<strong>Desk<\/strong>\s+Since \w{3}, \d\d .* GMT, last seen/);
@@ -78,7 +80,8 @@ describe('19-sqlite: your sessions', () => {
     const { visit } = await setUp();
     const mine = await Promise.all(['a', 'b', 'c'].map((agent) => visit('ada', agent)));
     const bob = await visit('bob', 'Other');
-    await mine[1]?.request('POST', '/sessions/end-others', '', SAME);
+    const response = await mine[1]?.request('POST', '/sessions/end-others', '', SAME);
+    assert.deepEqual([response?.status, response?.headers.location], [303, '/sessions']);
     assert.deepEqual(await Promise.all([...mine, bob].map(statusOf)), [303, 200, 303, 200]);
   });
 
@@ -107,6 +110,16 @@ describe('19-sqlite: your sessions', () => {
     const left = await ada.get('/sessions');
     assert.equal(linesOf(left).length, 1);
     assert.doesNotMatch(String(left.body), / more\./);
+  });
+
+  it('addSessions() says when a session began and was seen, and which has no name', async () => {
+    const { visit, store } = await setUp();
+    const ada = await visit('ada', 'Desk');
+    const text = JSON.stringify([NOW + 60, NOW, { user: 'ada' }, '']);
+    await store.put('old', { text, owner: 'ada', expires: Date.now() / 1000 + 100 }, 0);
+    const shown = linesOf(await ada.get('/sessions')).join();
+    const [began, seen] = ['22:13:20', '22:14:20'].map((time) => `Tue, 14 Nov 2023 ${time} GMT`);
+    assert.match(shown, new RegExp(`No name</strong> \\nSince ${began}, last seen ${seen}\\n`));
   });
 
   it('addSessions() passes over an entry that is no session', async () => {
@@ -213,6 +226,65 @@ if (!hasSqlite) {
       after.close();
     });
 
+    it('SqliteStore() keeps its file with a write-ahead log, for whoever opens it', (t) => {
+      const file = makeFile(t);
+      new SqliteStore(file).close();
+      const other = openFile(file);
+      assert.deepEqual({ ...other.prepare('PRAGMA journal_mode').get() }, { journal_mode: 'wal' });
+      other.close();
+    });
+
+    it('SqliteStore() opens a file that is locked at first, and gives up after 2 seconds', (t) => {
+      const outcomes = { opened: 0, closed: 0, waited: 0 };
+      let locked = 3;
+      class DatabaseSync {
+        constructor() {
+          outcomes.opened += 1;
+        }
+        exec(): void {
+          if (locked-- > 0) throw Object.assign(new Error('database is locked'), { errcode: 261 });
+        }
+        prepare(): object {
+          return { get: () => ({ user_version: 1 }) };
+        }
+        close(): void {
+          outcomes.closed += 1;
+        }
+      }
+      t.mock.method(process, 'getBuiltinModule', () => ({ DatabaseSync }));
+      const sleep = (_: unknown, __: unknown, ___: unknown, time: number): string =>
+        ((outcomes.waited += time), 'timed-out');
+      t.mock.method(Atomics, 'wait', sleep);
+      assert.ok(new SqliteStore('a file'));
+      assert.deepEqual(outcomes, { opened: 4, closed: 3, waited: 30 });
+      locked = Infinity;
+      const message = 'Cannot open a file: database is locked';
+      assert.throws(() => new SqliteStore('a file'), { name: 'RangeError', message });
+      assert.deepEqual(outcomes, { opened: 4 + 201, closed: 3 + 201, waited: 30 + 2000 });
+    });
+
+    it('site() of step 19 says which Node it needs, and which file it would open', (t) => {
+      t.mock.method(process, 'getBuiltinModule', () => undefined);
+      const { SQLITE_FILE } = process.env;
+      t.after(() => {
+        if (SQLITE_FILE === undefined) delete process.env.SQLITE_FILE;
+        else process.env.SQLITE_FILE = SQLITE_FILE;
+      });
+      for (const [given, file] of [['', 'sessions.sqlite'], ['my.db', 'my.db']]) {
+        process.env.SQLITE_FILE = given;
+        const why = `SQLite needs Node 22.13 or newer, and this is ${process.version}`;
+        assert.throws(() => site(), { name: 'RangeError', message: `Cannot open ${file}: ${why}` });
+      }
+    });
+
+    it('19-sqlite.ts ends with one line and code 1 where it cannot open its file', (t) => {
+      const program = fileURLToPath(new URL('../src/19-sqlite.ts', import.meta.url));
+      const env = { ...process.env, SQLITE_FILE: join(makeFile(t), 'x'), NODE_NO_WARNINGS: '1' };
+      const run = spawnSync(process.execPath, [...tsx, program], { encoding: 'utf8', env });
+      assert.equal(run.status, 1);
+      assert.match(run.stderr, /^Cannot open .*x: unable to open database file\n$/);
+    });
+
     it('put() sweeps what is past its time, a hundred rows for a hundred writes', (t) => {
       const clock = { now: NOW };
       const file = makeFile(t);
@@ -228,7 +300,10 @@ if (!hasSqlite) {
       store.put('new', { ...entry, expires: NOW + 1000 }, 0); // the two hundredth
       assert.deepEqual(store.keysOf('ada'), ['new']);
       assert.equal(rowsOf(), 100, '199 old ones less 100, and the new one');
-      for (let i = 0; i < 100; i++) store.put('new', { ...entry, expires: NOW + 1000 }, i + 1);
+      const again = (i: number) => store.put('new', { ...entry, expires: NOW + 1000 }, i + 1);
+      for (let i = 0; i < 99; i++) again(i);
+      assert.equal(rowsOf(), 100, 'a sweep takes time, so most writes go without');
+      again(99);
       assert.equal(rowsOf(), 1);
       store.close();
       assert.ok(readFileSync(file, 'latin1').startsWith('SQLite format 3'));
@@ -287,6 +362,7 @@ if (!hasSqlite) {
       const store = new SqliteStore(file, () => NOW);
       store.put('a', entry, 0);
       t.mock.timers.enable({ apis: ['setTimeout'] });
+      t.mock.method(Math, 'random', () => 0.5);
       const other = openFile(file);
       other.exec('BEGIN IMMEDIATE');
       const put = store.put('b', entry, 0);
@@ -294,7 +370,10 @@ if (!hasSqlite) {
       assert.ok(put instanceof Promise && gone instanceof Promise, 'it comes back at once');
       assert.deepEqual(await store.get('a'), { ...entry, version: 1 }, 'reading waits for nobody');
       other.exec('COMMIT');
-      t.mock.timers.tick(20);
+      t.mock.timers.tick(9);
+      await new Promise(setImmediate);
+      assert.equal(await store.get('b'), undefined, 'it looks again after 10 milliseconds');
+      t.mock.timers.tick(1);
       assert.equal(await put, true);
       await gone;
       assert.deepEqual(await store.keysOf('ada'), ['b']);
