@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -23,6 +23,7 @@ const MAX_LINES_OF: Record<string, number> = {
   'main.ts': 230, // the roof: a line for each of the steps below, and what belongs to none of them
 };
 const MAX_COLUMNS = 100; // code points, so that `…` counts as what it looks like: one
+const MAX_PICTURE_SIZE = 60 * 1024; // bytes: who reads on a train has eight of them to load
 const RUN_TIMEOUT = 20_000; // milliseconds, for a server to start, answer and stop
 const MODULE_NAME = /^(\d\d)-[a-z][a-z0-9-]*\.ts$/;
 const TOP_LEVEL = [
@@ -157,6 +158,32 @@ describe('the names', () => {
     }
     const packages = Object.keys(manifest.devDependencies ?? {}).sort();
     assert.deepEqual(packages, ['@types/node', 'tsx', 'typescript']);
+  });
+});
+
+describe('the pictures', () => {
+  const pictures = ['README.md', 'LESSON.md'].flatMap((page) => {
+    const prose = read(page).replace(/^```[^]*?^```$/gm, '');
+    const found = prose.matchAll(/!\[([^\]]*)\]\(([^)]+)\)/g);
+    return [...found].map(([, words = '', path = '']) => ({ words, path }));
+  });
+
+  it('every picture on a page is there, and words say what it shows to who cannot see it', () => {
+    assert.ok(pictures.length > 0, 'there are some');
+    for (const { words, path } of pictures) {
+      assert.ok(existsSync(join(ROOT, path)), path);
+      assert.ok(words.length >= 40, `${path} is described by "${words}"`);
+    }
+  });
+
+  it('.pictures/ holds what the pages show and nothing else, each small', () => {
+    const names = readdirSync(join(ROOT, '.pictures')).sort();
+    const shown = pictures.map(({ path }) => path).filter((path) => path.startsWith('.pictures/'));
+    assert.deepEqual(names.map((name) => `.pictures/${name}`), [...new Set(shown)].sort());
+    for (const name of names) {
+      const { size } = statSync(join(ROOT, '.pictures', name));
+      assert.ok(size <= MAX_PICTURE_SIZE, `${name} has ${size} bytes: npm run screenshots`);
+    }
   });
 });
 
