@@ -5,6 +5,9 @@
 // want dark pages, run no scripts.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
 export const HOW_TO_GET = 'on Debian or Ubuntu, apt-get install chromium chromium-driver';
@@ -21,6 +24,7 @@ export type LogEntry = { level: 'SEVERE' | 'WARNING' | 'INFO' | 'DEBUG'; message
 const ARGUMENTS = [
   '--headless', '--disable-gpu', '--no-first-run',
   '--no-sandbox', // CI is root in a container, where Chromium cannot have one
+  '--remote-debugging-pipe', // it ends with chromedriver, however that ends
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
@@ -36,10 +40,16 @@ const KEYS: Record<string, string> = {
 
 /** Starts chromedriver on a free port, and by it a browser with `prefs` (§8.1 New Session). */
 export async function startChromium(prefs: object = {}): Promise<Chromium> {
-  const driver = spawn('chromedriver', ['--port=0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const TMPDIR = mkdtempSync(join(tmpdir(), 'chromium-')); // it would leave things behind
+  const env = { ...process.env, TMPDIR };
+  const driver = spawn('chromedriver', ['--port=0'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   await once(driver, 'spawn'); // throws where there is none
+  const kill = (): boolean => driver.kill();
+  process.once('exit', kill); // where nobody closes it
   const stop = async (): Promise<void> => {
-    if (driver.kill('SIGTERM')) await once(driver, 'exit');
+    process.off('exit', kill);
+    if (kill()) await once(driver, 'exit');
+    rmSync(TMPDIR, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
     const url = `http://127.0.0.1:${await portOf(driver.stdout)}/session`;
