@@ -94,7 +94,9 @@ describe('20-redis: parseReply()', () => {
 
   it('parseReply() throws for what is no RESP2', () => {
     const wrong = ['hello\r\n', 'HTTP/1.1 400\r\n', '$5\r\nhello:1\r\n', '$1\r\na\n\n', ':\r\n', ':1.5\r\n', ':1e3\r\n', '$x\r\n'];
-    for (const bytes of [...wrong, '$-2\r\n', '$9999999999\r\n', '*9999999\r\n', '*-2\r\n', '\r\n', '%1\r\n']) {
+    assert.equal(parseReply(Buffer.from('$1048576\r\n')), undefined, 'a megabyte may come');
+    const long = ['$1048577\r\n', '$9999999999\r\n', '*9999999\r\n'];
+    for (const bytes of [...wrong, ...long, '$-2\r\n', '*-2\r\n', '\r\n', '%1\r\n']) {
       assert.throws(() => parseReply(Buffer.from(bytes)), RangeError, bytes);
     }
   });
@@ -137,6 +139,34 @@ describe('20-redis: RedisClient', () => {
     assert.deepEqual(await Promise.all(words.map((word) => client.command('ECHO', word))), words);
   });
 
+  it('command() takes no notice of a reply that nobody has asked for', async (t) => {
+    const { url } = await serveFake(t, () => '+OK\r\n+more\r\n-ERR more\r\n');
+    const client = makeClient(t, url);
+    for (let i = 0; i < 2; i++) {
+      assert.equal(await client.command('PING'), 'OK');
+      await new Promise(setImmediate);
+    }
+  });
+
+  it('command() reaches a server at an IPv6 address', async (t) => {
+    const server = createServer((socket) => {
+      socket.on('error', () => {}).on('data', () => socket.write('+OK\r\n'));
+    }).listen(0, '::1');
+    t.after(() => void server.close());
+    const isThere = await once(server, 'listening').then(() => true, () => false);
+    if (!isThere) return t.skip('this machine has no IPv6');
+    const { port } = server.address() as AddressInfo;
+    assert.equal(await makeClient(t, `redis://[::1]:${port}`).command('PING'), 'OK');
+  });
+
+  it('close() ends what has no reply yet, and says why', async (t) => {
+    const { url } = await serveFake(t, () => undefined);
+    const client = makeClient(t, url);
+    const waiting = client.command('GET', 'a');
+    client.close();
+    await assert.rejects(waiting, isDown(/^the client was closed$/));
+  });
+
   it('command() takes a reply in pieces, one byte in each', async (t) => {
     const { url } = await serveFake(t, (_, socket) => {
       for (const byte of Buffer.from('*2\r\n$2\r\né\r\n:7\r\n')) socket.write(Buffer.of(byte));
@@ -157,6 +187,9 @@ describe('20-redis: RedisClient', () => {
     const client = makeClient(t, `${url.replace('://', '://ada:p%40ss%3A@')}/3`);
     await client.command('PING');
     assert.deepEqual(commands, [['AUTH', 'ada', 'p@ss:'], ['SELECT', '3'], ['PING']]);
+    const plain = makeClient(t, `${url}/`);
+    await plain.command('PING');
+    assert.deepEqual(commands.slice(3), [['PING']], 'nobody, and no database in particular');
   });
 
   it('command() is StoreDown where the password is refused, and nothing is run', async (t) => {
@@ -178,6 +211,7 @@ describe('20-redis: RedisClient', () => {
 
   it('command() is StoreDown where Redis cannot do it now, and says why', async (t) => {
     const WHY = ['OOM command not allowed', 'READONLY You can', 'MISCONF is', 'LOADING it', 'BUSY it'];
+    WHY.push('BUSY Redis says: ERR it');
     for (const why of WHY) {
       const { url } = await serveFake(t, () => `-${why}\r\n`);
       await assert.rejects(makeClient(t, url).command('SET'), isDown(/^Redis says: [A-Z]+ /), why);
@@ -325,9 +359,14 @@ describe('20-redis: RedisClient', () => {
 
   it('RedisClient() speaks TLS for rediss:, and plain for redis:', async (t) => {
     const firsts: number[] = [];
+    const named: boolean[] = [];
     const server = createServer((socket) => {
       socket.on('error', () => {});
-      socket.once('data', (bytes) => (firsts.push(bytes[0] ?? 0), socket.destroy()));
+      socket.once('data', (bytes) => {
+        firsts.push(bytes[0] ?? 0);
+        named.push(/localhost|127\.0\.0\.1/.test(bytes.toString('latin1')));
+        socket.destroy();
+      });
     }).listen(0, '127.0.0.1');
     t.after(() => server.close());
     await once(server, 'listening');
@@ -337,10 +376,12 @@ describe('20-redis: RedisClient', () => {
       await assert.rejects(client.command('PING'), StoreDown, place);
     }
     assert.deepEqual(firsts, ['*'.charCodeAt(0), 0x16, 0x16], 'an array, and two TLS handshakes');
+    assert.deepEqual(named, [false, false, true], 'a server is asked for by name (RFC 6066 §3)');
   });
 
   it('RedisClient() refuses what is no URL of Redis', () => {
-    for (const url of ['', 'localhost', 'http://localhost', 'redis', 'redis://[', '//localhost', 'redis://:p%zz@h']) {
+    const others = ['http://localhost', 'xredis://localhost', 'redisss://localhost', '//localhost'];
+    for (const url of ['', 'localhost', ...others, 'redis', 'redis://[', 'redis://:p%zz@h']) {
       assert.throws(() => new RedisClient(url), /^TypeError: Cannot make a Redis client: its URL/);
     }
   });
@@ -361,11 +402,20 @@ describe('20-redis: RedisStore', () => {
     assert.equal(await store.put('k', entry, 7), true);
     await store.delete('k');
     const ofSession = asked.filter(([name = '']) => ['HMGET', 'EVAL', 'DEL'].includes(name));
-    assert.deepEqual(ofSession.map(([name, ...args]) => [name, args.at(name === 'EVAL' ? 2 : 0)]), [
-      ['HMGET', 'session:k'],
-      ['EVAL', 'session:k'],
+    const script = ofSession[1]?.[1] ?? '';
+    assert.match(script, /^\s*local version[^]*HSET[^]*PEXPIRE/);
+    assert.deepEqual(ofSession, [
+      ['HMGET', 'session:k', 'version', 'owner', 'expires', 'text'],
+      ['EVAL', script, '1', 'session:k', '7', 'ada', `${NOW + 1}`, '{}', '1000', `${NOW}`],
       ['DEL', 'session:k'],
     ]);
+    const times = [[Infinity, '8640000000000000'], [NOW + 0.9991, '1000']] as const;
+    for (const [expires, time] of times) {
+      await store.put('k', { ...entry, owner: '', expires }, 7);
+      assert.equal(asked.at(-1)?.at(-2), time, `${expires}: milliseconds, and no part of one`);
+    }
+    const refused = new RedisStore({ command: async () => 0 }, () => NOW);
+    assert.equal(await refused.put('k', entry, 7), false);
     const later = new RedisStore(redis, () => NOW + 1);
     assert.equal(await later.get('k'), undefined, 'past its time by our own clock');
   });
@@ -376,6 +426,7 @@ describe('20-redis: RedisStore', () => {
       async command(...args) {
         asked.push(args);
         if (args[0] === 'SSCAN') return args[2] === '0' ? ['7', ['a', 'b']] : ['0', ['c', 'a']];
+        if (args[1] === 'session:c') return [null, null, null, null]; // no more there
         const owner = args[1] === 'session:a' ? 'ada' : 'bob';
         return args[0] === 'HMGET' ? ['1', owner, `${NOW + 1}`, '{}'] : 1;
       },
@@ -383,7 +434,26 @@ describe('20-redis: RedisStore', () => {
     assert.deepEqual(await store.keysOf('ada'), ['a'], 'once, though it was told twice');
     const removed = asked.filter(([name]) => name === 'SREM').map(([, , ...keys]) => keys);
     assert.deepEqual(removed, [['b'], ['c']]);
-    assert.deepEqual(asked.filter(([name]) => name === 'SSCAN').map(([, , at]) => at), ['0', '7']);
+    const scans = asked.filter(([name]) => name === 'SSCAN').map(([, , ...rest]) => rest);
+    assert.deepEqual(scans, [['0', 'COUNT', '100'], ['7', 'COUNT', '100']]);
+  });
+
+  it('RedisStore takes nothing out of an owner’s list where all is theirs', async () => {
+    const store = new RedisStore({
+      async command(...args) {
+        assert.notEqual(args[0], 'SREM', 'Redis refuses it without a key');
+        return args[0] === 'SSCAN' ? ['0', ['a']] : ['1', 'ada', `${NOW + 1}`, '{}'];
+      },
+    }, () => NOW);
+    assert.deepEqual(await store.keysOf('ada'), ['a']);
+  });
+
+  it('RedisStore has the clock of the machine by default, in seconds', async (t) => {
+    t.mock.method(Date, 'now', () => NOW * 1000);
+    const get = (expires: number) =>
+      new RedisStore({ command: async () => ['1', '', `${expires}`, '{}'] }).get('k');
+    assert.equal(await get(NOW), undefined);
+    assert.equal((await get(NOW + 1))?.version, 1);
   });
 
   it('RedisStore notes an owner with the session, under a name that is always a key', async () => {
@@ -398,6 +468,18 @@ describe('20-redis: RedisStore', () => {
 
 describe('20-redis: a store that is down', () => {
   const down: Commander = { command: () => Promise.reject(new StoreDown('Redis is down')) };
+
+  it('site() of step 20 asks the Redis that REDIS_URL names, or the one of this machine', (t) => {
+    const { REDIS_URL } = process.env;
+    t.after(() => {
+      if (REDIS_URL === undefined) delete process.env.REDIS_URL;
+      else process.env.REDIS_URL = REDIS_URL;
+    });
+    process.env.REDIS_URL = '';
+    assert.doesNotThrow(() => site());
+    process.env.REDIS_URL = 'http://localhost';
+    assert.throws(() => site(), /^TypeError: Cannot make a Redis client: its URL/);
+  });
 
   it('site() of step 20 answers 503 while Redis is down, and what needs no session', async (t) => {
     const log = t.mock.method(console, 'error', () => {});
