@@ -7,7 +7,7 @@ type Image = { width: number; height: number; pixels: Buffer }; // 3 bytes a pix
 const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
 const MAX_COLOURS = 128; // what is rarer is drawn in the nearest of these
 
-/** The same picture, with a palette. Takes what Chromium makes: 8 bits a channel, not interlaced. */
+/** The same picture, with a palette. Takes what Chromium makes: 8 bits a channel, no interlace. */
 export function withPalette(png: Buffer): Buffer {
   const { width, height, pixels } = decode(png);
   const counts = new Map<number, number>();
