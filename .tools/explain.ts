@@ -7,7 +7,6 @@
 // that is written elsewhere, and a test that passes pays for nothing but the note.
 import { AssertionError } from 'node:assert';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { subscribe } from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
 import { it as nodesIt } from 'node:test';
 import type { TestContext, TestOptions } from 'node:test';
@@ -16,15 +15,11 @@ import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
 
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
-type Headers = Iterable<readonly [name: string, value: unknown]>;
+type Lines = Iterable<readonly [name: string, value: unknown]>;
 /** What a test has asked for last, and what was logged: told only if the test fails. */
 type Exchange = { sent?: () => string; came?: () => string; logged?: string };
 
 const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
-const OF_FETCH = [ // what fetch sends of its own accord; curl has its own manners
-  'accept: */*', 'accept-encoding: gzip, deflate', 'accept-language: *', 'sec-fetch-mode: cors',
-  'user-agent: node',
-];
 const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
 
 const exchanges = new AsyncLocalStorage<Exchange>(); // the last one of each test
@@ -66,7 +61,8 @@ console.error = (...words: unknown[]): void => {
 
 /** Notes what was written on a bare socket, and all that came back. */
 export function noteBytes(sent: string | Buffer, came: string): void {
-  note(() => `printf '${printfOf(sent)}' | curl -s telnet://localhost:6543`, () => cut(came));
+  const line = () => `printf '${printfOf(sent)}' | curl -s telnet://localhost:6543`;
+  note(line, () => cut(came));
 }
 
 function printfOf(sent: string | Buffer): string {
@@ -75,7 +71,8 @@ function printfOf(sent: string | Buffer): string {
 }
 
 function cut(text: string): string {
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text || '(nothing)';
+  if (text.length > MAX_SHOWN) return `${text.slice(0, MAX_SHOWN)}… (cut here)`;
+  return text || '(nothing)';
 }
 
 const ESCAPES: Record<string, string> = {
@@ -95,7 +92,7 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
     const sent = () => curlOf(method, path + search, Object.entries(headers), bodyText(body));
     note(sent, THREW);
     const response = await handler(request);
-    note(sent, () => answerOf(response));
+    note(sent, () => answerIn(response));
     return response;
   };
 }
@@ -103,13 +100,13 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
 const THREW = () => '(nothing: the page threw)';
 
 /** A request as a line for bash or zsh, which asks the step's own server the same. */
-export function curlOf(method: string, target: string, headers: Headers, body = ''): string {
+export function curlOf(method: string, target: string, headers: Lines, body = ''): string {
   const words = ['curl -si'];
   if (method === 'HEAD') words.push('-I');
   else if (method !== (body === '' ? 'GET' : 'POST')) words.push(`-X ${method}`);
   for (const [name, value] of headers) {
     const line = `${name}: ${String(value)}`;
-    const isImplied = /^(?:host|content-length|connection)$/i.test(name) || OF_FETCH.includes(line);
+    const isImplied = /^(?:host|content-length|connection)$/i.test(name);
     if (value !== undefined && !isImplied) words.push(`-H ${quote(line)}`);
   }
   if (body !== '') words.push(`--data-binary ${quote(body)}`);
@@ -121,11 +118,15 @@ function quote(text: string): string {
   return /^[\w./:=@%-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
-function answerOf({ status, headers, body }: HttpResponse): string {
-  const lines = Object.entries(headers).flatMap(([name, value]) =>
+function answerOf(status: string | number, headers: Lines, body: string): string {
+  const lines = [...headers].flatMap(([name, value]) =>
     [value].flat().map((one) => `${name}: ${String(one)}`),
   );
-  return [status, ...lines, '', cut(bodyText(body))].join('\n');
+  return [status, ...lines, '', cut(body)].join('\n');
+}
+
+function answerIn({ status, headers, body }: HttpResponse): string {
+  return answerOf(status, Object.entries(headers), bodyText(body));
 }
 
 function bodyText(body: HttpResponse['body'] = ''): string {
@@ -177,33 +178,27 @@ export function placeOf(module: string, title: string): string {
   return `LESSON.md:${(at === -1 ? start : at) + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
 }
 
-/** What a response of fetch was asked with; its body belongs to the test, and is not read here. */
-type FetchMessage = {
-  request: { method: string; origin: string; path: string; headers: string | string[] };
-  response?: { statusCode: number; statusText: string; headers: Uint8Array[] };
+// A body that is fetched can be read once, and that is for the test to do: then it is noted.
+const nodesFetch = globalThis.fetch;
+globalThis.fetch = async (input, init) => {
+  const { pathname, search } = new URL(input instanceof Request ? input.url : input);
+  const { method = 'GET', headers, body } = init ?? {};
+  const isForm = body instanceof URLSearchParams;
+  const all = [...new Headers(headers), ...(isForm ? [FORM_TYPE] : [])];
+  const isText = isForm || typeof body === 'string';
+  const sent = () => curlOf(method, pathname + search, all, isText ? String(body) : '');
+  note(sent, () => '(nothing yet)');
+  const response = await nodesFetch(input, init);
+  const read = response.text;
+  let came = '(a body that was not read)';
+  const value = async () => (came = await read.call(response));
+  Object.defineProperty(response, 'text', { value });
+  const status = `${response.status} ${response.statusText}`;
+  note(sent, () => answerOf(status, [...response.headers], came));
+  return response;
 };
 
-function pairsOf(headers: string | readonly string[]): [string, string][] {
-  const words = typeof headers === 'string' ? headers.split(/: |\r\n/) : headers;
-  return words.flatMap((name, i) => (i % 2 === 0 ? [[name, words[i + 1] ?? '']] : []));
-}
-
-function noteFetch(message: unknown): void {
-  const { request, response } = message as FetchMessage;
-  const { method, path, headers } = request;
-  note(
-    () => curlOf(method, path, pairsOf(headers)),
-    () => {
-      if (!response) return '(nothing yet)';
-      const words = response.headers.map((bytes) => Buffer.from(bytes).toString());
-      const lines = pairsOf(words).map((pair) => pair.join(': '));
-      return [`${response.statusCode} ${response.statusText}`, ...lines].join('\n');
-    },
-  );
-}
-
-subscribe('undici:request:create', noteFetch);
-subscribe('undici:request:headers', noteFetch);
+const FORM_TYPE = ['content-type', 'application/x-www-form-urlencoded'] as const;
 
 /**
  * Notes what each Browser of step 8 asks: they are made in a hundred places, so they are watched
@@ -218,7 +213,7 @@ async function watchBrowsers(): Promise<void> {
     const sent = () => curlOf(method, path, sentHeaders, body);
     note(sent, THREW);
     const response = await request.call(this, method, path, body, headers);
-    note(sent, () => answerOf(response));
+    note(sent, () => answerIn(response));
     return response;
   };
 }

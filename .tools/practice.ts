@@ -14,7 +14,7 @@ type Answer = { isDone: boolean; words: string };
 
 /** What `npm run practice` says and does to the project in `root`. */
 export function practise(root: string, words: readonly string[]): Answer {
-  const numbers = words.filter((word) => word !== '--hint');
+  const numbers = words.filter((word) => word !== '--hint').map((word) => word.replace(/^0(?=\d)/, ''));
   const names = readdirSync(join(root, 'src')).filter((name) => /^\d\d-/.test(name));
   const name = names.find((name) => numbers[0] === String(Number(name.slice(0, 2))));
   if (numbers.length !== 1) return refusal('Say which step: npm run practice 9');
@@ -31,7 +31,8 @@ export function practise(root: string, words: readonly string[]): Answer {
   if (git('status', '--porcelain', '--', file).stdout !== '') {
     return refusal(
       `${file} has changes that are not committed, and they would be lost. Commit them, or\n` +
-        `bring the file back with: git checkout ${file}`,
+        `have the original back, and lose them: git checkout ${file}\n` +
+        `If you are at work on it, and want a hint: npm run practice ${step} -- --hint`,
     );
   }
   const { source, names: emptied } = emptyBodies(readFileSync(join(root, file), 'utf8'), step);
@@ -82,7 +83,7 @@ function readCount(file: string): number {
 /** The numbered lines in the folded hints of a step, each without its line breaks. */
 export function hintsOf(lesson: string, step: number): string[] {
   const section = lesson.split(/^(?=## )/m).find((text) => text.startsWith(`## Step ${step} ·`));
-  const list = /<summary>Hints<\/summary>([^]*?)<\/details>/.exec(section ?? '')?.[1] ?? '';
+  const list = /<summary>Hints\b[^<]*<\/summary>([^]*?)<\/details>/.exec(section ?? '')?.[1] ?? '';
   const items = list.split(/^\d+\. /m).slice(1);
   return items.map((item) => item.trim().replace(/\s+/g, ' '));
 }
@@ -249,7 +250,10 @@ function templateAt(source: string, from: number): string {
 // Not isMain of step 1: that may be what you are just writing.
 if (realpathSync(process.argv[1] ?? '.') === fileURLToPath(import.meta.url)) {
   const root = fileURLToPath(new URL('..', import.meta.url));
-  const { isDone, words } = practise(root, process.argv.slice(2));
+  // Without the lone `--` npm keeps the word to itself, and says so in the environment.
+  const isForHint = process.env.npm_config_hint === 'true';
+  const asked = [...process.argv.slice(2), ...(isForHint ? ['--hint'] : [])];
+  const { isDone, words } = practise(root, asked);
   (isDone ? console.log : console.error)(words);
   process.exitCode = isDone ? 0 : 1;
 }

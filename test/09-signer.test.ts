@@ -160,7 +160,7 @@ describe('09-signer', () => {
     for (const [index, right] of [...COUNT_1].entries()) {
       for (const wrong of `${ALPHABET}+/=.`.replace(right, '')) {
         const forged = COUNT_1.slice(0, index) + wrong + COUNT_1.slice(index + 1);
-        assert.equal(signer.unsign(forged), undefined, `${wrong} for ${right} at ${index}`);
+        assert.equal(signer.unsign(forged), undefined, `believed, with ${wrong} for ${right} as character ${index}`);
       }
     }
   });

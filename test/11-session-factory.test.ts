@@ -152,7 +152,9 @@ describe('11-session-factory: the wire', () => {
     const key = 'pyramid.session.' + 'itsaseekreet';
     const signature = createHmac('sha512', key).update(payload).digest();
     const expected = Buffer.concat([signature, Buffer.from(payload)]).toString('base64url');
-    assert.equal(makeFactory({ now: () => NOW + 0.25 }).write(session), expected);
+    const made = makeFactory({ now: () => NOW + 0.25 }).write(session);
+    assert.equal(Buffer.from(made, 'base64url').subarray(64).toString(), payload, 'the payload');
+    assert.equal(made, expected);
   });
 
   it('write() makes the very cookie of real Pyramid, given Python\'s spaces', () => {

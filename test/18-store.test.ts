@@ -151,7 +151,8 @@ describe('18-store: the id', () => {
       return countUp(request);
     });
     await visitor.get('/');
-    assert.equal((await visitor.request('GET', '/late')).headers.location, '/late');
+    const { headers } = await visitor.request('GET', '/late');
+    assert.equal(headers.location, '/late', 'put() took a version that was not read: look again');
     assert.equal(store.get(keyOf(idOf(visitor)))?.text, 'damaged');
     assert.equal((await visitor.get('/')).body, '1');
   });

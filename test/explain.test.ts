@@ -45,13 +45,22 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
   },
   'fetch was answered': {
     async run() {
-      const server = createServer((_, answer) => answer.writeHead(403, { 'x-why': 'no' }).end());
+      const server = createServer((_, answer) => answer.writeHead(403, { 'x-why': 'no' }).end('Go'));
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/a`);
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/a`;
+      const body = new URLSearchParams({ c: "'" });
+      await (await fetch(url, { method: 'POST', body, headers: { 'x-mine': '1' } })).text();
       server.close();
       throw new Error('after it');
     },
-    says: ['after it', 'curl -si http://localhost:6543/a', '403 Forbidden', 'x-why: no'],
+    says: [
+      'after it',
+      "curl -si -H 'x-mine: 1' -H 'content-type: application/x-www-form-urlencoded' ",
+      '--data-binary c=%27 http://localhost:6543/a',
+      '403 Forbidden',
+      'x-why: no',
+      'Go',
+    ],
   },
   'bytes were written': {
     run() {

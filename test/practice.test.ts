@@ -1,7 +1,7 @@
 // `npm run practice 9`, on a small project of its own: what it empties, refuses and hints.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -73,11 +73,12 @@ describe('practise()', { skip }, () => {
 
   it('practise() refuses in words a step that does not exist, and none at all', (t) => {
     const root = makeProject(t);
-    for (const step of ['0', '3', '02', 'two', '1.0', '']) {
+    for (const step of ['0', '3', 'two', '1.0', '']) {
       const { isDone, words } = practise(root, [step]);
       assert.ok(!isDone, step);
       assert.equal(words, `There is no step ${step}: the steps are 1 to 2.`);
     }
+    assert.ok(practise(root, ['02']).isDone, 'as the file is called');
     for (const none of [[], ['--hint'], ['1', '2']]) {
       assert.equal(practise(root, none).words, 'Say which step: npm run practice 9');
     }
@@ -103,16 +104,27 @@ describe('practise()', { skip }, () => {
     assert.equal(git(root, 'status', '--porcelain').trim(), `M ${FILE}`, 'the count is not there');
   });
 
-  it('practice.ts as a program prints refusals on stderr, and exits with 1', () => {
-    const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
-    const words = [...tsx, join(ROOT, '.tools/practice.ts'), '99'];
-    const { status, stdout, stderr } = spawnSync(process.execPath, words, {
-      cwd: ROOT,
+  /** Runs the program as npm does, in a project of its own. */
+  function run(root: string, word: string, env = {}) {
+    cpSync(join(ROOT, '.tools/practice.ts'), join(root, '.tools/practice.ts'));
+    const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', import.meta.resolve('tsx')];
+    return spawnSync(process.execPath, [...tsx, join(root, '.tools/practice.ts'), word], {
       encoding: 'utf8',
-      env: { ...process.env, NODE_NO_WARNINGS: '1' },
+      env: { ...process.env, NODE_NO_WARNINGS: '1', ...env },
     });
-    const refusal = 'There is no step 99: the steps are 1 to 21.\n';
+  }
+
+  it('practice.ts as a program prints refusals on stderr, and exits with 1', (t) => {
+    const { status, stdout, stderr } = run(makeProject(t), '99');
+    const refusal = 'There is no step 99: the steps are 1 to 2.\n';
     assert.deepEqual([status, stdout, stderr], [1, '', refusal]);
+  });
+
+  it('practice.ts empties nothing where npm has kept --hint to itself', (t) => {
+    const root = makeProject(t);
+    const { stdout } = run(root, '2', { npm_config_hint: 'true' });
+    assert.equal(stdout, 'Hint 1 of 2: Add them.\n');
+    assert.equal(readFileSync(join(root, FILE), 'utf8'), SOURCE);
   });
 });
 
