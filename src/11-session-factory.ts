@@ -1,6 +1,6 @@
 // Step 11 · A session factory: the session, kept in a signed cookie. The original tutorial, whole.
 //
-//   cookie value = base64url( signature ‖ [accessed, created, {"counter": 1}] )       step 9's form
+//   cookie value = base64url( signature ‖ [accessed,created,{"counter":1}] )          step 9's form
 //
 // A factory opens the session of a request and saves it with the response: two methods. This one is
 // Pyramid's SignedCookieSessionFactory, wire format and options. By its own clock it ends a session
