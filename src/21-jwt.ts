@@ -146,7 +146,7 @@ export function addApi(
   const withToken =
     (inner: (claims: Claims) => HttpResponse): Handler =>
     ({ headers }: HttpRequest) => {
-      const token = /^Bearer ([\w.-]+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
+      const token = /^Bearer +([\w.-]+)$/i.exec(headers.authorization ?? '')?.[1] ?? '';
       const claims = verifyJwt(token, { isDenied: (jti) => denied.has(jti), ...rules });
       const isUser = users.has(claims?.sub ?? ''); // or was one, a quarter of an hour ago
       return claims && isUser ? inner(claims) : unauthorized();

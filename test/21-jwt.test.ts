@@ -211,7 +211,7 @@ describe('21-jwt: attacks', () => {
     assert.equal(list.has('1'), true, 'within the leeway it would be taken');
     clock.now = NOW + 900 + 60;
     list.add({ jti: '3', exp: clock.now });
-    assert.equal(list.has('1'), false, 'swept');
+    assert.equal(list.has('1'), false, 'swept in the second in which no leeway takes it any more');
     assert.equal(verifyJwt(token, rules), undefined, 'and ended');
   });
 });
@@ -242,7 +242,7 @@ describe('21-jwt: the API', () => {
 
   it('addApi() refuses in words who has no token, or a bad one: RFC 6750', async () => {
     const { ask, token, browser } = await visit();
-    const almost = [`Basic, Bearer ${token}`, `Bearer ${token} more`, `Bearer  ${token}`, token];
+    const almost = [`Basic, Bearer ${token}`, `Bearer ${token} more`, token];
     for (const sent of ['', 'Bearer', `Basic ${token}`, `Bearer ${token}x`, ...almost]) {
       const { status, headers, body } = await ask('GET', '/api/counter', sent);
       assert.deepEqual([status, headers['www-authenticate']], [401, 'Bearer'], sent.slice(0, 20));
@@ -253,7 +253,7 @@ describe('21-jwt: the API', () => {
 
   it('addApi() takes the word Bearer in any case of letters: RFC 9110 §11.1', async () => {
     const { ask, token } = await visit();
-    for (const word of ['Bearer', 'bearer', 'BEARER']) {
+    for (const word of ['Bearer', 'bearer', 'BEARER', 'Bearer  ']) { // and any blanks behind it
       assert.equal((await ask('GET', '/api/counter', `${word} ${token}`)).status, 200, word);
     }
   });
