@@ -459,6 +459,8 @@ describe('16-login: guesses', () => {
     const guess = () => browser.request('POST', '/login', 'name=editor&password=wrong');
     for (let i = 0; i < 5; i++) assert.equal((await guess()).status, 422);
     assert.equal((await guess()).headers['retry-after'], '1');
+    clock.mock.mockImplementation(() => NOW * 1000 + 500);
+    assert.equal((await guess()).status, 429, 'half a second later');
     clock.mock.mockImplementation(() => NOW * 1000 + 1000);
     assert.equal((await guess()).status, 422, 'a second later');
   });

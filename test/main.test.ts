@@ -13,6 +13,7 @@ import { explainedIt } from '../.tools/explain.ts';
 import { makeServer } from '../src/01-server.ts';
 import { problem, toListener } from '../src/02-http.ts';
 import type { HttpResponse } from '../src/02-http.ts';
+import { html, page } from '../src/04-template.ts';
 import { Browser, parseSetCookie } from '../src/08-browser.ts';
 import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
 import { hashPassword } from '../src/16-login.ts';
@@ -44,8 +45,12 @@ async function originOf(child: Child): Promise<string> {
   let printed = '';
   for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
     printed += String(chunk);
-    const port = /http:\/\/localhost:(\d+)/.exec(printed)?.[1];
-    if (port) return `http://127.0.0.1:${port}`;
+    if (!printed.includes('stop with Ctrl-C\n')) continue;
+    const [origin = '', port] = /http:\/\/localhost:(\d+)/.exec(printed) ?? [];
+    const hints = ['/', '/articles', '/cart', '/login'].map((path) => `  open ${origin}${path}\n`);
+    const lines = `Sessions from Scratch · ${origin}\n${hints.join('')}  stop with Ctrl-C\n`;
+    assert.equal(printed, lines);
+    return `http://127.0.0.1:${port}`;
   }
   throw new Error(`The server ended before it listened. It printed: ${printed}`);
 }
@@ -66,6 +71,8 @@ describe('main: the environment', () => {
     ['another kind', { ...PRODUCTION, SESSIONS: 'x' }, 'Cannot start: SESSIONS must be '],
     ['a kind of two lines', { ...PRODUCTION, SESSIONS: 'a\nb' }, 'Cannot start: SESSIONS must be'],
     ['sqlite without a file', { ...PRODUCTION, SESSIONS: 'sqlite:' }, 'Cannot start: SESSIONS must'],
+    ['sqlite and no more', { ...PRODUCTION, SESSIONS: 'sqlite' }, 'Cannot start: SESSIONS must'],
+    ['redis without a host', { ...PRODUCTION, SESSIONS: 'redis:h' }, 'Cannot start: SESSIONS must'],
     ['a file in no folder', { ...PRODUCTION, SESSIONS: 'sqlite:/no/no' }, 'Cannot open /no/no: '],
     ['a half URL of Redis', { ...PRODUCTION, SESSIONS: 'redis://[' }, 'Cannot start: SESSIONS must'],
     ['a bad escape', { ...PRODUCTION, SESSIONS: 'redis://:p%zz@h' }, 'Cannot start: SESSIONS must be'],
@@ -92,6 +99,12 @@ describe('main: the environment', () => {
         kind,
       );
     }
+  });
+
+  it('site() names the kinds of sessions that there are', () => {
+    const kinds = 'signed, encrypted, memory, sqlite:FILE or redis://HOST';
+    const message = `Cannot start: SESSIONS must be ${kinds}: it begins with "other"`;
+    assert.throws(() => site({ SESSIONS: 'other:x' }), { name: 'RangeError', message });
   });
 
   it('npm run secret prints one that production takes, and another each time', () => {
@@ -307,6 +320,7 @@ describe('main: what the visitor has', () => {
     assert.ok(String(note.body).includes('€'.repeat(1500)), 'what was typed is shown back');
     const full = await browser.request('POST', '/articles', 'title=a&body=b', SAME);
     assert.equal(full.status, 422);
+    assert.match(String(full.body), /<title>Full<\/title>/);
     assert.match(String(full.body), /<h1>There is no room for that<\/h1>/);
     assert.match(String(full.body), /Logged in as <strong>ada/);
     assert.equal(String((await browser.get('/cart')).body), before);
@@ -325,6 +339,42 @@ describe('main: what the visitor has', () => {
     assert.doesNotMatch(await panel('/'), /_f_success/, 'shown, and so gone');
     await browser.request('POST', '/cart/add', 'item=pot', SAME);
     assert.match(await panel('/cart'), /"cart": \{\s+"items": \{\s+"pot": 1/);
+  });
+
+  it('site() shows a message on a refusal too, and there HEAD leaves it for GET', async () => {
+    const browser = new Browser(site().handle);
+    await browser.request('POST', '/articles', 'title=a&body=b', SAME);
+    const head = await browser.request('HEAD', '/none', '', HTML);
+    assert.deepEqual([head.status, head.headers['set-cookie']], [404, undefined]);
+    const shown = await browser.request('GET', '/none', '', HTML);
+    assert.match(String(shown.body), /Article saved successfully!/);
+    const next = await browser.request('GET', '/none', '', HTML);
+    assert.doesNotMatch(String(next.body), /Article saved successfully!/, 'it was taken');
+  });
+
+  it('site() leads where there is something for this visitor, by its name', async () => {
+    const linksOf = ({ body }: HttpResponse): string[] => {
+      const [nav = ''] = /<nav[^]*<\/nav>/.exec(String(body)) ?? [];
+      const links = nav.matchAll(/href="([^"]*)"[^>]*>([^<]*)/g);
+      return [...links].map(([, path, name]) => `${name} ${path}`);
+    };
+    const first = ['Home /', 'Howdy /howdy', 'Articles /articles', 'Cart /cart'];
+    const login = 'Login /login';
+    const [sessions, inspector] = ['Sessions /sessions', 'Inspector /inspect'];
+    const table: [env: Record<string, string>, links: string[]][] = [
+      [{}, [...first, login, inspector]],
+      [{ SESSIONS: 'memory' }, [...first, login, sessions, inspector]],
+      [PRODUCTION, [...first, login]],
+    ];
+    for (const [env, links] of table) {
+      assert.deepEqual(linksOf(await new Browser(site(env).handle).get('/')), links);
+    }
+    const home = await (await atHome()).get('/');
+    const cart = first.with(3, 'Cart (1) /cart');
+    assert.deepEqual(linksOf(home), [...cart, 'Dashboard /dashboard', inspector]);
+    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
+    const alone = withSession(factory, withFrame(() => page('t', html`<main></main>`)));
+    assert.deepEqual(linksOf(await new Browser(alone).get('/')), [...first, login]);
   });
 
   it('site() answers each page to HEAD without a cookie, and keeps the message for GET', async () => {
@@ -554,6 +604,34 @@ describe('main: pages', () => {
     assert.match(String(body), /<p>Wait, &lt;b&gt;please&lt;\/b&gt;\./);
   });
 
+  it('withErrorPages() makes a page of a refusal, and of nothing else', async () => {
+    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
+    const ask = (response: HttpResponse, accept = HTML.accept) =>
+      new Browser(withErrorPages((p) => withSession(factory, p), () => response))
+        .request('GET', '/', '', { accept });
+    for (const status of [200, 204, 303, 399]) {
+      const response = { ...problem(status, 'x'), status };
+      assert.equal(await ask(response), response, `${status}`);
+    }
+    for (const status of [400, 404, 500]) {
+      const response = problem(status, 'x');
+      assert.match(String((await ask(response)).body), /^<!doctype html>/, `${status}`);
+      assert.equal(await ask(response, '*/*'), response, `${status} for a program`);
+    }
+    const { body } = await ask({ ...problem(404, ''), body: 'no more words' });
+    assert.match(String(body), /<h1>no more words<\/h1><p><\/p>/);
+  });
+
+  it('withErrorPages() shows a failure without a session, which may be what failed', async () => {
+    const mount = (): never => assert.fail('the session was asked for');
+    for (const status of [500, 503]) {
+      const handler = withErrorPages(mount, () => problem(status, 'Later.'));
+      const response = await new Browser(handler).request('GET', '/', '', HTML);
+      assert.equal(response.status, status);
+      assert.match(String(response.body), /<p>Later\./);
+    }
+  });
+
   it('withFrame() leaves alone what is no page', async () => {
     const browser = new Browser(site().handle);
     const { body, headers } = await browser.get('/style.css');
@@ -564,6 +642,9 @@ describe('main: pages', () => {
     const handler = withSession(factory, withFrame(() => plain));
     const framed = await new Browser(handler).get('/');
     assert.equal(framed.body, plain.body);
+    const bytes = { ...plain, body: Buffer.from('<!doctype html><body>') };
+    const picture = await new Browser(withSession(factory, withFrame(() => bytes))).get('/');
+    assert.equal(picture.body, bytes.body);
   });
 
   it('site() gives HEAD the headers of GET and no cookie', async () => {
