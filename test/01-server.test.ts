@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, symlink } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { RequestListener, Server } from 'node:http';
+import { createServer, Server } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -115,11 +115,30 @@ function start(t: TestContext, args: string[], env: Record<string, string> = {})
   };
 }
 
+/** Takes back, after a test, what serve() did to this process, and what the test did for it. */
+function restoreAfter(t: TestContext): void {
+  const { PORT, HOST } = process.env;
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const before = signals.map((signal) => process.listeners(signal));
+  t.after(() => {
+    process.exitCode = undefined;
+    for (const [name, value] of Object.entries({ PORT, HOST })) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+    for (const [i, signal] of signals.entries()) {
+      const added = process.listeners(signal).filter((one) => !before[i]?.includes(one));
+      for (const listener of added) process.off(signal, listener);
+    }
+  });
+}
+
 function assertRefused(answer: string, status: string, what: string): void {
   const body = answer.split('\r\n\r\n')[1];
   assert.ok(answer.startsWith(`HTTP/1.1 ${status}\r\n`), `${what}: expected ${status}: ${answer}`);
   assert.equal(body, `${status}\n`, `${what}: the refusal must say in words what it is`);
   assert.match(answer, /\r\nConnection: close\r\n/, `${what}: nothing more can be said here`);
+  assert.ok(answer.includes(`\r\nContent-Length: ${status.length + 1}\r\n`), answer);
 }
 
 describe('01-server', () => {
@@ -127,6 +146,7 @@ describe('01-server', () => {
     const port = await listen(t, createServer(hello));
     for (const [method, path] of [['GET', '/'], ['POST', '/any/other?path'], ['DELETE', '/x']]) {
       const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: `${method}` });
+      assert.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8');
       const answer = `${response.status} ${await response.text()}`;
       assert.equal(answer, '200 Hello, whoever you are.\n', `${method} ${path}`);
     }
@@ -218,6 +238,7 @@ describe('01-server', () => {
     const post = `POST / HTTP/1.1\r\n${host}`;
     const length = 'Content-Length: 1\r\n';
     const smuggled = `${post}${length}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`;
+    const oldChunks = smuggled.replace('1.1', '1.0').replace(length, '');
     const table: [what: string, sent: string, status: string][] = [
       ['garbage', 'what is this?\r\n\r\n', '400 Bad Request'],
       ['the start of TLS', '\x16\x03\x01\x02\x00\x01\x00', '400 Bad Request'],
@@ -226,6 +247,8 @@ describe('01-server', () => {
       ['two lengths', `${post}${length}Content-Length: 2\r\n\r\n`, '400 Bad Request'],
       ['a length and chunks (request smuggling)', smuggled, '400 Bad Request'],
       ['a method nobody has heard of', `BREW / HTTP/1.1\r\n${host}\r\n`, '501 Not Implemented'],
+      ['what is no method', `xBREW / HTTP/1.1\r\n${host}\r\n`, '400 Bad Request'],
+      ['chunks of an old version', oldChunks, '400 Bad Request'],
       ['a proxy asked for', CONNECT, '501 Not Implemented'],
     ];
     for (const [what, sent, status] of table) {
@@ -272,6 +295,14 @@ describe('01-server', () => {
     }
   });
 
+  it('makeServer() takes no other header for Host, however long its name', async (t) => {
+    const port = await listen(t, makeServer(hello));
+    const more = GET.replace('\r\n\r\n', '\r\nFrom: ada@example.com\r\nDate: today\r\n\r\n');
+    assert.match(await exchange(t, port, more), /^HTTP\/1\.1 200 /);
+    const none = more.replace('Host: localhost\r\n', '').replace('Date: today\r\n', '');
+    assert.match(await exchange(t, port, none), /^HTTP\/1\.1 400 /);
+  });
+
   it('makeServer() answers an expectation that it does not know with 417', async (t) => {
     const port = await listen(t, makeServer(hello));
     const answer = await exchange(t, port, GET.replace('\r\n\r\n', '\r\nExpect: magic\r\n\r\n'));
@@ -299,7 +330,8 @@ describe('01-server', () => {
       ['a body that is broken', chunked, '400 Bad Request'],
       ['two Hosts, and more behind', GET.replace('Host', 'Host: a\r\nHost') + GET.repeat(110), '400'],
     ];
-    for (const [what, second, status] of table) {
+    for (const [what, close, status] of table) {
+      const second = close.replaceAll('Connection: close\r\n', '');
       const answer = exchange(t, port, first + second);
       await once(server, 'request');
       await new Promise(setImmediate); // by now what follows in the packet was parsed, and refused
@@ -353,6 +385,22 @@ describe('01-server', () => {
     const keep = GET.replace('Connection: close\r\n', '');
     assert.equal(await exchange(t, port, keep.repeat(102)), '');
     assert.equal(count, 1, 'the one that was being answered');
+  });
+
+  it('makeServer() serves who asks a hundred times ahead, and not once more', async (t) => {
+    let answer = (): void => {};
+    let count = 0;
+    const server = makeServer((_request, response) => {
+      count += 1;
+      if (count === 1) answer = () => response.end();
+      else response.end();
+    });
+    const port = await listen(t, server);
+    const all = exchange(t, port, GET.replace('Connection: close\r\n', '').repeat(100) + GET);
+    await once(server, 'request');
+    await new Promise(setImmediate); // by now the whole packet was parsed
+    answer();
+    assert.equal((await all).split('HTTP/1.1 200').length - 1, 101);
   });
 
   it('makeServer() does nothing of what comes behind a refusal', async (t) => {
@@ -468,6 +516,12 @@ describe('01-server', () => {
     assert.equal(socket.destroyed, true, 'a second has passed');
   });
 
+  it('answerAndClose() says nothing to a socket that was ended before', () => {
+    const socket = new PassThrough().end();
+    answerAndClose(socket, 400);
+    assert.equal(socket.read(), null);
+  });
+
   it('makeServer() outlives a client that resets the connection', async (t) => {
     const server = makeServer(readAll);
     const port = await listen(t, server);
@@ -547,6 +601,27 @@ describe('01-server', () => {
     await once(client, 'close');
     assert.equal(received.split('HTTP/1.1').length, 2, 'and does nothing more for them');
     assert.match(received, /\r\nConnection: close\r\n/);
+  });
+
+  it('stop() still answers who waits behind the request in flight', async (t) => {
+    let answer = (): void => {};
+    let count = 0;
+    const server = makeServer((_request, response) => {
+      answer = () => response.end(`answer ${(count += 1)}`);
+    });
+    const port = await listen(t, server);
+    const client = open(t, port, GET.replace('Connection: close\r\n', '').repeat(2));
+    let received = '';
+    client.on('data', (chunk: string) => (received += chunk));
+    await once(server, 'request');
+    await new Promise(setImmediate); // by now the second was parsed, and waits
+    stop(server);
+    const first = answer;
+    first();
+    while (answer === first) await new Promise(setImmediate);
+    answer();
+    await once(client, 'close');
+    assert.deepEqual(received.match(/answer \d/g), ['answer 1', 'answer 2']);
   });
 
   it('stop() still answers who was about to ask', async (t) => {
@@ -703,6 +778,34 @@ describe('01-server', () => {
       assert.equal(process.exitCode, 1, `PORT='${bad}'`);
       process.exitCode = undefined;
     }
+  });
+
+  it('serve() asks for the port and the host of the environment, or for our own', (t) => {
+    const asked: unknown[] = [];
+    t.mock.method(Server.prototype, 'listen', (...args: unknown[]) => asked.push(args.slice(0, 2)));
+    restoreAfter(t);
+    for (const [port, host] of [['', ''], ['0', '::1'], ['65535', '0.0.0.0']] as const) {
+      Object.assign(process.env, { PORT: port, HOST: host });
+      serve(hello, 'Test');
+    }
+    assert.deepEqual(asked, [[6543, '127.0.0.1'], [0, '::1'], [65535, '0.0.0.0']]);
+  });
+
+  it('serve() prints a page to open, a hint as it is, and what to do for EACCES', async (t) => {
+    const log = t.mock.method(console, 'log', () => {});
+    const errors = t.mock.method(console, 'error', () => {});
+    restoreAfter(t);
+    Object.assign(process.env, { PORT: '0', HOST: '' });
+    const server = serve(hello, 'Test', '/page', 'curl -s localhost');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const origin = `http://localhost:${(server.address() as AddressInfo).port}`;
+    const hints = [`  open ${origin}/page`, '  curl -s localhost', '  stop with Ctrl-C'];
+    const lines = log.mock.calls.map(({ arguments: [line] }) => line);
+    assert.deepEqual(lines, [`Test · ${origin}`, ...hints]);
+    server.emit('error', Object.assign(new Error('no'), { code: 'EACCES' }));
+    const why = 'this user may not use it. Choose one above 1023 with PORT';
+    assert.deepEqual(errors.mock.calls[0]?.arguments, [`Cannot listen on port 0: ${why}`]);
   });
 
   it('isMain() is true for the program, also through a link, not for an import', async (t) => {
