@@ -26,7 +26,7 @@ const exchanges = new AsyncLocalStorage<Exchange>(); // the last one of each tes
 
 /** `it` for a test file: pass it `import.meta.url`, from which it knows the step. */
 export function explainedIt(testUrl: string): It {
-  const module = /(\d\d-[\w-]+)\.test\.ts$/.exec(testUrl)?.[1];
+  const module = /(\d\d-[\w-]+)\.test\.[jt]s$/.exec(testUrl)?.[1];
   return (title, ...rest) => {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
     void nodesIt(title, options, (t) => {

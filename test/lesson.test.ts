@@ -11,13 +11,14 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess, ExecFileOptionsWithStringEncoding } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { copyProject, plain, plainProject, writeSource } from '../.tools/plain.ts';
 import { emptyBodies, hintsOf } from '../.tools/practice.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -307,11 +308,6 @@ function checkDiagrams(markdown: string): void {
 
 // ---- Programs: a terminal for the console fences, a workshop for the diffs ---------------------
 
-/** Node with the modules' language: newer ones read TypeScript, older ones read it through tsx. */
-const NODE_ARGUMENTS = Reflect.get(process.features, 'typescript')
-  ? []
-  : ['--import', import.meta.resolve('tsx')];
-
 /** The environment of a reader, not of this test, nor of whoever runs it. */
 function environment(variables: Record<string, string> = {}): NodeJS.ProcessEnv {
   const ours = [
@@ -375,7 +371,7 @@ class Terminal {
   async #start({ file, variables }: Start): Promise<string> {
     const shownPort = variables.PORT ?? PORT;
     const taken = this.#servers.find((other) => other.shownPort === shownPort)?.port;
-    const child = spawn(process.execPath, [...NODE_ARGUMENTS, join(ROOT, file)], {
+    const child = spawn(process.execPath, [plain(join(await plainProject(), file))], {
       cwd: this.#folder,
       env: environment({ ...variables, PORT: taken ?? '0' }),
     });
@@ -447,33 +443,21 @@ const workshops: string[] = []; // copies of the project in which nobody is at w
 async function workshopWith(t: TestContext, file: string, source: string): Promise<string> {
   const folder = workshops.pop() ?? (await copyProject());
   const path = join(folder, file);
-  const original = await readFile(path);
-  await writeFile(path, source);
+  const original = await readFile(path, 'utf8');
+  await writeSource(path, source);
   t.after(async () => {
-    await writeFile(path, original);
+    await writeSource(path, original);
     workshops.push(folder);
   });
   return folder;
 }
-
-async function copyProject(): Promise<string> {
-  const folder = await makeFolder();
-  for (const entry of ['src', 'public', 'test', '.tools', 'LESSON.md', 'package.json']) {
-    await cp(join(ROOT, entry), join(folder, entry), { recursive: true });
-  }
-  const packages = join(ROOT, 'node_modules'); // none on a Node that needs no tsx
-  if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
-  return folder;
-}
-
-after(() => Promise.all(workshops.map((folder) => rm(folder, { recursive: true, force: true }))));
 
 /** Runs a test file, or one test of it, in a process of its own. */
 function runTest(folder: string, testFile: string, name?: string): Promise<TestRun> {
   const only = name === undefined ? [] : [`--test-name-pattern=^${escapeRegExp(name)}$`];
   const options = optionsFor(folder, BROKEN_TEST_TIMEOUT);
   return new Promise((resolve) => {
-    const words = [...NODE_ARGUMENTS, '--test-reporter=tap', ...only, join('test', testFile)];
+    const words = ['--test-reporter=tap', ...only, plain(join('test', testFile))];
     execFile(process.execPath, words, options, (error, tap, stderr) => {
       resolve({ isTimedOut: error?.killed === true, hasFailed: error !== null, tap, stderr });
     });

@@ -15,8 +15,8 @@ import type { Readable } from 'node:stream';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { explainedIt } from '../.tools/explain.ts';
+import { plain, plainProject } from '../.tools/plain.ts';
 import type { Handler, HttpResponse } from '../src/02-http.ts';
 import { Browser, parseSetCookie } from '../src/08-browser.ts';
 import { USERS } from '../src/16-login.ts';
@@ -34,8 +34,7 @@ const LOOK_EVERY = 50; // between two looks at what is coming up
 const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // node's own: servers start sooner
 const PAIRS = { concurrency: 2 }; // much of it is waiting
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
+const main = plain(join(await plainProject(), 'src/main.ts'));
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 type Server = { child: Child; origin: string; printed: () => string };
@@ -61,7 +60,7 @@ type More = { under?: string[]; env?: Record<string, string> };
 
 /** The finished site, in a process of its own. */
 async function startServer(t: TestContext, SESSIONS: string, more: More = {}): Promise<Server> {
-  const [command = '', ...words] = [...(more.under ?? []), process.execPath, ...tsx, main];
+  const [command = '', ...words] = [...(more.under ?? []), process.execPath, main];
   const plain = { NODE_ENV: '', SESSION_SECRET: '', HOST: '', PORT: '0', SESSIONS };
   const child = spawn(command, words, {
     env: { ...process.env, ...plain, NODE_COMPILE_CACHE, ...more.env },
