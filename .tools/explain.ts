@@ -17,7 +17,12 @@ type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
 type Lines = Iterable<readonly [name: string, value: unknown]>;
 /** What a test has asked for last, and what was logged: told only if the test fails. */
-type Exchange = { sent?: () => string; came?: () => string; logged?: string };
+type Exchange = {
+  before?: () => string;
+  sent?: () => string;
+  came?: () => string;
+  logged?: string;
+};
 
 const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
 const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
@@ -48,7 +53,9 @@ export function explainedIt(testUrl: string): It {
 
 /** Notes what was sent, as a line for a shell, and what came back. */
 function note(sent: () => string, came: () => string): void {
-  Object.assign(exchanges.getStore() ?? {}, { sent, came });
+  const exchange = exchanges.getStore() ?? {};
+  if (exchange.sent !== undefined && exchange.sent !== sent) exchange.before = exchange.sent;
+  Object.assign(exchange, { sent, came });
 }
 
 // A page that fails is a 500 without words, and the log says why.
@@ -153,6 +160,7 @@ function storyOf(
   const lines: string[] = [];
   const add = (label: string, text: string) =>
     lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
+  if (exchange.before) add('before it:', exchange.before());
   if (exchange.sent) add('sent:', exchange.sent());
   if (exchange.came) add('came back:', exchange.came());
   if (exchange.logged) add('logged:', exchange.logged);
@@ -162,20 +170,31 @@ function storyOf(
   return lines.join('\n');
 }
 
-/** The line of LESSON.md that quotes what the title is about, or else its step's heading. */
+/**
+ * Where LESSON.md explains what the title is about: the paragraph above the fence that quotes it.
+ * Not the quotation, for it may be what the reader is about to write. Or else the step's heading.
+ */
 export function placeOf(module: string, title: string): string {
   const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
   const step = Number(module.slice(0, 2));
   const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
-  const end = lines.findIndex((line, i) => i > start && line.startsWith('## '));
   const symbol = /^#?[\w$]+/.exec(title)?.[0] ?? '';
   const definition = new RegExp(
     String.raw`^(?:export )?(?:async )?(?:function|class|const) ${symbol}\b` +
       String.raw`|^  (?:(?:override|readonly|async|get|static) )*${symbol}\b *[(<:=]`,
   );
-  const isDefinition = (line: string, i: number) => i > start && i < end && definition.test(line);
-  const at = lines.findIndex(isDefinition);
-  return `LESSON.md:${(at === -1 ? start : at) + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
+  let [paragraph, place] = [start, start];
+  for (let i = start + 1; i < lines.length && !lines[i]?.startsWith('## '); i++) {
+    if (/^(?![`#|<]{2}|[#|<]|- )\S/.test(lines[i] ?? '') && lines[i - 1] === '') paragraph = i;
+    if (lines[i] !== `\`\`\`ts src/${module}.ts`) continue;
+    const end = lines.indexOf('```', i);
+    if (lines.slice(i, end).some((line) => definition.test(line))) {
+      place = paragraph;
+      break;
+    }
+    i = end;
+  }
+  return `LESSON.md:${place + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
 }
 
 // A body that is fetched can be read once, and that is for the test to do: then it is noted.

@@ -14,7 +14,7 @@ const isNative = Boolean(Reflect.get(process.features, 'typescript'));
 
 let project: Promise<string> | undefined;
 
-/** The folder of the project, or of a copy that bare node can run: one for all who change nothing. */
+/** The folder of the project, or a copy that bare node can run: one for all who change nothing. */
 export function plainProject(): Promise<string> {
   return (project ??= isNative ? Promise.resolve(ROOT) : copyProject());
 }
@@ -34,8 +34,10 @@ export async function copyProject(): Promise<string> {
   if (isNative) return folder;
   for (const part of ['src', 'test', '.tools']) {
     const names = await readdir(join(folder, part));
-    const files = names.filter((name) => name.endsWith('.ts')).map((name) => join(folder, part, name));
-    await Promise.all(files.map(async (file) => writeSource(file, await readFile(file, 'utf8'))));
+    for (const name of names.filter((name) => name.endsWith('.ts'))) {
+      const file = join(folder, part, name);
+      await writeSource(file, await readFile(file, 'utf8'));
+    }
   }
   return folder;
 }

@@ -14,7 +14,8 @@ type Answer = { isDone: boolean; words: string };
 
 /** What `npm run practice` says and does to the project in `root`. */
 export function practise(root: string, words: readonly string[]): Answer {
-  const numbers = words.filter((word) => word !== '--hint').map((word) => word.replace(/^0(?=\d)/, ''));
+  const others = words.filter((word) => word !== '--hint');
+  const numbers = others.map((word) => word.replace(/^0(?=\d)/, '')); // 09, as the file is called
   const names = readdirSync(join(root, 'src')).filter((name) => /^\d\d-/.test(name));
   const name = names.find((name) => numbers[0] === String(Number(name.slice(0, 2))));
   if (numbers.length !== 1) return refusal('Say which step: npm run practice 9');

@@ -124,7 +124,8 @@ describe('03-router', () => {
       ['another method as well', (r) => r.get('/:a', page).post('/:b', page), /POST '\/:b'/],
     ];
     for (const [what, add, message] of table) {
-      assert.throws(() => add(new Router()), { name: 'TypeError', message }, what);
+      const story = `${what}: a TypeError, with a message like ${message}`;
+      assert.throws(() => add(new Router()), { name: 'TypeError', message }, story);
     }
     assert.ok(new Router().get('/a', page).post('/a', page), 'GET and POST are two');
   });
@@ -178,6 +179,7 @@ describe('03-router', () => {
       const { status, headers, body } = await ask(router, method, path);
       assert.equal(status, 405, `${method} ${path}`);
       assert.equal(headers.allow, allow, `${method} ${path}`);
+      assert.equal(headers['content-type'], 'text/plain; charset=utf-8', 'the path is in the body');
       assert.match(String(body), new RegExp(`^405 Method Not Allowed\n\n${path} takes ${allow},`));
     }
   });
@@ -228,7 +230,8 @@ describe('03-router', () => {
     assert.throws(() => site().pathFor('__proto__'), RangeError);
     const needed = { name: 'RangeError', message: /: '\/hello\/:name' needs 'name'$/ };
     for (const params of [{}, { name: '' }, { other: 'x' }, { name: '.' }, { name: '..' }]) {
-      assert.throws(() => site().pathFor('greet', params), needed, JSON.stringify(params));
+      const story = `${JSON.stringify(params)}: a RangeError that says '/hello/:name' needs 'name'`;
+      assert.throws(() => site().pathFor('greet', params), needed, story);
     }
   });
 

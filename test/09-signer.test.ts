@@ -327,7 +327,7 @@ describe('09-signer', () => {
     const unset = undefined as unknown as string; // a missing variable: "undefined" is no secret
     for (const secrets of [[], [''], ['good', ''], ['', 'good'], [unset], ['good', unset]]) {
       const make = (): Signer => new Signer({ secrets, salt: 'count.' });
-      assert.throws(make, /^TypeError: Cannot make a signer: it needs a secret/, `[${secrets}]`);
+      assert.throws(make, /^TypeError: Cannot make a signer: it needs a secret/, `[${secrets}]: a TypeError`);
     }
     assert.throws(() => new Signer({ secrets: [''] }), TypeError);
   });
@@ -336,7 +336,7 @@ describe('09-signer', () => {
     for (const hashAlg of ['sha999', '', 'none', 'constructor', '__proto__', 'shake128']) {
       const make = (): Signer => new Signer({ secrets: [SECRET], hashAlg });
       const message = `Cannot make a signer: this Node has no hash '${hashAlg}'`;
-      assert.throws(make, { name: 'TypeError', message }, hashAlg);
+      assert.throws(make, { name: 'TypeError', message }, `a TypeError: ${message}`);
     }
   });
 

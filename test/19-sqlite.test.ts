@@ -160,6 +160,7 @@ describe('19-sqlite: a store that is down', () => {
   });
 });
 
+// On such a Node the store has no tests: they are not there, and not skipped.
 if (!hasSqlite) {
   describe('19-sqlite: on a Node without SQLite', () => {
     it('SqliteStore() says which Node it needs', (t) => {

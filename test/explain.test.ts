@@ -25,6 +25,7 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: [
       'of its own',
+      'before it: curl -si http://localhost:6543/first',
       String.raw`curl -si -H 'cookie: a=1' -H 'origin: it'\''s' --data-binary c=%27 `,
       "'http://localhost:6543/second?b=1'",
       'came back: 200',
