@@ -212,7 +212,7 @@ export function answerAndClose(socket: Duplex, status: number): void {
 
 /** The status for a request that could not be parsed; node:http itself would say nothing. */
 function statusOf({ code = '', rawPacket, bytesParsed = 0 }: ParseError): number {
-  const start = rawPacket ? rawPacket.lastIndexOf('\n', bytesParsed - 1) + 1 : 0;
+  const start = rawPacket ? rawPacket.subarray(0, bytesParsed).lastIndexOf('\n') + 1 : 0;
   const line = rawPacket?.toString('latin1', start, start + 32) ?? '';
   const isUnknownMethod = code === 'HPE_INVALID_METHOD' && /^[A-Z][A-Z-]* \//.test(line);
   return isUnknownMethod ? 501 : (REFUSALS[code] ?? 400);

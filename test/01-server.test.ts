@@ -247,6 +247,7 @@ describe('01-server', () => {
       ['two lengths', `${post}${length}Content-Length: 2\r\n\r\n`, '400 Bad Request'],
       ['a length and chunks (request smuggling)', smuggled, '400 Bad Request'],
       ['a method nobody has heard of', `BREW / HTTP/1.1\r\n${host}\r\n`, '501 Not Implemented'],
+      ['one that begins as no method does', `ZAP / HTTP/1.1\r\n${host}\r\n`, '501 Not Implemented'],
       ['what is no method', `xBREW / HTTP/1.1\r\n${host}\r\n`, '400 Bad Request'],
       ['chunks of an old version', oldChunks, '400 Bad Request'],
       ['a proxy asked for', CONNECT, '501 Not Implemented'],
