@@ -226,12 +226,13 @@ const FORM_TYPE = ['content-type', 'application/x-www-form-urlencoded'] as const
 async function watchBrowsers(): Promise<void> {
   const { Browser } = await import('../src/08-browser.ts');
   const { request } = Browser.prototype;
-  Browser.prototype.request = async function (method, path, body = '', headers = {}) {
+  Browser.prototype.request = async function (...args) {
+    const [method, path, body = '', headers = {}] = args; // and what is left out stays left out
     const cookie = this.jar.headerFor(new URL(path, ORIGIN), 0);
     const sentHeaders = Object.entries({ ...(cookie && { cookie }), ...headers });
     const sent = () => curlOf(method, path, sentHeaders, body);
     note(sent, THREW);
-    const response = await request.call(this, method, path, body, headers);
+    const response = await request.apply(this, args);
     note(sent, () => answerIn(response));
     return response;
   };
