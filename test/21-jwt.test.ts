@@ -103,6 +103,7 @@ describe('21-jwt: attacks', () => {
     const others = [
       'at+jwt', 'dpop+jwt', 'secevent+jwt', 'JWS', 'JOSE', 'JWT ', ' JWT', '"JWT"', 'xJWT', 'JWTx',
       '', 'JWT\nJWT', null, true, 0, ['JWT'], [['JWT']], { JWT: 'JWT' }, {},
+      'a"JWT',
     ].map((typ) => `"typ":${JSON.stringify(typ)}`);
     for (const member of [...ours, ...others]) {
       const token = signJwt(GOOD, KEY, `{"alg":"HS256",${member}}`);
