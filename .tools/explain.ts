@@ -18,13 +18,14 @@ type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
 type Lines = Iterable<readonly [name: string, value: unknown]>;
 /** What a test has asked for last, and what was logged: told only if the test fails. */
 type Exchange = {
-  before?: () => string;
+  before?: (() => string)[];
   sent?: () => string;
   came?: () => string;
   logged?: string;
 };
 
 const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
+const MAX_BEFORE = 3; // requests that came before the last one
 const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
 
 const exchanges = new AsyncLocalStorage<Exchange>(); // the last one of each test
@@ -54,7 +55,9 @@ export function explainedIt(testUrl: string): It {
 /** Notes what was sent, as a line for a shell, and what came back. */
 function note(sent: () => string, came: () => string): void {
   const exchange = exchanges.getStore() ?? {};
-  if (exchange.sent !== undefined && exchange.sent !== sent) exchange.before = exchange.sent;
+  if (exchange.sent !== undefined && exchange.sent !== sent) {
+    exchange.before = [...(exchange.before ?? []).slice(1 - MAX_BEFORE), exchange.sent];
+  }
   Object.assign(exchange, { sent, came });
 }
 
@@ -62,7 +65,8 @@ function note(sent: () => string, came: () => string): void {
 const log = console.error;
 console.error = (...words: unknown[]): void => {
   const [line = ''] = words.map(String).join(' ').split(String.raw`\n    at `); // no stack
-  Object.assign(exchanges.getStore() ?? {}, { logged: cut(line) });
+  const isNodes = line.startsWith('(node:'); // a warning
+  if (!isNodes) Object.assign(exchanges.getStore() ?? {}, { logged: cut(line) });
   log(...words);
 };
 
@@ -116,7 +120,7 @@ export function curlOf(method: string, target: string, headers: Lines, body = ''
     const isImplied = /^(?:host|content-length|connection)$/i.test(name);
     if (value !== undefined && !isImplied) words.push(`-H ${quote(line)}`);
   }
-  if (body !== '') words.push(`--data-binary ${quote(body)}`);
+  if (body !== '') words.push(`--data-binary ${quote(cut(body))}`);
   words.push(quote(new URL(target, ORIGIN).href));
   return words.join(' ');
 }
@@ -132,8 +136,13 @@ function answerOf(status: string | number, headers: Lines, body: string): string
   return [status, ...lines, '', cut(body)].join('\n');
 }
 
-function answerIn({ status, headers, body }: HttpResponse): string {
-  return answerOf(status, Object.entries(headers), bodyText(body));
+function answerIn(response: HttpResponse): string {
+  try {
+    const { status, headers, body } = response;
+    return answerOf(status, Object.entries(headers), bodyText(body));
+  } catch {
+    return `no response, but ${cut(inspect(response))}`; // who is writing a page forgets things
+  }
 }
 
 function bodyText(body: HttpResponse['body'] = ''): string {
@@ -160,7 +169,7 @@ function storyOf(
   const lines: string[] = [];
   const add = (label: string, text: string) =>
     lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
-  if (exchange.before) add('before it:', exchange.before());
+  for (const before of exchange.before ?? []) add('before it:', before());
   if (exchange.sent) add('sent:', exchange.sent());
   if (exchange.came) add('came back:', exchange.came());
   if (exchange.logged) add('logged:', exchange.logged);
@@ -171,30 +180,31 @@ function storyOf(
 }
 
 /**
- * Where LESSON.md explains what the title is about: the paragraph above the fence that quotes it.
- * Not the quotation, for it may be what the reader is about to write. Or else the step's heading.
+ * Where LESSON.md explains what the title is about: the first paragraph under "Code" that names it
+ * first, or names it at all, or stands above the fence that quotes it. Not the quotation itself: it
+ * may be what the reader is about to write. Or else the step's heading.
  */
 export function placeOf(module: string, title: string): string {
   const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
   const step = Number(module.slice(0, 2));
   const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
+  const code = lines.indexOf('### Code', start);
+  const end = lines.indexOf('### Run it', code);
   const symbol = /^#?[\w$]+/.exec(title)?.[0] ?? '';
-  const definition = new RegExp(
-    String.raw`^(?:export )?(?:async )?(?:function|class|const) ${symbol}\b` +
-      String.raw`|^  (?:(?:override|readonly|async|get|static) )*${symbol}\b *[(<:=]`,
-  );
-  let [paragraph, place] = [start, start];
-  for (let i = start + 1; i < lines.length && !lines[i]?.startsWith('## '); i++) {
-    if (/^(?![`#|<]{2}|[#|<]|- )\S/.test(lines[i] ?? '') && lines[i - 1] === '') paragraph = i;
-    if (lines[i] !== `\`\`\`ts src/${module}.ts`) continue;
-    const end = lines.indexOf('```', i);
-    if (lines.slice(i, end).some((line) => definition.test(line))) {
-      place = paragraph;
-      break;
-    }
-    i = end;
+  const declared = String.raw`^(?:export |async )*(?:function|class|const) ${symbol}\b`;
+  const definition = new RegExp(String.raw`${declared}|^  (?:\w+ )*${symbol}\b.*\{$`);
+  let best = { rank: 3, place: start };
+  for (let i = code; i < end; i++) {
+    if (!/^\S/.test(lines[i] ?? '') || lines[i - 1] !== '' || lines[i]?.startsWith('```')) continue;
+    const next = lines.findIndex((line, at) => at > i && line.startsWith('```'));
+    const text = lines.slice(i, lines.indexOf('', i)).join(' ');
+    const named = [...text.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name.replace(/\(.*/, ''));
+    const quoted = lines.slice(next, lines.indexOf('```', next));
+    const isQuoted = quoted.some((line) => definition.test(line));
+    const rank = [named[0] === symbol, named.includes(symbol), isQuoted, true].indexOf(true);
+    if (rank < best.rank) best = { rank, place: i };
   }
-  return `LESSON.md:${place + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
+  return `LESSON.md:${best.place + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
 }
 
 // A body that is fetched can be read once, and that is for the test to do: then it is noted.

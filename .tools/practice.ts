@@ -48,7 +48,9 @@ function refusal(words: string): Answer {
 
 function whatNext(step: number, file: string, emptied: readonly string[]): string {
   const test = file.replace('src/', 'test/').replace('.ts', '.test.ts');
-  const runner = Reflect.get(process.features, 'typescript') ? 'node' : 'npx tsx';
+  const isTooOld = step === 19 && process.getBuiltinModule?.('node:sqlite') === undefined;
+  const command = Reflect.get(process.features, 'typescript') ? 'node' : 'npx tsx';
+  const runner = isTooOld ? 'npx -y node@24' : command; // this one would leave out what is to test
   return [
     `${file} is yours to write. These are empty, and their comments still say what they do:`,
     ...emptied.map((name) => `  ${name}`),

@@ -5,7 +5,8 @@
 // want dark pages, run no scripts.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -49,7 +50,8 @@ export async function startChromium(prefs: object = {}): Promise<Chromium> {
   const stop = async (): Promise<void> => {
     process.off('exit', kill);
     if (kill()) await once(driver, 'exit');
-    rmSync(TMPDIR, { recursive: true, force: true, maxRetries: 5 });
+    // Chromium's own processes may write on for a moment. What is left then does no harm.
+    await rm(TMPDIR, { recursive: true, force: true, maxRetries: 20 }).catch(() => {});
   };
   try {
     const url = `http://127.0.0.1:${await portOf(driver.stdout)}/session`;

@@ -50,11 +50,12 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
   });
 
   after(async () => {
-    await browser?.close();
-    for (const server of servers) { // not sooner: a browser asks for favicons when it likes
-      server.close();
-      server.closeAllConnections();
-    }
+    await browser?.close().finally(() => { // not sooner: a browser asks for favicons when it likes
+      for (const server of servers) {
+        server.close();
+        server.closeAllConnections();
+      }
+    });
   });
 
   beforeEach(async () => {

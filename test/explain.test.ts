@@ -74,6 +74,13 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       "thrown: 'no error'",
     ],
   },
+  'a page forgets its response': {
+    async run() {
+      const page = witness(() => undefined as never);
+      await new Browser(page).request('GET', '/');
+    },
+    says: ['Cannot read', 'came back: no response, but undefined'],
+  },
   'a page fails': {
     run() {
       console.error(JSON.stringify('Error: because\n    at somewhere'));
