@@ -83,12 +83,10 @@ describe('16-login: passwords', () => {
   });
 
   it("hashPassword() is scrypt with OWASP's N = 2^17, r = 8, p = 1, and 128 MiB", () => {
-    for (const [name, hashed] of USERS) {
-      const [logN, salt = '', hash] = hashed.split(':');
-      const options = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
-      const made = scryptSync(name, salt, 32, options).toString('base64url');
-      assert.deepEqual([logN, made], ['17', hash], name);
-    }
+    const [logN, salt = '', hash] = USERS.get('editor')?.split(':') ?? [];
+    const options = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
+    const made = scryptSync('editor', salt, 32, options).toString('base64url');
+    assert.deepEqual([logN, made], ['17', hash]);
   });
 
   it('hashPassword() takes that cost by itself', async () => {

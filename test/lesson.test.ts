@@ -30,7 +30,7 @@ const LAST_LINE = 'stop with Ctrl-C\n'; // what serve() of step 1 prints when it
 const COMMAND_TIMEOUT = 30_000; // milliseconds; on a busy machine a command may take long
 const BROKEN_TEST_TIMEOUT = 20_000; // one test in a fresh process, on a machine with other work
 const COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // node's own place for what it compiled
-const CONCURRENCY = Math.min(2, availableParallelism()); // more would only slow each other down
+const CONCURRENCY = availableParallelism() + 1; // one more than can run, for some of it is waiting
 
 interface Fence {
   readonly language: string;

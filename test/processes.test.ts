@@ -32,7 +32,7 @@ const TEST_TIMEOUT = 60_000;
 const PAUSE = 600; // longer than a server waits for Redis
 const LOOK_EVERY = 50; // between two looks at what is coming up
 const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // node's own: servers start sooner
-const PAIRS = { concurrency: 2 }; // much of it is waiting
+const TOGETHER = { concurrency: 3 }; // much of it is waiting
 
 const main = plain(join(await plainProject(), 'src/main.ts'));
 
@@ -232,7 +232,7 @@ SHARED.push({
 
 const timeout = TEST_TIMEOUT;
 
-describe('processes: one visit, whatever keeps the session', PAIRS, () => {
+describe('processes: one visit, whatever keeps the session', TOGETHER, () => {
   for (const { name, skip = false, isStored, survives, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} counts, keeps the cart, logs in and out`;
     it(title, { timeout, skip }, async (t) => {
@@ -279,7 +279,7 @@ describe('processes: one visit, whatever keeps the session', PAIRS, () => {
   }
 });
 
-describe('processes: many at once', PAIRS, () => {
+describe('processes: many at once', TOGETHER, () => {
   for (const { name, skip = false, make } of SHARED) {
     const title = `main.ts with SESSIONS=${name} loses no visit of 1,000 through three servers`;
     it(title, { timeout, skip }, async (t) => {
@@ -336,7 +336,7 @@ describe('processes: many at once', PAIRS, () => {
   }
 });
 
-describe('processes: killed', PAIRS, () => {
+describe('processes: killed', TOGETHER, () => {
   for (const { name, skip = false, make } of SHARED) {
     const title = `main.ts with SESSIONS=${name} killed under load loses no visit that it answered`;
     const bound = timeout + KILLS * START_TIMEOUT;
@@ -427,7 +427,7 @@ describe('processes: killed', PAIRS, () => {
   });
 });
 
-describe('processes: stopped, paused, and out of room', PAIRS, () => {
+describe('processes: stopped, paused, and out of room', TOGETHER, () => {
   const KILLED = 'main.ts with a Redis that writes each change down loses none when Redis is killed';
   it(KILLED, { timeout, skip }, async (t) => {
     const onDisk = ['--dir', makeFolder(t), '--appendonly', 'yes', '--appendfsync', 'always'];
@@ -578,7 +578,7 @@ describe('processes: stopped, paused, and out of room', PAIRS, () => {
   });
 });
 
-describe('processes: what is printed', PAIRS, () => {
+describe('processes: what is printed', TOGETHER, () => {
   const SESSION_SECRET = 'this-is-a-secret-of-production-0123456789';
   const WRONG = 'correct-horse-battery-staple';
   for (const { name, skip = false, make } of [...KINDS, ...SHARED]) {
@@ -648,7 +648,7 @@ describe('processes: what is printed', PAIRS, () => {
   }
 });
 
-describe('processes: what a store knows', PAIRS, () => {
+describe('processes: what a store knows', TOGETHER, () => {
   const WRONG = 'correct-horse-battery-staple';
   // The right one in full-width letters: the same to step 16, and not the name in other bytes.
   const RIGHT = 'ｅｄｉｔｏｒ';
