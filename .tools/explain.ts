@@ -1,6 +1,6 @@
 // A failing test should teach. `it` of a test file comes from here, and adds to what an assertion
-// says: the last request as a curl line that can be pasted, what came back, and where LESSON.md
-// explains the code under test. What was expected, the assertion has said already.
+// says: the last requests as curl lines that can be pasted, what came back, what was logged, and
+// where LESSON.md explains the code under test. What was expected, the assertion has said already.
 //
 // Requests are noted where they are made: by every Browser of step 8, by fetch, and by a handler
 // or a bare socket that a test passes through `witness` or `noteBytes`. Nothing is noted for a test
@@ -28,7 +28,7 @@ const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading b
 const MAX_BEFORE = 3; // requests that came before the last one
 const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
 
-const exchanges = new AsyncLocalStorage<Exchange>(); // the last one of each test
+const exchanges = new AsyncLocalStorage<Exchange>(); // one for each test
 
 /** `it` for a test file: pass it `import.meta.url`, from which it knows the step. */
 export function explainedIt(testUrl: string): It {

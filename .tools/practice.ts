@@ -5,7 +5,7 @@
 // the step say what to write first. Nothing is lost: a file with changes of your own is refused.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 type Token = { text: string; start: number; end: number };
@@ -27,7 +27,7 @@ export function practise(root: string, words: readonly string[]): Answer {
   if (place.status !== 0) {
     return refusal(`Practice needs git, which brings ${file} back; here is no git repository.`);
   }
-  const counter = join(root, place.stdout.trim());
+  const counter = resolve(root, place.stdout.trim());
   if (words.includes('--hint')) return hint(root, step, file, counter);
   if (git('status', '--porcelain', '--', file).stdout !== '') {
     return refusal(
