@@ -113,15 +113,19 @@ const THREW = () => '(nothing: the page threw)';
 /** A request as a line for bash or zsh, which asks the step's own server the same. */
 export function curlOf(method: string, target: string, headers: Lines, body = ''): string {
   const words = ['curl -si'];
+  const isPost = method === 'POST';
   if (method === 'HEAD') words.push('-I');
-  else if (method !== (body === '' ? 'GET' : 'POST')) words.push(`-X ${method}`);
+  else if (!isPost && (method !== 'GET' || body !== '')) words.push(`-X ${method}`);
   for (const [name, value] of headers) {
     const line = `${name}: ${String(value)}`;
-    const isImplied = /^(?:host|content-length|connection)$/i.test(name);
+    const isOfCurl = /^(?:content-length|connection)$/i.test(name);
+    const isImplied = isOfCurl || line.toLowerCase() === `host: ${new URL(ORIGIN).host}`;
     if (value !== undefined && !isImplied) words.push(`-H ${quote(line)}`);
   }
-  if (body !== '') words.push(`--data-binary ${quote(cut(body))}`);
-  words.push(quote(new URL(target, ORIGIN).href));
+  if (body !== '' || isPost) words.push(`--data-binary ${quote(body && cut(body))}`);
+  const isPath = target.startsWith('/');
+  if (isPath && target.includes('/.')) words.push('--path-as-is'); // curl would tidy it up
+  words.push(quote(isPath ? ORIGIN + target : new URL(target, ORIGIN).href));
   return words.join(' ');
 }
 
@@ -231,7 +235,7 @@ const FORM_TYPE = ['content-type', 'application/x-www-form-urlencoded'] as const
 
 /**
  * Notes what each Browser of step 8 asks: they are made in a hundred places, so they are watched
- * here and not there.
+ * here and not there. The cookies are those for ORIGIN, whether they have ended or not.
  */
 async function watchBrowsers(): Promise<void> {
   const { Browser } = await import('../src/08-browser.ts');

@@ -201,6 +201,7 @@ function closeOf(tokens: readonly Token[], from: number): number {
   throw new SyntaxError('Cannot find the bracket that closes');
 }
 
+const SPACE = /\s*/y;
 const COMMENT = /\/\/.*|\/\*[^]*?\*\//y;
 const STRING = /'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"/y;
 const REGEXP = /\/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/[\\\n])+\/\w*/y;
@@ -211,8 +212,7 @@ const SIGN = /=>|[=!]==?|[<>]=|[^]/y;
 function tokensOf(source: string): Token[] {
   const tokens: Token[] = [];
   for (let at = 0; at < source.length; ) {
-    const space = /\s*/y;
-    at += matchAt(space, source, at).length;
+    at += matchAt(SPACE, source, at).length;
     const comment = matchAt(COMMENT, source, at);
     if (comment !== '' || at >= source.length) {
       at += comment.length;

@@ -137,8 +137,10 @@ if (process.env.EXPLAIN_FAILING) {
       const rows: [words: Parameters<typeof curlOf>, line: string][] = [
         [['GET', '/', []], 'curl -si http://localhost:6543/'],
         [['GET', '/?a=1&b', []], "curl -si 'http://localhost:6543/?a=1&b'"],
-        [['HEAD', '/', [['host', 'a']]], 'curl -si -I http://localhost:6543/'],
-        [['POST', '/', []], 'curl -si -X POST http://localhost:6543/'],
+        [['HEAD', '/', [['host', 'localhost:6543']]], 'curl -si -I http://localhost:6543/'],
+        [['POST', '/', []], "curl -si --data-binary '' http://localhost:6543/"],
+        [['GET', '//a/b', []], 'curl -si http://localhost:6543//a/b'],
+        [['GET', '/../a', []], 'curl -si --path-as-is http://localhost:6543/../a'],
         [['POST', '/', [], 'a b'], "curl -si --data-binary 'a b' http://localhost:6543/"],
         [['PUT', '/', [], 'a'], 'curl -si -X PUT --data-binary a http://localhost:6543/'],
         [['GET', '/', [['a', undefined], ['b', 'c']]], "curl -si -H 'b: c' http://localhost:6543/"],

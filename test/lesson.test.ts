@@ -271,7 +271,7 @@ function checkLinks(markdown: string): void {
 function anchorsOf(prose: string): Set<string> {
   const anchors = new Set<string>();
   for (const [, heading = ''] of prose.matchAll(/^#{1,6} (.+)$/gm)) {
-    const plain = heading.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, '').replaceAll(' ', '-');
+    const plain = heading.toLowerCase().replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replaceAll(' ', '-');
     let anchor = plain;
     for (let count = 1; anchors.has(anchor); count++) anchor = `${plain}-${count}`;
     anchors.add(anchor);

@@ -180,13 +180,6 @@ describe('rules: the appendix', () => {
       assert.ok(read(name).includes(countsOf(rows)), `${name} should say: ${countsOf(rows)}`);
     }
   });
-
-  it('LESSON.md links to no heading that is not there', () => {
-    const found = proseOf(lesson).matchAll(/\]\(#([^)\s]*)\)/g);
-    const links = [...found].map(([, anchor = '']) => anchor);
-    assert.ok(links.length > rows.length, `${links.length} links`);
-    assert.deepEqual([...new Set(links)].filter((anchor) => !anchors.has(anchor)), []);
-  });
 });
 
 describe('rules: tried on tables that lie', () => {
