@@ -88,7 +88,9 @@ function isFresh(
   if (match !== undefined) {
     return match.split(',').some((tag) => ['*', etag, `W/${etag}`].includes(tag.trim()));
   }
-  const date = toNewForm(headers['if-modified-since'] ?? '');
+  const sent = headers['if-modified-since'];
+  if (sent === undefined) return false; // most visitors, and they have no copy
+  const date = toNewForm(sent);
   const since = new Date(date);
   if (since.toUTCString() !== date) return false; // '2099' is no HTTP date (§13.1.3)
   return since >= modified; // 'Invalid Date' is NaN, which is never >=

@@ -62,6 +62,12 @@ const countUp: Handler<SessionRequest<Data>> = ({ session }) => {
   return text(`${session.get('counter')}`);
 };
 
+/** The same page; at /login the session gets a new id, and nothing else. */
+const countUpAndLogIn: Handler<SessionRequest<Data>> = (request) => {
+  if (request.path === '/login') request.session.regenerateId();
+  return countUp(request);
+};
+
 describe('18-store: the id', () => {
   it('save() gives an id of 256 random bits, and the store knows only its SHA-256', async () => {
     const { browser, store } = setUp();
@@ -411,10 +417,7 @@ describe('18-store: an end', () => {
   it('regenerateId() loses no change that comes between its two writes, nor the session', async () => {
     const { browser, store, factory } = setUp();
     const put = store.put.bind(store);
-    const visitor = browser((request) => {
-      if (request.path === '/login') request.session.regenerateId();
-      return countUp(request);
-    });
+    const visitor = browser(countUpAndLogIn);
     await visitor.get('/');
     const old = keyOf(idOf(visitor));
     let between: (() => unknown) | undefined = () => {
@@ -449,10 +452,7 @@ describe('18-store: an end', () => {
   it('regenerateId() gives up where the new session is ended between its two writes', async () => {
     const { browser, store } = setUp();
     const put = store.put.bind(store);
-    const visitor = browser((request) => {
-      if (request.path === '/login') request.session.regenerateId();
-      return countUp(request);
-    });
+    const visitor = browser(countUpAndLogIn);
     await visitor.get('/');
     const old = keyOf(idOf(visitor));
     const keys: string[] = [];
