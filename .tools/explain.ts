@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 import { it as nodesIt } from 'node:test';
 import type { TestContext, TestOptions } from 'node:test';
 import { inspect } from 'node:util';
-import type { Handler, HttpRequest, HttpResponse } from '../src/02-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
 
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
@@ -99,8 +99,8 @@ function escapeByte(character: string): string {
 /** The same handler, with every request and its response noted. */
 export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> {
   return async (request) => {
-    const { method, path, search, headers, body } = request;
-    const sent = () => curlOf(method, path + search, Object.entries(headers), bodyText(body));
+    const { method, path, search, headers } = request;
+    const sent = () => curlOf(method, path + search, Object.entries(headers));
     note(sent, THREW);
     const response = await handler(request);
     note(sent, () => answerIn(response));
@@ -149,7 +149,8 @@ function answerIn(response: HttpResponse): string {
   }
 }
 
-function bodyText(body: HttpResponse['body'] = ''): string {
+function bodyText(body: HttpResponse['body']): string {
+  if (typeof body === 'object' && 'render' in body) return body.render();
   return typeof body === 'string' ? body : Buffer.from(body).toString();
 }
 
@@ -192,8 +193,8 @@ export function placeOf(module: string, title: string): string {
   const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
   const step = Number(module.slice(0, 2));
   const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
-  const code = lines.indexOf('### Code', start);
-  const end = lines.indexOf('### Run it', code);
+  const code = lines.indexOf('### Idea and code', start);
+  const end = lines.indexOf('### Break it', code);
   const symbol = /^#?[\w$]+/.exec(title)?.[0] ?? '';
   const declared = String.raw`^(?:export |async )*(?:function|class|const) ${symbol}\b`;
   const definition = new RegExp(String.raw`${declared}|^  (?:\w+ )*${symbol}\b.*\{$`);
@@ -238,7 +239,7 @@ const FORM_TYPE = ['content-type', 'application/x-www-form-urlencoded'] as const
  * here and not there. The cookies are those for ORIGIN, whether they have ended or not.
  */
 async function watchBrowsers(): Promise<void> {
-  const { Browser } = await import('../src/08-browser.ts');
+  const { Browser } = await import('../src/16-browser.ts');
   const { request } = Browser.prototype;
   Browser.prototype.request = async function (...args) {
     const [method, path, body = '', headers = {}] = args; // and what is left out stays left out

@@ -1,99 +1,111 @@
-// npm run practice 9            empties what step 9's module exports, for you to write anew
-// npm run practice 9 -- --hint  one hint more, each time you ask
+//   npm run practice 3             empties the functions that the module of step 3 exports
+//   npm run practice 3 decode      empties one function or one method
+//   npm run practice 3 -- --hint   shows the next hint
 //
-// Signatures and comments stay. Each emptied body throws an error that names it, so the tests of
-// the step say what to write first. Nothing is lost: a file with changes of your own is refused.
+// Signatures and comments stay, and you write the rest. Each emptied function throws an error with
+// its name, so the tests of the step say what to write first. If the file has changes of yours, the
+// command changes nothing.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type Token, tokensOf } from './tokens.ts';
 
-type Token = { text: string; start: number; end: number };
 type Body = { name: string; start: number; end: number };
-type Answer = { isDone: boolean; words: string };
+type Result = { isDone: boolean; message: string };
 
-/** What `npm run practice` says and does to the project in `root`. */
-export function practise(root: string, words: readonly string[]): Answer {
-  const others = words.filter((word) => word !== '--hint');
-  const numbers = others.map((word) => word.replace(/^0(?=\d)/, '')); // 09, as the file is called
+/** Runs `npm run practice` with these words on the project in `root`. */
+export function practise(root: string, words: readonly string[]): Result {
+  const [number = '', wanted, ...others] = words.filter((word) => word !== '--hint');
   const names = readdirSync(join(root, 'src')).filter((name) => /^\d\d-/.test(name));
-  const name = names.find((name) => numbers[0] === String(Number(name.slice(0, 2))));
-  if (numbers.length !== 1) return refusal('Say which step: npm run practice 9');
-  if (!name) return refusal(`There is no step ${numbers[0]}: the steps are 1 to ${names.length}.`);
-  const step = Number(name.slice(0, 2));
+  const step = number.replace(/^0(?=\d)/, ''); // the name of the file begins with 03
+  const name = names.find((name) => step === String(Number(name.slice(0, 2))));
+  if (number === '' || others.length > 0) return failed('Name one step: npm run practice 3');
+  if (!name) return failed(`There is no step ${number}. The steps are 1 to ${names.length}.`);
   const file = `src/${name}`;
   const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' });
-  const place = git('rev-parse', '--git-path', `practice-${step}`); // of no interest to a commit
+  const place = git('rev-parse', '--git-path', `practice-${step}`); // not part of any commit
   if (place.status !== 0) {
-    return refusal(`Practice needs git, which brings ${file} back; here is no git repository.`);
+    return failed(`Practice needs a git repository: git brings the original of ${file} back.`);
   }
   const counter = resolve(root, place.stdout.trim());
   if (words.includes('--hint')) return hint(root, step, file, counter);
   if (git('status', '--porcelain', '--', file).stdout !== '') {
-    return refusal(
-      `${file} has changes that are not committed, and they would be lost. Commit them, or\n` +
-        `have the original back, and lose them: git checkout ${file}\n` +
-        `If you are at work on it, and want a hint: npm run practice ${step} -- --hint`,
+    return failed(
+      `${file} has changes that are not committed. Commit them, or delete them:\n` +
+        `  git checkout ${file}\n` +
+        `If you are writing this file and need a hint:\n  npm run practice ${step} -- --hint`,
     );
   }
-  const { source, names: emptied } = emptyBodies(readFileSync(join(root, file), 'utf8'), step);
+  const original = readFileSync(join(root, file), 'utf8');
+  const { source, names: emptied } = emptyBodies(original, Number(step), wanted);
+  if (emptied.length === 0) return failed(`${file} exports no function ${wanted ?? ''}.`);
   writeFileSync(join(root, file), source);
   rmSync(counter, { force: true });
-  return { isDone: true, words: whatNext(step, file, emptied) };
+  return { isDone: true, message: whatNext(step, file, emptied) };
 }
 
-function refusal(words: string): Answer {
-  return { isDone: false, words };
+function failed(message: string): Result {
+  return { isDone: false, message };
 }
 
-function whatNext(step: number, file: string, emptied: readonly string[]): string {
-  const test = file.replace('src/', 'test/').replace('.ts', '.test.ts');
-  const isTooOld = step === 19 && process.getBuiltinModule?.('node:sqlite') === undefined;
+function whatNext(step: string, file: string, emptied: readonly string[]): string {
   const command = Reflect.get(process.features, 'typescript') ? 'node' : 'npx tsx';
-  const runner = isTooOld ? 'npx -y node@24' : command; // this one would leave out what is to test
   return [
-    `${file} is yours to write. These are empty, and their comments still say what they do:`,
+    `These functions in ${file} are empty. Their comments say what they do:`,
     ...emptied.map((name) => `  ${name}`),
-    'The first test that fails names the first thing to write. Where no test can begin without it,',
-    'its name stands above a stack trace:',
-    `  ${runner} --test ${test}`,
-    'One hint more, each time you ask:',
+    'Run the tests. The first failure names the first function to write:',
+    `  ${command} --test ${file.replace('src/', 'test/').replace(/ts$/, 'test.ts')}`,
+    'For a hint, and for the next hint, each time:',
     `  npm run practice ${step} -- --hint`,
-    'To have the original back, and lose what you wrote:',
+    'To delete what you wrote and restore the original:',
     `  git checkout ${file}`,
   ].join('\n');
 }
 
-/** The next of the step's hints, which stand in the lesson under "Your turn". */
-function hint(root: string, step: number, file: string, counter: string): Answer {
-  const hints = hintsOf(readFileSync(join(root, 'LESSON.md'), 'utf8'), step);
-  const given = readCount(counter);
-  const next = hints[given];
-  const noMore = `There are no more hints. The original is in: git diff ${file}`;
-  if (!next) return { isDone: true, words: noMore };
-  writeFileSync(counter, String(given + 1));
-  return { isDone: true, words: `Hint ${given + 1} of ${hints.length}: ${next}` };
+/** Shows the next hint of the step. The hints are in a file next to the tests of the step. */
+function hint(root: string, step: string, file: string, counter: string): Result {
+  const hintFile = file.replace('src/', 'test/').replace(/ts$/, 'hints.md');
+  const hints = hintsOf(readText(join(root, hintFile)));
+  const shown = Number(readText(counter));
+  const next = hints[shown];
+  if (next === undefined) {
+    const none = hints.length === 0 ? `Step ${step} has no hints.` : 'There are no more hints.';
+    return { isDone: true, message: `${none} To see the original: git diff ${file}` };
+  }
+  writeFileSync(counter, String(shown + 1));
+  return { isDone: true, message: `Hint ${shown + 1} of ${hints.length}: ${next}` };
 }
 
-function readCount(file: string): number {
+/** Returns the text of a file, or `''` if the file does not exist. */
+function readText(file: string): string {
   try {
-    return Number(readFileSync(file, 'utf8'));
+    return readFileSync(file, 'utf8');
   } catch {
-    return 0; // nobody has asked yet
+    return '';
   }
 }
 
-/** The numbered lines in the folded hints of a step, each without its line breaks. */
-export function hintsOf(lesson: string, step: number): string[] {
-  const section = lesson.split(/^(?=## )/m).find((text) => text.startsWith(`## Step ${step} ·`));
-  const list = /<summary>Hints\b[^<]*<\/summary>([^]*?)<\/details>/.exec(section ?? '')?.[1] ?? '';
-  const items = list.split(/^\d+\. /m).slice(1);
+/** Returns the items of a numbered list, each without its line breaks. */
+export function hintsOf(markdown: string): string[] {
+  const items = markdown.split(/^\d+\. /m).slice(1);
   return items.map((item) => item.trim().replace(/\s+/g, ' '));
 }
 
-/** The source with an error in place of each exported body, and the names of what was emptied. */
-export function emptyBodies(source: string, step: number): { source: string; names: string[] } {
-  const bodies = bodiesOf(source);
+/**
+ * Returns the source with an error in place of each exported body, and the names of these bodies.
+ * `wanted` selects one of them: `decode`, `Signer.decode` or `Signer` (its constructor).
+ */
+export function emptyBodies(
+  source: string,
+  step: number,
+  wanted?: string,
+): { source: string; names: string[] } {
+  const isWanted = ({ name }: Body): boolean => {
+    const plain = name.replace(/^new |\(\)$/g, '');
+    return wanted === undefined || plain === wanted || plain.endsWith(`.${wanted}`);
+  };
+  const bodies = bodiesOf(source).filter(isWanted);
   let rest = source;
   for (const { name, start, end } of bodies.toReversed()) {
     const line = source.slice(source.lastIndexOf('\n', start) + 1);
@@ -105,9 +117,9 @@ export function emptyBodies(source: string, step: number): { source: string; nam
   return { source: rest, names: bodies.map(({ name }) => name) };
 }
 
-/** The bodies of exported functions, and of the methods of exported classes, in their order. */
+/** Returns the bodies of exported functions and of the methods of exported classes, in order. */
 function bodiesOf(source: string): Body[] {
-  const tokens = tokensOf(source);
+  const tokens = tokensOf(source).filter(({ kind }) => kind !== 'comment');
   const bodies: Body[] = [];
   tokens.forEach(({ text }, i) => {
     if (text !== 'export') return;
@@ -120,10 +132,10 @@ function bodiesOf(source: string): Body[] {
   return bodies;
 }
 
-// A brace after one of these opens a type, a pattern or an object, and not a body.
+// A brace after one of these tokens opens a type, a pattern or an object. It opens no body.
 const BEFORE_NO_BODY = [':', '|', '&', '<', ',', '=>', '=', '(', '[', '?', 'extends', 'is'];
 
-/** The block that follows a signature. */
+/** Returns the block that follows a signature. */
 function bodyFrom(tokens: readonly Token[], from: number, name: string): Body {
   const open = bodyAt(tokens, from);
   const close = tokens[closeOf(tokens, open)];
@@ -136,10 +148,10 @@ function bodyAt(tokens: readonly Token[], from: number): number {
     if (isBody) return i;
     i = closeOf(tokens, i);
   }
-  throw new SyntaxError('Cannot find the body of what is exported');
+  throw new SyntaxError('Cannot find the body of an export');
 }
 
-/** The body of an arrow function, where a declaration that ends with `;` has one for its value. */
+/** Returns the body of an arrow function, if the value of a declaration is one. */
 function arrowFrom(tokens: readonly Token[], from: number, name: string): Body[] {
   const textAt = (i: number): string | undefined => tokens[i]?.text;
   const indexOf = (text: string, start: number): number => {
@@ -176,7 +188,7 @@ function nameOf(className: string, name: string, isGetter: boolean): string {
   return `${className}.${name}${isGetter ? '' : '()'}`;
 }
 
-/** Where a member of a class ends: at its `;`, or at the brace that closes its body. */
+/** Returns the end of a class member: its `;`, or the brace that closes its body. */
 function endOfMember(tokens: readonly Token[], from: number): number {
   let isField = false;
   for (let i = from; i < tokens.length; i++) {
@@ -190,7 +202,7 @@ function endOfMember(tokens: readonly Token[], from: number): number {
   return tokens.length;
 }
 
-/** The index of the bracket that closes the one at `from`; `from` where it is no bracket. */
+/** Returns the index of the closing bracket for the bracket at `from`, or `from` for others. */
 function closeOf(tokens: readonly Token[], from: number): number {
   if (!/^[([{]$/.test(tokens[from]?.text ?? '')) return from;
   let depth = 0;
@@ -198,65 +210,16 @@ function closeOf(tokens: readonly Token[], from: number): number {
     if (/^[([{]$/.test(tokens[i]?.text ?? '')) depth++;
     if (/^[)\]}]$/.test(tokens[i]?.text ?? '') && --depth === 0) return i;
   }
-  throw new SyntaxError('Cannot find the bracket that closes');
+  throw new SyntaxError('Cannot find a closing bracket');
 }
 
-const SPACE = /\s*/y;
-const COMMENT = /\/\/.*|\/\*[^]*?\*\//y;
-const STRING = /'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"/y;
-const REGEXP = /\/(?![*/])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/[\\\n])+\/\w*/y;
-const WORD = /#?[\w$]+/y;
-const SIGN = /=>|[=!]==?|[<>]=|[^]/y;
-
-/** The tokens of a source, without white space and comments. A template is one token. */
-function tokensOf(source: string): Token[] {
-  const tokens: Token[] = [];
-  for (let at = 0; at < source.length; ) {
-    at += matchAt(SPACE, source, at).length;
-    const comment = matchAt(COMMENT, source, at);
-    if (comment !== '' || at >= source.length) {
-      at += comment.length;
-      continue;
-    }
-    const mayDivide = /[\w$)\]}]$/.test(tokens.at(-1)?.text ?? '');
-    const text =
-      (source[at] === '`' && templateAt(source, at)) ||
-      matchAt(STRING, source, at) ||
-      (!mayDivide && matchAt(REGEXP, source, at)) ||
-      matchAt(WORD, source, at) ||
-      matchAt(SIGN, source, at);
-    tokens.push({ text, start: at, end: at + text.length });
-    at += text.length;
-  }
-  return tokens;
-}
-
-function matchAt(pattern: RegExp, source: string, at: number): string {
-  pattern.lastIndex = at;
-  return pattern.exec(source)?.[0] ?? '';
-}
-
-/** A template literal with the expressions in it, and the templates in those. */
-function templateAt(source: string, from: number): string {
-  let depth = 0; // of braces, inside an expression
-  for (let at = from + 1; at < source.length; at++) {
-    if (source[at] === '\\') at++;
-    else if (depth === 0 && source[at] === '`') return source.slice(from, at + 1);
-    else if (depth === 0 && source.startsWith('${', at)) [depth, at] = [1, at + 1];
-    else if (depth > 0 && source[at] === '`') at += templateAt(source, at).length - 1;
-    else if (depth > 0 && source[at] === '{') depth++;
-    else if (depth > 0 && source[at] === '}') depth--;
-  }
-  throw new SyntaxError('Cannot find the end of a template');
-}
-
-// Not isMain of step 1: that may be what you are just writing.
+// `isMain` of step 1 is not used here, because the reader may be writing it.
 if (realpathSync(process.argv[1] ?? '.') === fileURLToPath(import.meta.url)) {
   const root = fileURLToPath(new URL('..', import.meta.url));
-  // Without the lone `--` npm keeps the word to itself, and says so in the environment.
+  // Without `--` before it, npm takes `--hint` as its own option and sets a variable.
   const isForHint = process.env.npm_config_hint === 'true';
-  const asked = [...process.argv.slice(2), ...(isForHint ? ['--hint'] : [])];
-  const { isDone, words } = practise(root, asked);
-  (isDone ? console.log : console.error)(words);
+  const words = [...process.argv.slice(2), ...(isForHint ? ['--hint'] : [])];
+  const { isDone, message } = practise(root, words);
+  (isDone ? console.log : console.error)(message);
   process.exitCode = isDone ? 0 : 1;
 }

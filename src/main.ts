@@ -1,223 +1,123 @@
-// The finished site: the steps put together, in one frame, set up by the environment.
+// The finished site: all steps together, configured by environment variables.
 //
-//   PORT, HOST       where to listen (step 1)
-//   SESSION_SECRET   the secret; several with commas between, the newest first (step 9)
-//   SESSIONS         where sessions are kept: signed (step 11) or encrypted (17), in a cookie;
-//                    memory (18), sqlite:FILE (19), redis://… (20), on the server
-//   NODE_ENV         production: a Secure cookie with the name __Host-session, no inspector, and no
-//                    start with the printed secret
-//
-// Around each page stand, from the outside in: the session, the check for forged requests, the
-// frame, who is logged in, and the flash messages. What is inside sees what is outside of it.
-import { isMain, serve } from './01-server.ts';
-import { after, toListener } from './02-http.ts';
-import type { Handler, HttpRequest, HttpResponse } from './02-http.ts';
-import { Router } from './03-router.ts';
-import { html, page } from './04-template.ts';
-import { addStaticFiles, PUBLIC } from './05-static.ts';
-import { addCounter, SignedCookieSessionFactory, withSession } from './11-session-factory.ts';
-import type { Mount, SessionFactory, SessionRequest } from './11-session-factory.ts';
-import { addInspector, signedLens, withInspector } from './12-inspector.ts';
-import type { Lens } from './12-inspector.ts';
-import { addArticles, withFlash } from './13-flash.ts';
-import { withCsrf } from './14-csrf.ts';
-import { addCart, countOf, withRoom } from './15-cart.ts';
-import { addLogin, USERS, withUser } from './16-login.ts';
-import type { SiteData } from './16-login.ts';
-import { EncryptedCookieSessionFactory, sealedLens } from './17-encryption.ts';
-import { MemoryStore, ownerOf, StoredSessionFactory, storedLens } from './18-store.ts';
-import type { SessionStore } from './18-store.ts';
-import { addSessions, SqliteStore, withStoreDown } from './19-sqlite.ts';
-import { RedisClient, RedisStore } from './20-redis.ts';
-import { addApi, apiRules } from './21-jwt.ts';
+//   PORT, HOST         where to listen (steps 1 and 38)
+//   SESSION_SECRET     the secret; several with commas between them, the newest first (step 3)
+//   SESSION_COOKIE     the name of the cookie, if another program on this host uses `session`
+//   SESSIONS           signed (step 8) or encrypted (24): in a cookie;
+//                      memory (25), sqlite:FILE (27) or redis://… (33): on the server
+//   TRUSTED_ORIGINS    other origins whose pages may send forms, with commas between them (step 17)
+//   NODE_ENV           production: a Secure cookie with the name __Host-session, no inspector, and
+//                      the server does not start with the secret of the tutorial
+import { isMain } from './01-server.ts';
+import { type Handler, type HttpResponse, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
+import { type Explain, explainSigned } from './10-inspector.ts';
+import { SessionCookie, withTimeouts } from './11-timeouts.ts';
+import { USERS } from './21-password.ts';
+import { type SiteData, UserSession } from './22-login.ts';
+import { addSite } from './23-throttle.ts';
+import { EncryptedCookieSessionFactory, explainSealed } from './24-encryption.ts';
+import { explainStored, MemoryStore, type SessionStore } from './25-store.ts';
+import { rescueStore, SqliteStore } from './27-sqlite.ts';
+import { addDeviceSite } from './28-devices.ts';
+import { jwtRules } from './29-jwt.ts';
+import { addApi } from './30-api.ts';
+import { RedisClient } from './32-redis-client.ts';
+import { RedisStore } from './33-redis-store.ts';
+import { PUBLIC, withStatic } from './34-static.ts';
+import { operate } from './38-operations.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-export const DEMO_SECRET = 'itsaseekreet'; // the original's; printed in every copy, so no secret
-const MIN_SECRET_LENGTH = 32; // characters: 128 bits even when they are hexadecimal digits
+export const DEMO_SECRET = 'itsaseekreet'; // the secret of the tutorial: everyone knows it
+const MIN_SECRET_LENGTH = 32; // characters: 128 bits, even in hexadecimal digits
 
-/** The whole site. Throws a `RangeError` in words for an environment that it cannot work in. */
-export function site(
-  env: Environment = {},
-  now = () => Date.now() / 1000,
-  users = USERS,
-): { handle: Handler; headers: HttpResponse['headers'] } {
-  const isProduction = env.NODE_ENV === 'production';
-  const secrets = secretsOf(env, isProduction);
-  const cookieName = isProduction ? '__Host-session' : 'session'; // that prefix needs Secure
-  const options = { secrets, secure: isProduction, cookieName, now };
-  const { factory, lens } = sessionsOf(env.SESSIONS || 'signed', options);
-  const isStored = factory instanceof StoredSessionFactory;
-  const links: Link[] = isStored ? [['/sessions', 'Sessions']] : [];
-  if (!isProduction) links.push(['/inspect', 'Inspector']);
-  const inFrame: Mount<SiteData> = (inner) =>
-    withSession(factory, withCsrf(withFrame(withUser(withFlash(inner)), links)));
-  const mount = withRoom(inFrame, () => page('Full', FULL, 422));
-
-  const router = addStaticFiles(new Router(), PUBLIC);
-  addCounter(router, mount);
-  addArticles(router, mount);
-  addCart(router, inFrame); // it has words of its own for a session that is full
-  addLogin(router, mount, users, now);
-  if (isStored) addSessions(router, mount, factory, users);
-  addApi(router, mount, apiRules(secrets, now), users);
-  if (!isProduction) addInspector(router, lens, mount);
-  const pages = isProduction ? router.handle : withInspector(lens, router.handle);
-  const errorMount: Mount<SiteData> = (inner) => withStoreDown(inFrame(inner));
-  const handle = withErrorPages(errorMount, withStoreDown(pages));
-  return { handle, headers: isProduction ? HTTPS_HEADERS : HEADERS };
+/** The whole site. Throws a `RangeError` with an explanation if a variable has a wrong value. */
+export function site(env: Environment = {}, now = () => Date.now() / 1000, users = USERS): Handler {
+  const variable = (name: string): string => env[name]?.trim() ?? ''; // Windows and CRLF add spaces
+  const mode = variable('NODE_ENV');
+  if (!['', 'development', 'test', 'production'].includes(mode)) {
+    throw reject('NODE_ENV', 'production, development, test or empty', mode);
+  }
+  const isProduction = mode === 'production';
+  const secrets = readSecrets(variable('SESSION_SECRET') || DEMO_SECRET, isProduction);
+  const cookieName = variable('SESSION_COOKIE') || (isProduction ? '__Host-session' : 'session');
+  const cookie = new SessionCookie({ cookieName, secure: isProduction });
+  const trustedOrigins = variable('TRUSTED_ORIGINS').split(',').map((origin) => origin.trim()).filter(Boolean);
+  const kind = variable('SESSIONS') || 'signed';
+  const explain = isProduction ? undefined : EXPLAIN[kind] ?? explainStored;
+  const common = { explain, users, trustedOrigins, now };
+  const options = { secrets, cookie, now, sessionClass: UserSession<SiteData> };
+  const router = new Router();
+  const { pages, handle } = Object.hasOwn(EXPLAIN, kind)
+    ? addSite(router, { ...common, factory: cookieSessions(kind, options) })
+    : addDeviceSite(router, storeOf(kind, now), { ...common, cookie, rescues: [rescueStore] });
+  addApi(router, pages, jwtRules(secrets, now), users);
+  return withHeaders(isProduction ? HTTPS_HEADERS : HEADERS, withStatic(PUBLIC, handle));
 }
 
-/** What each answer says unless it says otherwise (OWASP: HTTP Security Response Headers). */
+const EXPLAIN: Record<string, Explain> = { signed: explainSigned(), encrypted: explainSealed };
+
+type CookieSessionOptions = ConstructorParameters<typeof SignedCookieSessionFactory<UserSession<SiteData>>>[0];
+
+function cookieSessions(kind: string, options: CookieSessionOptions): SessionFactory<UserSession<SiteData>> {
+  const Factory = kind === 'signed' ? SignedCookieSessionFactory : EncryptedCookieSessionFactory;
+  return withTimeouts(new Factory(options), options);
+}
+
+function storeOf(kind: string, now: () => number): SessionStore {
+  const [scheme = '', rest = ''] = kind.split(/:(.*)/s);
+  if (kind === 'memory') return new MemoryStore({ now });
+  if (scheme === 'sqlite' && rest !== '') return new SqliteStore(rest, now);
+  if (/^rediss?$/.test(scheme) && URL.canParse(kind)) return new RedisStore(new RedisClient(kind), now);
+  // Behind the scheme there may be a password, so the message shows only the scheme.
+  throw reject('SESSIONS', 'signed, encrypted, memory, sqlite:FILE or redis://HOST', scheme);
+}
+
+function readSecrets(variable: string, isProduction: boolean): string[] {
+  const secrets = variable.split(',').map((secret) => secret.trim());
+  if (secrets.includes('')) throw new RangeError('Cannot start: SESSION_SECRET has an empty part');
+  const isWeak = (secret: string): boolean => secret === DEMO_SECRET || secret.length < MIN_SECRET_LENGTH;
+  if (!isProduction || !secrets.some(isWeak)) return secrets;
+  throw new RangeError(
+    `Cannot start: in production, each part of SESSION_SECRET needs ${MIN_SECRET_LENGTH} characters ` +
+      'or more, and it must not be the secret of the tutorial. Create one: npm run secret',
+  );
+}
+
+function reject(name: string, rule: string, value: string): RangeError {
+  return new RangeError(`Cannot start: ${name} must be ${rule}, not ${JSON.stringify(value)}`);
+}
+
+/** Headers of each response that does not have its own (OWASP: HTTP Security Response Headers). */
 const HEADERS = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'same-origin',
-  'cross-origin-resource-policy': 'same-origin', // no other site shows what is ours
+  'cross-origin-resource-policy': 'same-origin', // no other site can show this content
 };
 
-/** In production we stand behind https. Browsers heed these two nowhere else. */
+/** In production, the site is behind https. Browsers read these two headers only there. */
 const HTTPS_HEADERS = {
   ...HEADERS,
-  'strict-transport-security': 'max-age=31536000; includeSubDomains', // never by http, for a year
-  'cross-origin-opener-policy': 'same-origin', // who opened our window has no hold on it
+  'strict-transport-security': 'max-age=31536000; includeSubDomains', // https only, for a year
+  'cross-origin-opener-policy': 'same-origin', // another window cannot control this one
 };
 
-type Options = { secrets: string[]; secure: boolean; cookieName: string; now: () => number };
-
-/** The kind of session that `SESSIONS` names, and how the inspector is to look at it. */
-function sessionsOf(
-  kind: string,
-  options: Options,
-): { factory: SessionFactory<SiteData>; lens: Lens } {
-  if (kind === 'signed') {
-    const factory = new SignedCookieSessionFactory<SiteData>(options);
-    return { factory, lens: signedLens(factory) };
-  }
-  if (kind === 'encrypted') {
-    const factory = new EncryptedCookieSessionFactory<SiteData>(options);
-    return { factory, lens: sealedLens(factory) };
-  }
-  const factory = new StoredSessionFactory<SiteData>(storeOf(kind, options.now), {
-    secure: options.secure,
-    cookieName: options.cookieName,
-    now: options.now,
-    ownerOf,
-  });
-  return { factory, lens: storedLens(factory) };
-}
-
-function storeOf(kind: string, now: () => number): SessionStore {
-  const [scheme, rest = ''] = kind.split(/:(.*)/s);
-  if (kind === 'memory') return new MemoryStore({ now });
-  if (scheme === 'sqlite' && rest !== '') return new SqliteStore(rest, now);
-  if (/^rediss?:\/\/./.test(kind)) {
-    try {
-      return new RedisStore(new RedisClient(kind), now);
-    } catch {} // its own words are for who writes the code
-  }
-  const kinds = 'signed, encrypted, memory, sqlite:FILE or redis://HOST';
-  const found = JSON.stringify(scheme); // behind it there may be a password
-  throw new RangeError(`Cannot start: SESSIONS must be ${kinds}: it begins with ${found}`);
-}
-
-const FULL = html`<main>
-<h1>There is no room for that</h1>
-<p>What this browser keeps for us is full, and nothing of it was changed. If your
-<a href="/cart">cart</a> has a long note, make it shorter; then see what is still to be done.</p>
-</main>`;
-
-function secretsOf(env: Environment, isProduction: boolean): string[] {
-  const secrets = (env.SESSION_SECRET || DEMO_SECRET).split(',').map((secret) => secret.trim());
-  if (secrets.includes('')) throw new RangeError('Cannot start: SESSION_SECRET has an empty part');
-  const weak = secrets.find((s) => s === DEMO_SECRET || s.length < MIN_SECRET_LENGTH);
-  if (isProduction && weak !== undefined) {
-    throw new RangeError(
-      `Cannot start: in production each part of SESSION_SECRET must be ${MIN_SECRET_LENGTH} ` +
-        'characters or more, and not the printed one. Make one: npm run secret',
-    );
-  }
-  return secrets;
-}
-
-/** Puts a refusal in words into a page of the site, where a browser asked for one. */
-export function withErrorPages(mount: Mount<SiteData>, inner: Handler): Handler {
-  const asPage = async (response: HttpResponse, request: HttpRequest): Promise<HttpResponse> => {
-    const [title = '', detail = ''] = String(response.body).split('\n\n');
-    const bare = page(title, html`<main><h1>${title}</h1><p>${detail}</p></main>`, response.status);
-    // A failure is shown without a session: it may be the session that failed.
-    const method = request.method === 'HEAD' ? 'HEAD' : 'GET'; // it only looks
-    const { status, headers, body } =
-      response.status >= 500
-        ? framed(bare, LINKS, request.path)
-        : await mount(() => bare)({ ...request, method });
-    return { status, headers: { ...response.headers, ...headers }, body };
+function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
+  return async (request) => {
+    const response = await inner(request);
+    return { ...response, headers: { ...common, ...response.headers } };
   };
-  return (request) =>
-    after(inner(request), (response) => {
-      const isRefusal = response.status >= 400 && !isPage(response);
-      const wantsPage = isRefusal && request.headers.accept?.includes('text/html');
-      return wantsPage ? asPage(response, request) : response;
-    });
-}
-
-type Link = [path: string, name: string];
-
-const LINKS: readonly Link[] = [
-  ['/', 'Home'],
-  ['/howdy', 'Howdy'],
-  ['/articles', 'Articles'],
-];
-
-/** Puts the site's header above the page that `inner` makes. */
-export function withFrame<R extends SessionRequest<SiteData>>(
-  inner: Handler<R>,
-  more: readonly Link[] = [],
-): Handler<R> {
-  return (request) =>
-    after(inner(request), (response) => {
-      const { session, path } = request;
-      const count = countOf(session);
-      const links: Link[] = [
-        ...LINKS,
-        ['/cart', count > 0 ? `Cart (${count})` : 'Cart'],
-        session.has('user') ? ['/dashboard', 'Dashboard'] : ['/login', 'Login'],
-        ...more,
-      ];
-      return framed(response, links, path);
-    });
-}
-
-function isPage({ body }: HttpResponse): boolean {
-  return typeof body === 'string' && body.startsWith('<!doctype');
-}
-
-function framed(
-  response: HttpResponse,
-  links: readonly Link[],
-  here: string,
-): HttpResponse {
-  if (!isPage(response)) return response;
-  const header = html`<body>
-<header><a class="skip" href="#content">To the content</a>
-<strong>Sessions from Scratch</strong>
-<nav aria-label="Pages">${links.map(
-    ([path, name]) =>
-      html`<a href="${path}"${path === here && html` aria-current="page"`}>${name}</a>`,
-  )}</nav></header>`;
-  const body = String(response.body)
-    .replace('<body>', () => `${header}`)
-    .replace('<main>', '<main id="content" tabindex="-1">');
-  return { ...response, body };
 }
 
 if (isMain(import.meta.url)) {
   try {
-    const { handle, headers } = site(process.env);
-    const listener = toListener(handle, headers);
-    serve(listener, 'Sessions from Scratch', '/', '/articles', '/cart', '/login');
+    const paths = ['/', '/articles', '/cart', '/login'];
+    operate(toListener(site(process.env)), 'Sessions from Scratch', paths);
   } catch (error) {
-    console.error(error instanceof RangeError ? error.message : error);
+    console.error(error instanceof RangeError || error instanceof TypeError ? error.message : error);
     process.exitCode = 1;
   }
 }

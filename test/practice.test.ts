@@ -1,4 +1,4 @@
-// `npm run practice 9`, on a small project of its own: what it empties, refuses and hints.
+// `npm run practice 3`, tried on a small project: it empties code, shows hints, and rejects mistakes.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,14 +11,23 @@ import { emptyBodies, hintsOf, practise } from '../.tools/practice.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FILE = 'src/02-sum.ts';
-const SOURCE = '/** The sum. */\nexport function sum(a: number): number {\n  return a;\n}\n';
-const EMPTY = SOURCE.replace('return a', "throw new Error('Step 2: sum() is still to be written')");
-const LESSON = [
-  '# Lesson', '', '## Step 1 · One', '<details>', '<summary>Hints</summary>', '', '1. Not this.',
-  '</details>', '## Step 2 · Two', '<details>', '<summary>Answer</summary>', '1. Nor this.',
-  '</details>', '<details>', '<summary>Hints</summary>', '', '1. Add', '   them.', '2. All.', '',
-  '</details>', '',
+const SOURCE = [
+  '/** Returns the sum. */',
+  'export function sum(a: number): number {',
+  '  return a;',
+  '}',
+  'export const product = (a: number): number => a;',
+  '',
 ].join('\n');
+const NO_SUM = SOURCE.replace(
+  'return a',
+  "throw new Error('Step 2: sum() is still to be written')",
+);
+const EMPTY = NO_SUM.replace(
+  '=> a',
+  "=> {\n  throw new Error('Step 2: product() is still to be written');\n}",
+);
+const HINTS = '# Hints\n\n1. Add\n   them.\n2. All.\n';
 
 const hasGit = spawnSync('git', ['--version']).status === 0;
 const skip = hasGit || process.env.CI ? false : 'needs git: https://git-scm.com/downloads';
@@ -28,13 +37,13 @@ function git(root: string, ...args: string[]): string {
   return spawnSync('git', [...author, ...args], { cwd: root, encoding: 'utf8' }).stdout;
 }
 
-/** A project of two steps, committed. */
+/** Returns the folder of a project with two steps, all of it committed. */
 function makeProject(t: TestContext): string {
   const root = mkdtempSync(join(tmpdir(), 'practice-'));
   t.after(() => rmSync(root, { recursive: true, force: true }));
-  mkdirSync(join(root, 'src'));
-  writeFileSync(join(root, 'LESSON.md'), LESSON);
-  writeFileSync(join(root, 'src/01-one.ts'), 'export const one = 1;\n');
+  for (const folder of ['src', 'test']) mkdirSync(join(root, folder));
+  writeFileSync(join(root, 'test/02-sum.hints.md'), HINTS);
+  writeFileSync(join(root, 'src/01-one.ts'), 'export const one = () => 1;\n');
   writeFileSync(join(root, FILE), SOURCE);
   git(root, 'init', '-q');
   git(root, 'add', '.');
@@ -43,84 +52,98 @@ function makeProject(t: TestContext): string {
 }
 
 describe('practise()', { skip }, () => {
-  it('practise() empties the module, says what to do next, and git brings it back', (t) => {
+  it('practise() empties the module, says what to do next, and git restores it', (t) => {
     const root = makeProject(t);
-    const { isDone, words } = practise(root, ['2']);
+    const { isDone, message } = practise(root, ['2']);
     assert.ok(isDone);
     assert.equal(readFileSync(join(root, FILE), 'utf8'), EMPTY);
-    assert.equal(git(root, 'status', '--porcelain').trim(), `M ${FILE}`, 'and nothing else');
+    assert.equal(git(root, 'status', '--porcelain').trim(), `M ${FILE}`, 'no other file changed');
     const next = ['sum()', '--test test/02-sum.test.ts', '2 -- --hint', `checkout ${FILE}`];
-    for (const part of next) assert.ok(words.includes(part), `it does not say ${part}: ${words}`);
+    for (const part of next) assert.ok(message.includes(part), `${part} is missing: ${message}`);
     git(root, 'checkout', FILE);
     assert.equal(readFileSync(join(root, FILE), 'utf8'), SOURCE);
   });
 
-  it('practise() refuses a file with changes that are not committed, staged or not', (t) => {
+  it('practise() empties one function if the command names it', (t) => {
     const root = makeProject(t);
-    const changed = `${SOURCE}// mine\n`;
+    assert.ok(practise(root, ['2', 'sum']).isDone);
+    assert.equal(readFileSync(join(root, FILE), 'utf8'), NO_SUM);
+    git(root, 'checkout', FILE);
+    const message = 'src/02-sum.ts exports no function su.';
+    assert.deepEqual(practise(root, ['2', 'su']), { isDone: false, message });
+    assert.equal(readFileSync(join(root, FILE), 'utf8'), SOURCE);
+  });
+
+  it('practise() rejects a file with changes that are not committed, staged or not', (t) => {
+    const root = makeProject(t);
+    const changed = `${SOURCE}// a note of the reader\n`;
     writeFileSync(join(root, FILE), changed);
-    for (const step of ['as it is', 'staged']) {
-      const { isDone, words } = practise(root, ['2']);
-      assert.ok(!isDone, step);
-      assert.match(words, /^src\/02-sum\.ts has changes that are not committed.*\n.*git checkout/);
-      assert.equal(readFileSync(join(root, FILE), 'utf8'), changed, 'nothing is lost');
+    for (const state of ['not staged', 'staged']) {
+      const { isDone, message } = practise(root, ['2']);
+      assert.ok(!isDone, state);
+      assert.match(message, /^src\/02-sum\.ts has changes that are not committed.*\n.*checkout/);
+      assert.equal(readFileSync(join(root, FILE), 'utf8'), changed, 'the changes are still there');
       git(root, 'add', '.');
     }
-    writeFileSync(join(root, 'src/01-one.ts'), 'export const one = 2;\n');
-    git(root, 'commit', '-q', '-m', 'Mine');
+    writeFileSync(join(root, 'src/01-one.ts'), 'export const one = () => 2;\n');
+    git(root, 'commit', '-q', '-m', 'Change');
     assert.ok(practise(root, ['2']).isDone, 'another file may have changes');
   });
 
-  it('practise() refuses in words a step that does not exist, and none at all', (t) => {
+  it('practise() rejects a step that does not exist, and a command without a step', (t) => {
     const root = makeProject(t);
-    for (const step of ['0', '3', 'two', '1.0', '']) {
-      const { isDone, words } = practise(root, [step]);
+    for (const step of ['0', '3', 'two', '1.0']) {
+      const { isDone, message } = practise(root, [step]);
       assert.ok(!isDone, step);
-      assert.equal(words, `There is no step ${step}: the steps are 1 to 2.`);
+      assert.equal(message, `There is no step ${step}. The steps are 1 to 2.`);
     }
-    assert.ok(practise(root, ['02']).isDone, 'as the file is called');
-    for (const none of [[], ['--hint'], ['1', '2']]) {
-      assert.equal(practise(root, none).words, 'Say which step: npm run practice 9');
+    assert.ok(practise(root, ['02']).isDone, 'the number as in the name of the file');
+    for (const words of [[], ['--hint'], [''], ['1', 'one', 'two']]) {
+      assert.equal(practise(root, words).message, 'Name one step: npm run practice 3');
     }
   });
 
-  it('practise() refuses outside of a git repository, which alone brings a file back', (t) => {
+  it('practise() rejects a folder without git, which could not restore the file', (t) => {
     const root = makeProject(t);
     rmSync(join(root, '.git'), { recursive: true });
-    assert.match(practise(root, ['2']).words, /^Practice needs git, which brings src\/02-sum\.ts/);
+    assert.match(practise(root, ['2']).message, /^Practice needs a git repository/);
     assert.equal(readFileSync(join(root, FILE), 'utf8'), SOURCE);
   });
 
-  it('practise() gives one hint more each time, and begins anew with a new practice', (t) => {
+  it('practise() shows the next hint each time, and starts again with a new practice', (t) => {
     const root = makeProject(t);
-    const hint = () => practise(root, ['2', '--hint']).words;
+    const hint = () => practise(root, ['2', '--hint']).message;
     practise(root, ['2']);
     assert.deepEqual([hint(), hint()], ['Hint 1 of 2: Add them.', 'Hint 2 of 2: All.']);
     assert.match(hint(), /^There are no more hints\. .*git diff src\/02-sum\.ts$/);
-    assert.equal(readFileSync(join(root, FILE), 'utf8'), EMPTY, 'a hint changes nothing');
+    assert.equal(readFileSync(join(root, FILE), 'utf8'), EMPTY, 'a hint changes no file');
     git(root, 'checkout', FILE);
     practise(root, ['2']);
     assert.equal(hint(), 'Hint 1 of 2: Add them.');
-    assert.equal(git(root, 'status', '--porcelain').trim(), `M ${FILE}`, 'the count is not there');
+    assert.equal(git(root, 'status', '--porcelain').trim(), `M ${FILE}`, 'the count is elsewhere');
+    assert.match(practise(root, ['1', '--hint']).message, /^Step 1 has no hints\. /);
   });
 
   /** Runs the program as npm does, in a project of its own. */
   function run(root: string, word: string, env = {}) {
-    cpSync(join(ROOT, '.tools/practice.ts'), join(root, '.tools/practice.ts'));
-    const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', import.meta.resolve('tsx')];
+    for (const name of ['practice.ts', 'tokens.ts']) {
+      cpSync(join(ROOT, '.tools', name), join(root, '.tools', name));
+    }
+    const isNative = Boolean(Reflect.get(process.features, 'typescript'));
+    const tsx = isNative ? [] : ['--import', import.meta.resolve('tsx')];
     return spawnSync(process.execPath, [...tsx, join(root, '.tools/practice.ts'), word], {
       encoding: 'utf8',
       env: { ...process.env, NODE_NO_WARNINGS: '1', ...env },
     });
   }
 
-  it('practice.ts as a program prints refusals on stderr, and exits with 1', (t) => {
+  it('practice.ts prints an error message on stderr and exits with 1', (t) => {
     const { status, stdout, stderr } = run(makeProject(t), '99');
-    const refusal = 'There is no step 99: the steps are 1 to 2.\n';
-    assert.deepEqual([status, stdout, stderr], [1, '', refusal]);
+    const message = 'There is no step 99. The steps are 1 to 2.\n';
+    assert.deepEqual([status, stdout, stderr], [1, '', message]);
   });
 
-  it('practice.ts empties nothing where npm has kept --hint to itself', (t) => {
+  it('practice.ts shows a hint and empties nothing if npm has taken --hint as its option', (t) => {
     const root = makeProject(t);
     const { stdout } = run(root, '2', { npm_config_hint: 'true' });
     assert.equal(stdout, 'Hint 1 of 2: Add them.\n');
@@ -132,7 +155,7 @@ describe('emptyBodies()', () => {
   const throwing = (name: string, indent = '') =>
     `{\n${indent}  throw new Error('Step 7: ${name} is still to be written');\n${indent}}`;
 
-  it('emptyBodies() empties what is exported, and keeps signatures, comments and the rest', () => {
+  it('emptyBodies() empties exported functions, and keeps signatures, comments and the rest', () => {
     const source = [
       '// A { brace } and a `tick` in a comment',
       "const TEXT = '{'; // unexported",
@@ -197,8 +220,17 @@ describe('emptyBodies()', () => {
     assert.equal(emptied, expected);
   });
 
-  it('hintsOf() gives the list under the step’s own Hints, and nothing where there is none', () => {
-    assert.deepEqual(hintsOf(LESSON, 2), ['Add them.', 'All.']);
-    assert.deepEqual(hintsOf(LESSON, 3), []);
+  it('emptyBodies() selects one function, one method, or a constructor by its name', () => {
+    const source = 'export class A {\n  constructor() {}\n  get() {}\n}\nexport function get() {}';
+    const selected = (wanted: string): string[] => emptyBodies(source, 7, wanted).names;
+    assert.deepEqual(selected('A'), ['new A()']);
+    assert.deepEqual(selected('A.get'), ['A.get()']);
+    assert.deepEqual(selected('get'), ['A.get()', 'get()']);
+    assert.deepEqual(selected('ge'), []);
+  });
+
+  it('hintsOf() returns the items of the numbered list, or nothing without a list', () => {
+    assert.deepEqual(hintsOf(HINTS), ['Add them.', 'All.']);
+    assert.deepEqual(hintsOf(''), []);
   });
 });

@@ -1,0 +1,62 @@
+// Requests without a socket. A test creates a request, calls a handler and reads the response.
+//
+// `Visitor` stores the cookies of a site and sends them back. It knows no rule of a real browser,
+// except that Max-Age=0 deletes a cookie. Step 16 builds a browser that knows the rules.
+import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
+import { witness } from './explain.ts';
+
+/** Returns a request as `toListener` creates it. `target` is a path, with or without a query. */
+export function makeRequest(
+  method = 'GET',
+  target = '/',
+  headers: Record<string, string> = {},
+  body = '',
+): HttpRequest {
+  const [path = '', ...search] = target.split(/(?=\?)/);
+  const stream = (async function* () {
+    if (body !== '') yield Buffer.from(body);
+  })();
+  return { method, path, search: search.join(''), headers, body: stream, address: '127.0.0.1' };
+}
+
+/** Returns the body as the text that a client receives. */
+export function bodyText({ body }: HttpResponse): string {
+  if (typeof body === 'object' && 'render' in body) return body.render();
+  return typeof body === 'string' ? body : Buffer.from(body).toString();
+}
+
+/** Returns each `Set-Cookie` header of a response. */
+export function setCookies({ headers }: HttpResponse): string[] {
+  return [headers['set-cookie'] ?? []].flat();
+}
+
+/** A visitor who stores the cookies of one site and sends them back. */
+export class Visitor {
+  readonly cookies = new Map<string, string>();
+  readonly #handle: Handler;
+
+  constructor(handle: Handler) {
+    this.#handle = witness(handle); // a failing test shows the requests
+  }
+
+  async request(method: string, target: string): Promise<HttpResponse> {
+    const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
+    const request = makeRequest(method, target, cookie === '' ? {} : { cookie });
+    const response = await this.#handle(request);
+    for (const header of setCookies(response)) {
+      const [, name = '', value = ''] = /^([^=]*)=([^;]*)/.exec(header) ?? [];
+      if (/; Max-Age=0(;|$)/.test(header)) this.cookies.delete(name);
+      else this.cookies.set(name, value);
+    }
+    return response;
+  }
+
+  get(target: string): Promise<HttpResponse> {
+    return this.request('GET', target);
+  }
+
+  /** Opens a page and returns its text. */
+  async text(target: string): Promise<string> {
+    return bodyText(await this.get(target));
+  }
+}

@@ -1,0 +1,185 @@
+// Real servers and processes for a test.
+//
+// `startServer` serves a listener on a free port until the test ends. Each request has a time
+// limit, so a listener that never responds fails the test with a message. `startProgram` starts a
+// module in a process of its own. The requests appear in the message of a failing test.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { noteBytes } from './explain.ts';
+
+const TIME_LIMIT = 4_000; // milliseconds for one response
+const PROGRAM_TIME_LIMIT = 10_000; // milliseconds for a process to print or to end
+const { setTimeout, clearTimeout } = globalThis; // the real ones, also if a test replaces them
+
+/** The folder of the project. */
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** A response that arrived completely. */
+export type Reply = {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+  readonly cookie: string; // 'count=7': what a browser sends back
+};
+
+export type TestServer = {
+  readonly server: Server;
+  readonly port: number;
+  readonly origin: string; // 'http://127.0.0.1:49152'
+  /** Sends a GET request. */
+  get(path?: string, headers?: Record<string, string>): Promise<Reply>;
+  /** Sends a request with any method. */
+  request(method: string, path: string, headers?: Record<string, string>): Promise<Reply>;
+  /** Sends bytes on a socket. Returns everything that arrives until the server closes it. */
+  exchange(sent: string): Promise<string>;
+  /** Opens a socket and sends bytes. The test decides what happens next. */
+  open(sent: string): Socket;
+  /** Waits until the listener has finished each request. Throws what the listener threw. */
+  settled(): Promise<void>;
+};
+
+/** Serves `listener` on a free port until the test ends. */
+export async function startServer(
+  t: TestContext,
+  listener: RequestListener,
+  make: (listener: RequestListener) => Server = createServer,
+): Promise<TestServer> {
+  const errors: unknown[] = []; // errors of the listener
+  const running: Promise<void>[] = [];
+  const server = make((request, response) => {
+    const run = async (): Promise<void> => listener(request, response);
+    const failed = (error: unknown): void => {
+      errors.push(error);
+      request.socket.destroy(); // the client does not wait until the time limit
+    };
+    running.push(run().catch(failed));
+  });
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const origin = `http://127.0.0.1:${port}`;
+
+  const throwFirst = (): void => {
+    if (errors.length > 0) throw errors[0];
+  };
+  const open: TestServer['open'] = (sent) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(sent));
+    t.after(() => socket.destroy());
+    return socket.setEncoding('latin1').on('error', () => {}); // a reset: less has arrived
+  };
+  const request: TestServer['request'] = async (method, path, headers = {}) => {
+    try {
+      return await withTimeLimit(send(method, origin + path, headers), `${method} ${path}`);
+    } catch (error) {
+      throwFirst();
+      throw error;
+    }
+  };
+  return {
+    server,
+    port,
+    origin,
+    open,
+    request,
+    get: (path = '/', headers) => request('GET', path, headers),
+    async exchange(sent) {
+      const socket = open(sent);
+      let received = '';
+      socket.on('data', (chunk) => (received += chunk));
+      await withTimeLimit(once(socket, 'close'), 'The connection');
+      noteBytes(sent, received);
+      throwFirst();
+      return received;
+    },
+    async settled() {
+      await withTimeLimit(Promise.all(running), 'The listener');
+      throwFirst();
+    },
+  };
+}
+
+async function send(method: string, url: string, headers: Record<string, string>): Promise<Reply> {
+  const response = await fetch(url, { method, headers, redirect: 'manual' });
+  const body = await response.text();
+  const cookies = response.headers.getSetCookie().map((header) => header.split(';')[0]);
+  return { status: response.status, headers: response.headers, body, cookie: cookies.join('; ') };
+}
+
+/** Returns the value of the promise. Throws if the promise is pending after the time limit. */
+export async function withTimeLimit<T>(
+  promise: Promise<T>,
+  what: string,
+  limit = TIME_LIMIT,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    const message = `${what}: no response within ${limit / 1000} seconds`;
+    timer = setTimeout(() => reject(new Error(message)), limit);
+  });
+  promise.catch(() => {}); // a late error is not reported twice
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export type Program = {
+  kill(signal?: NodeJS.Signals): void;
+  /** Waits until the output matches. Returns the first group of the pattern. */
+  printed(pattern: RegExp): Promise<string>;
+  /** Waits until the process has ended. */
+  ended(): Promise<{ code: number; signal: string | null; stdout: string; stderr: string }>;
+};
+
+/** Node 20 runs TypeScript with tsx. Newer versions run it by themselves. */
+export const NODE_ARGS = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
+
+/** Starts `node` with these arguments in the folder of the project. `PORT` is 0: any free port. */
+export function startProgram(
+  t: TestContext,
+  args: readonly string[],
+  env: Record<string, string> = {},
+  nodeArgs: readonly string[] = NODE_ARGS,
+): Program {
+  const child = spawn(process.execPath, [...nodeArgs, ...args], {
+    cwd: ROOT,
+    env: { ...process.env, NODE_NO_WARNINGS: '1', HOST: '', PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => (stdout += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk) => (stderr += chunk));
+  const closed = once(child, 'close');
+  closed.catch(() => {}); // `ended` reports the error
+  const what = `node ${args.join(' ')}`;
+  return {
+    kill: (signal = 'SIGTERM') => void child.kill(signal),
+    async printed(pattern) {
+      const wait = async (): Promise<void> => {
+        for (let isOver = false; !isOver && !pattern.test(stdout); ) {
+          const more = once(child.stdout, 'data').then(() => false);
+          isOver = await Promise.race([more, closed.then(() => true)]);
+        }
+      };
+      await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT);
+      assert.match(stdout, pattern, `The process ended. It had printed: ${stdout}${stderr}`);
+      return pattern.exec(stdout)?.[1] ?? '';
+    },
+    async ended() {
+      const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
+      return { code, signal, stdout, stderr };
+    },
+  };
+}

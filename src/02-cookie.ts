@@ -1,0 +1,56 @@
+// Step 2 · A cookie: the browser stores the count and sends it back.
+//
+//   Set-Cookie: count=7; Path=/; HttpOnly; SameSite=Lax      response: the server sets the cookie
+//   Cookie: count=7; theme=dark                              request: the browser returns it
+//
+// RFC 6265bis defines both headers. The cookie is in the visitor's browser, so the visitor can
+// change it. A server must never trust a cookie that it has not checked.
+import type { RequestListener } from 'node:http';
+import { isMain, serve } from './01-server.ts';
+
+/** One cookie of the site: reads its value from a request, and writes it into a response. */
+export class Cookie {
+  readonly name: string;
+  readonly attributes: string;
+
+  /** Path: for each page. HttpOnly: no script reads it. SameSite: step csrf explains it. */
+  constructor(name: string, attributes = '; Path=/; HttpOnly; SameSite=Lax') {
+    this.name = name;
+    this.attributes = attributes;
+  }
+
+  /** Returns the value in a `Cookie` header, or `undefined` if the cookie is absent. */
+  read(header: string | undefined): string | undefined {
+    return parseCookies(header).find(([name]) => name === this.name)?.[1];
+  }
+
+  /** Returns a `Set-Cookie` header. Throws a `TypeError` for a value that a cookie cannot hold. */
+  write(value: string): string {
+    if (COOKIE_VALUE.test(value)) return `${this.name}=${value}${this.attributes}`;
+    throw new TypeError(`Cannot write the cookie ${this.name}: its value is '${value}'`);
+  }
+}
+
+/** Returns the pairs of a `Cookie` header: [['count', '7'], ['theme', 'dark']]. Never throws. */
+export function parseCookies(header = ''): (readonly [name: string, value: string])[] {
+  return header.split(';').map((pair) => {
+    const [name = '', ...value] = pair.split('=');
+    return [name.replace(/^[ \t]+/, ''), value.join('=')]; // the value may contain = too
+  });
+}
+
+// RFC 6265bis §4.1.1: visible ASCII without " , ; and \. A semicolon would start an attribute.
+const COOKIE_VALUE = /^[!#-+\--:<-[\]-~]*$/;
+
+const cookie = new Cookie('count');
+
+/** Counts in the cookie. If the browser sends no count, or no number, the count starts at 1. */
+export const countVisits: RequestListener = (request, response) => {
+  const sent = Number(cookie.read(request.headers.cookie));
+  const count = Number.isSafeInteger(sent) ? sent + 1 : 1;
+  response.setHeader('content-type', 'text/plain; charset=utf-8');
+  response.setHeader('set-cookie', cookie.write(String(count)));
+  response.end(`Count: ${count}\n`);
+};
+
+if (isMain(import.meta.url)) serve(countVisits, 'Step 2', ['/']);

@@ -1,0 +1,86 @@
+// Step 3 · A signature: only the server can write the count.
+//
+//   cookie value = base64url( signature ‖ text )      signature = HMAC-SHA-512( key, text )
+//
+// HMAC (RFC 2104) combines a key and a text into a signature of 64 bytes. The key is a salt and the
+// secret. Without the secret, an attacker cannot compute the signature of another text. Everyone can
+// still read the text. This is Pyramid's format (webob.cookies.SignedSerializer), byte for byte.
+import { isUtf8 } from 'node:buffer';
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { RequestListener } from 'node:http';
+import { isMain, serve } from './01-server.ts';
+import { Cookie } from './02-cookie.ts';
+
+/** Turns a text into a cookie value and back. */
+export interface Codec {
+  encode(text: string): string;
+  /** Returns the text, or `undefined` if this site did not encode the value. Never throws. */
+  decode(value: string): string | undefined;
+}
+
+export type SignerOptions = {
+  readonly secrets: readonly string[]; // the first one signs; each of them verifies
+  readonly salt?: string | undefined; // the purpose: a value for another purpose is rejected
+  readonly hashAlg?: string | undefined; // as Node names it: sha512 (default), sha256, …
+};
+
+export class Signer implements Codec {
+  readonly #keys: readonly Buffer[];
+  readonly #hash: string;
+  /** The length of a signature in bytes: 64 for sha512. */
+  readonly digestSize: number;
+
+  /** Throws if a secret is missing or empty, or if Node does not have the hash algorithm. */
+  constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
+    if (secrets.length === 0 || secrets.includes('')) {
+      throw new TypeError('Cannot create a signer: it needs a secret that is not empty');
+    }
+    this.#keys = secrets.map((secret) => keyBytes(salt + secret));
+    this.#hash = hashAlg;
+    this.digestSize = this.#sign(Buffer.from('')).length;
+  }
+
+  encode(text: string): string {
+    const bytes = Buffer.from(text);
+    return Buffer.concat([this.#sign(bytes), bytes]).toString('base64url');
+  }
+
+  decode(value: string): string | undefined {
+    const bytes = Buffer.from(value, 'base64url');
+    const signature = bytes.subarray(0, this.digestSize);
+    const text = bytes.subarray(this.digestSize);
+    // Node ignores characters that are not base64url. Here, one text has exactly one encoding.
+    const isExact = bytes.toString('base64url') === value && signature.length === this.digestSize;
+    // `===` stops at the first wrong byte, so its duration would tell an attacker where that is.
+    const isOwn = (key: Buffer): boolean => timingSafeEqual(signature, this.#sign(text, key));
+    return isExact && this.#keys.some(isOwn) && isUtf8(text) ? text.toString() : undefined;
+  }
+
+  #sign(text: Buffer, key = this.#keys[0] as Buffer): Buffer {
+    return createHmac(this.#hash, key).update(text).digest();
+  }
+}
+
+/** The same as in Pyramid: Latin-1, or UTF-8 if a character does not exist in Latin-1. */
+function keyBytes(key: string): Buffer {
+  return Buffer.from(key, /[^\0-\xff]/.test(key) ? 'utf8' : 'latin1');
+}
+
+const cookie = new Cookie('count');
+const signer = new Signer({ secrets: ['itsaseekreet'], salt: 'count.' });
+
+/** Returns the number of this visit, and the `Set-Cookie` header that stores it. */
+export function countVisit(header: string | undefined): { count: number; setCookie: string } {
+  const count = Number(signer.decode(cookie.read(header) ?? '') ?? 0) + 1; // forged: 0 + 1
+  return { count, setCookie: cookie.write(signer.encode(String(count))) };
+}
+
+/** Counts in a signed cookie. A forged count is ignored, so the count starts again at 1. */
+export const countVisits: RequestListener = (request, response) => {
+  const { count, setCookie } = countVisit(request.headers.cookie);
+  response.setHeader('content-type', 'text/plain; charset=utf-8');
+  response.setHeader('set-cookie', setCookie);
+  response.end(`Count: ${count}\n`);
+};
+
+if (isMain(import.meta.url)) serve(countVisits, 'Step 3', ['/']);

@@ -1,0 +1,84 @@
+// Step 4 · Requests and responses are values, and one adapter handles the streams.
+//
+// A handler is a function from a request to a response. A test can call it without a socket, and an
+// error in it cannot end the process: `toListener` turns the error into a 500 (RFC 9110 §15.6.1).
+// The visitor sees one sentence. The operator sees the error in the log.
+import { type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http';
+import { inspect } from 'node:util';
+import { isMain, serve } from './01-server.ts';
+import { countVisit } from './03-signer.ts';
+
+export type HttpRequest = {
+  readonly method: string; // 'GET'; upper and lower case differ (RFC 9110 §9.1)
+  readonly path: string; // '/howdy', still percent-encoded
+  readonly search: string; // '?page=2', or '' if the URL has no query
+  readonly headers: Readonly<Record<string, string | undefined>>; // names in lower case
+  readonly body: AsyncIterable<Uint8Array>; // chunks as they arrive; step forms reads them
+  readonly address?: string | undefined; // the IP address of the client, or of a proxy
+};
+
+export type HttpResponse = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[]>>; // names in lower case
+  readonly body: string | Uint8Array | Renderable | Problem;
+};
+
+/** A body that stays a value until the adapter renders it as text. */
+export type Renderable = { render(): string };
+
+/** The body of an error response. */
+export type Problem = Renderable & { readonly title: string; readonly detail: string };
+
+export type Awaitable<T> = T | Promise<T>;
+
+/** What a page is. `R` is the type of its request: later steps add properties to the request. */
+export type Handler<R extends HttpRequest = HttpRequest> = (request: R) => Awaitable<HttpResponse>;
+
+/** Returns an error response. `detail` says what happened and what the visitor can do. */
+export function problem(status: number, detail: string, headers = {}): HttpResponse {
+  const title = `${status} ${STATUS_CODES[status]}`;
+  const body = { title, detail, render: () => `${title}\n\n${detail}\n` };
+  return text(body, status, headers);
+}
+
+/** Returns a response of plain text. `nosniff`: the browser must not guess another type. */
+export function text(body: HttpResponse['body'], status = 200, headers = {}): HttpResponse {
+  const type = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' };
+  return { status, headers: { ...type, ...headers }, body };
+}
+
+/** Returns a listener for `node:http`. If the handler or its page throws, it sends a 500. */
+export function toListener(handler: Handler): RequestListener {
+  return async (incoming, outgoing) => {
+    const { method = '', url = '', socket } = incoming;
+    const [, path = '', search = ''] = /^([^?]*)(.*)/.exec(url) ?? []; // '/howdy' and '?a=1'
+    const headers = incoming.headers as HttpRequest['headers'];
+    const body = incoming.iterator({ destroyOnReturn: false }); // a page may stop reading early
+    try {
+      const request = { method, path, search, headers, body, address: socket.remoteAddress };
+      send(await handler(request), outgoing);
+    } catch (error) {
+      if (socket.destroyed) return; // the client has left
+      console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`); // one line
+      send(problem(500, 'An error happened on this server. It is in the log.'), outgoing);
+    }
+  };
+}
+
+function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
+  const content = typeof body === 'object' && 'render' in body ? body.render() : body;
+  // A 204, a 304 and the response to HEAD have no body, so they state no length (RFC 9110 §8.6).
+  const hasLength = status !== 204 && status !== 304 && outgoing.req.method !== 'HEAD';
+  const length = hasLength && { 'content-length': Buffer.byteLength(content) };
+  outgoing.writeHead(status, { ...length, ...headers }).end(content);
+  outgoing.req.resume(); // reads the rest of a body, so that the next request can follow
+}
+
+/** The page of this step: the count of step 3, and a bug at /crash. */
+export const countVisits: Handler = ({ path, headers }) => {
+  if (path === '/crash') throw new Error('This page has a bug');
+  const { count, setCookie } = countVisit(headers.cookie);
+  return text(`Count: ${count}\n`, 200, { 'set-cookie': setCookie });
+};
+
+if (isMain(import.meta.url)) serve(toListener(countVisits), 'Step 4', ['/', '/crash']);

@@ -1,0 +1,115 @@
+// Step 6 · Templates that escape, and pages that are values.
+//
+// If a visitor's text becomes markup, the attacker's script runs in the browser of every reader:
+// cross-site scripting, XSS (OWASP: Cross Site Scripting Prevention). So html`…${value}…` escapes
+// each value, and this is the shortest way to write a page. A Content-Security-Policy is the second
+// defense: it forbids every script, in case a page forgets to escape.
+import { readFileSync } from 'node:fs';
+import { inspect } from 'node:util';
+import { isMain, serve } from './01-server.ts';
+import { type Handler, type HttpResponse, type Renderable, toListener } from './04-http.ts';
+import { addGreetings, Router } from './05-router.ts';
+
+/** Markup that is safe to send. Only `html` creates it. */
+export class Html {
+  readonly markup: string;
+  constructor(markup: string) {
+    this.markup = markup;
+  }
+}
+
+/** What a template accepts. `undefined`, `null` and `false` show nothing; an array, its items. */
+export type Value = Html | string | number | boolean | null | undefined | readonly Value[];
+
+/**
+ * Returns markup. Each value is escaped for text and for attributes with quotes. This does not make
+ * a value safe in <script>, in an attribute without quotes, or as a `javascript:` URL.
+ */
+export function html(strings: TemplateStringsArray, ...values: Value[]): Html {
+  let markup = strings[0] ?? '';
+  for (const [i, value] of values.entries()) markup += show(value, strings) + strings[i + 1];
+  return new Html(markup);
+}
+
+/** Replaces the five characters that have a meaning in markup (HTML §13.5). */
+export function escape(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? '');
+}
+
+const ESCAPES: Record<string, string> =
+  { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+
+function show(value: Value, template: TemplateStringsArray): string {
+  if (typeof value === 'string') return escape(value);
+  if (typeof value === 'number' || value === true) return String(value);
+  if (value instanceof Html) return value.markup;
+  if (Array.isArray(value)) return value.map((item) => show(item, template)).join('');
+  if (value === undefined || value === null || value === false) return '';
+  throw new TypeError(`Cannot show ${inspect(value)} in html\`${template.join('…')}\``);
+}
+
+type Slots = Readonly<Record<'header' | 'notices' | 'footer', readonly Html[]>>;
+
+/** A page that the adapter renders last, so that later steps can append to its slots. */
+export class Page implements Renderable {
+  readonly title: string;
+  readonly main: Html;
+  readonly slots: Slots;
+
+  constructor(title: string, main: Html, slots: Slots = { header: [], notices: [], footer: [] }) {
+    this.title = title;
+    this.main = main;
+    this.slots = slots;
+  }
+
+  render(): string {
+    return html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${this.title}</title>
+<link rel="icon" href="/favicon.svg">
+<link rel="stylesheet" href="/style.css">
+</head><body>
+${this.slots.header}<main id="content" tabindex="-1">
+${this.slots.notices}${this.main}
+</main>
+${this.slots.footer}</body>
+</html>
+`.markup;
+  }
+}
+
+/** Returns a response with a page. `main` is the content of its <main>. */
+export function page(title: string, main: Html, status = 200): HttpResponse {
+  return { status, headers: PAGE_HEADERS, body: new Page(title, main) };
+}
+
+const PAGE_HEADERS = {
+  'content-type': 'text/html; charset=utf-8',
+  // No scripts, and forms, styles and images only from this site. No other site may frame the page.
+  'content-security-policy':
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
+    "base-uri 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'same-origin', // other sites do not learn the URLs of this one
+};
+
+/** Adds the style sheet and the icon that each page uses. */
+export function addStyle(router: Router): Router {
+  const file = (path: string, type: string): Handler => {
+    const body = readFileSync(new URL(`../public${path}`, import.meta.url));
+    return () => ({ status: 200, headers: { 'content-type': type }, body });
+  };
+  const icon = file('/favicon.svg', 'image/svg+xml');
+  return router.get('/style.css', file('/style.css', 'text/css')).get('/favicon.svg', icon);
+}
+
+/** The page of step 5, now safe. */
+function greet(name: string, count: number): HttpResponse {
+  return page(`Quick Tutorial: ${name}`, html`<h1>Hi ${name}</h1>\n<p>Count: ${count}</p>`);
+}
+
+/** The site of this step. */
+export const site = (): Router => addGreetings(addStyle(new Router()), greet);
+
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 6', ['/', '/howdy/Ada']);

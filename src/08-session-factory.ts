@@ -1,0 +1,111 @@
+// Step 8 · A session factory opens the session before the page and saves it after the page.
+//
+// No page can forget to save, because `withSession` does it. The factory is Pyramid's
+// SignedCookieSessionFactory with its wire format. A factory does not know HTTP: only `withSession`
+// connects sessions with requests and responses.
+import { isMain, serve } from './01-server.ts';
+import { Cookie, parseCookies } from './02-cookie.ts';
+import { type Codec, Signer, type SignerOptions } from './03-signer.ts';
+import { type Awaitable, type Handler, type HttpRequest, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { addStyle } from './06-template.ts';
+import { decodePayload, encodePayload, greet, Session } from './07-session.ts';
+import type { SessionState, Visitor } from './07-session.ts';
+
+/** Opens, creates and saves the sessions of a site. `S` is the class of the sessions. */
+export interface SessionFactory<S extends Session<object>> {
+  readonly cookie: Cookie;
+  /** Returns the session of a cookie value, or `undefined` if the value is invalid. */
+  open(value: string): Awaitable<S | undefined>;
+  create(): S;
+  /** Returns the new cookie value, `''` to delete the cookie, or `undefined` to keep it. */
+  save(session: S): Awaitable<string | undefined>;
+}
+
+export type FactoryOptions<S> = {
+  readonly sessionClass: new (now: number, state?: SessionState) => S;
+  readonly cookie?: Cookie; // default: the name `session`
+  readonly now?: () => number; // seconds since 1970
+};
+
+/** The session does not fit into its place. The session of the visitor is as it was before. */
+export class SessionTooLarge extends RangeError {}
+
+/** Keeps the whole session in a cookie. The codec makes a value that only this site can write. */
+export class CookieSessionFactory<S extends Session<object>> implements SessionFactory<S> {
+  readonly cookie: Cookie;
+  readonly #codec: Codec;
+  readonly #sessionClass: FactoryOptions<S>['sessionClass'];
+  readonly #now: () => number;
+
+  constructor(codec: Codec, { cookie, sessionClass, now }: FactoryOptions<S>) {
+    this.cookie = cookie ?? new Cookie('session');
+    this.#codec = codec;
+    this.#sessionClass = sessionClass;
+    this.#now = now ?? (() => Date.now() / 1000);
+  }
+
+  open(value: string): S | undefined {
+    const state = decodePayload(this.#codec.decode(value));
+    return state && this.create(state);
+  }
+
+  create(state?: SessionState): S {
+    return new this.#sessionClass(this.#now(), state);
+  }
+
+  /** Throws `SessionTooLarge` if the cookie is larger than browsers accept. */
+  save(session: S): string | undefined {
+    if (!session.isChanged) return undefined; // an old value could overwrite a newer one
+    if (session.size === 0) return '';
+    const value = this.#codec.encode(encodePayload(session, this.#now()));
+    const size = this.cookie.name.length + value.length;
+    if (size <= MAX_COOKIE_SIZE) return value;
+    const sizes = [...session].map(([key, item]) => `${key} ${JSON.stringify(item).length}`);
+    throw new SessionTooLarge(`${size} bytes, and the limit is ${MAX_COOKIE_SIZE}: ${sizes}`);
+  }
+}
+
+export const MAX_COOKIE_SIZE = 4096; // bytes of the name and the value (RFC 6265bis §5.7)
+
+/** Pyramid's factory: everyone can read the cookie, and only this site can write it. */
+export class SignedCookieSessionFactory<S extends Session<object>> extends CookieSessionFactory<S> {
+  constructor(options: FactoryOptions<S> & SignerOptions) {
+    super(new Signer({ salt: 'pyramid.session.', ...options }), options);
+  }
+}
+
+/** Returns middleware: a function that wraps a page. The page receives `request.session`. */
+export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
+  const open = async (header: string | undefined): Promise<S> => {
+    // Another program on this host can set a cookie with the same name. Four are enough to try.
+    const own = parseCookies(header).filter(([name]) => name === factory.cookie.name);
+    for (const [, value] of own.slice(0, 4)) {
+      const session = await factory.open(value);
+      if (session) return session;
+    }
+    return factory.create();
+  };
+  return <R extends HttpRequest>(page: Handler<NoInfer<R> & { session: S }>): Handler<R> =>
+    async (request) => {
+      const session = await open(request.headers.cookie);
+      const response = await page({ ...request, session });
+      // The page differs for each visitor, so a shared cache must not keep it (RFC 9111 §4.1).
+      const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
+      if (response.status >= 500 || request.method === 'HEAD') return { ...response, headers };
+      const value = await factory.save(session);
+      if (value === undefined) return { ...response, headers };
+      const setCookie = factory.cookie.write(value) + (value === '' ? '; Max-Age=0' : '');
+      return { ...response, headers: { ...headers, 'set-cookie': [setCookie] } };
+    };
+}
+
+/** The site of this step. Its pages are the same as in step 7, and none of them saves. */
+export function site(): Router {
+  const secrets = ['itsaseekreet'];
+  const factory = new SignedCookieSessionFactory({ secrets, sessionClass: Session<Visitor> });
+  const home = withSession(factory)((request) => greet(request.session));
+  return addStyle(new Router()).get('/', home).get('/howdy', home);
+}
+
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 8', ['/', '/howdy']);

@@ -1,0 +1,96 @@
+// Step 11 · Timeouts: how long a session lives.
+//
+// Three clocks run (OWASP Session Management Cheat Sheet). The idle timeout ends a session without
+// requests. The absolute timeout ends every session. `Max-Age` tells the browser how long to keep
+// the cookie. An attacker can keep a copied cookie forever, so only the times inside the signed
+// payload count. This factory wraps any other factory.
+import { isMain, serve } from './01-server.ts';
+import { Cookie } from './02-cookie.ts';
+import { toListener } from './04-http.ts';
+import { Session } from './07-session.ts';
+import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
+import { DEMO, site as tutorial, type TutorialData } from './09-tutorial.ts';
+
+export type TimeoutOptions = {
+  readonly idleTimeout?: number; // seconds between two requests; default 1200, as in Pyramid
+  readonly absoluteTimeout?: number; // seconds since `created`; default 12 hours: a working day
+  readonly reissueTime?: number; // seconds until an unchanged cookie is renewed; default: idle / 10
+  readonly now?: () => number; // seconds since 1970
+};
+
+/** Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense. */
+export function withTimeouts<S extends Session<object>>(
+  factory: SessionFactory<S>,
+  options: TimeoutOptions = {},
+): SessionFactory<S> {
+  const { idleTimeout = 1200, absoluteTimeout = 12 * 60 * 60 } = options;
+  const { reissueTime = idleTimeout / 10, now = () => Date.now() / 1000 } = options;
+  for (const [name, seconds] of Object.entries({ idleTimeout, absoluteTimeout, reissueTime })) {
+    if (!(seconds >= 0)) throw new RangeError(`${name} must be 0 seconds or more, not ${seconds}`);
+  }
+  if (reissueTime >= idleTimeout && reissueTime !== Infinity) {
+    throw new RangeError(`reissueTime ${reissueTime} must be less than idleTimeout ${idleTimeout}`);
+  }
+  return {
+    cookie: factory.cookie,
+    create: () => factory.create(),
+    async open(value) {
+      const session = await factory.open(value);
+      if (!session || now() - session.created > absoluteTimeout) return undefined;
+      const idleTime = Math.floor(now()) - session.accessed; // `accessed` is a whole second
+      if (now() - session.accessed > idleTimeout) return undefined;
+      if (idleTime > reissueTime) session.changed(); // the next save writes `accessed` again
+      return session;
+    },
+    save(session) {
+      session.expires = Math.min(now() + idleTimeout, session.created + absoluteTimeout);
+      return factory.save(session);
+    },
+  };
+}
+
+/** Pyramid's options for the cookie. */
+export type CookieOptions = {
+  readonly cookieName?: string; // default session
+  readonly path?: string; // default /
+  readonly domain?: string | undefined; // default: this host only, which is the safest
+  readonly maxAge?: number | undefined; // seconds; default: until the browser closes
+  readonly secure?: boolean; // https only
+  readonly httpOnly?: boolean; // default true: no script can read it
+  readonly sameSite?: 'Strict' | 'Lax' | 'None'; // default Lax
+};
+
+/** A cookie with all attributes. Throws if an attribute would change the meaning of the header. */
+export class SessionCookie extends Cookie {
+  constructor(options: CookieOptions = {}) {
+    const { cookieName = 'session', domain, maxAge, path = '/', sameSite = 'Lax' } = options;
+    const attributes = [
+      domain !== undefined && `; Domain=${domain}`,
+      maxAge !== undefined && `; Max-Age=${maxAge}`,
+      `; Path=${path}`,
+      options.secure === true && '; Secure',
+      options.httpOnly !== false && '; HttpOnly',
+      `; SameSite=${sameSite}`,
+    ];
+    super(cookieName, attributes.filter(Boolean).join(''));
+    const checks: [unknown, RegExp][] = [[cookieName, TOKEN], [path, PATH], [domain ?? '', DOMAIN]];
+    const wrong = checks.find(([value, pattern]) => !pattern.test(String(value)));
+    if (wrong) throw new TypeError(`Cannot make a cookie with ${JSON.stringify(wrong[0])}`);
+    const isWhole = maxAge === undefined || (Number.isInteger(maxAge) && maxAge >= 0);
+    if (isWhole && (maxAge ?? 0) <= MAX_COOKIE_AGE) return;
+    throw new RangeError(`maxAge must be whole seconds up to ${MAX_COOKIE_AGE}, not ${maxAge}`);
+  }
+}
+
+export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds: browsers keep no cookie longer (§5.5)
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // RFC 9110 §5.6.2
+const PATH = /^\/[!-:<-~]{0,1023}$/; // visible ASCII without ; (RFC 6265bis §5.6)
+const DOMAIN = /^(\.?[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*)?$/i;
+
+/** The site of this step: the tutorial. For a demonstration, its sessions expire after 5 seconds. */
+export function site(options: TimeoutOptions = { idleTimeout: 5 }): ReturnType<typeof tutorial> {
+  const session = { ...DEMO, ...options, sessionClass: Session<TutorialData> };
+  return tutorial(withTimeouts(new SignedCookieSessionFactory(session), options));
+}
+
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 11', ['/', '/howdy']);

@@ -1,0 +1,76 @@
+// Step 13 · Middleware: a group of routes with one list of wrappers.
+//
+// Middleware is a function that wraps a page and returns another page. It can add a property to the
+// request, such as `session`. If each route lists its wrappers, one route will miss one of them.
+// Here a group has the list, and the compiler reports middleware whose request lacks a property.
+import { isMain, serve } from './01-server.ts';
+import { type Handler, type HttpRequest, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { addStyle } from './06-template.ts';
+import { Session } from './07-session.ts';
+import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
+import { withSession } from './08-session-factory.ts';
+import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
+import { withTimeouts } from './11-timeouts.ts';
+import { addArticles } from './12-forms.ts';
+
+/**
+ * A function that wraps a page. The page receives `Added` in its request. The middleware itself
+ * uses `Needed`, which middleware outside it must have added. `needs` exists for the compiler only.
+ */
+export type Middleware<Added, Needed = unknown> = {
+  <R extends HttpRequest & Needed>(page: Handler<NoInfer<R> & Added>): Handler<R>;
+  readonly needs?: ((request: Needed) => void) | undefined;
+};
+
+/** Routes with the same middleware. `R` is the type of the request that their pages receive. */
+export class RouteGroup<R extends HttpRequest = HttpRequest> {
+  readonly #router: Router;
+  /** Wraps a page in the middleware of the group without adding a route. */
+  readonly wrap: (page: Handler<R>) => Handler;
+
+  private constructor(router: Router, wrap: (page: Handler<R>) => Handler) {
+    this.#router = router;
+    this.wrap = wrap;
+  }
+
+  /** A group without middleware. */
+  static of(router: Router): RouteGroup {
+    return new RouteGroup(router, (page) => page);
+  }
+
+  /** A group whose pages are wrapped in one more middleware, inside all others. */
+  with<Added>(middleware: Middleware<Added, R>): RouteGroup<R & Added> {
+    return new RouteGroup<R & Added>(this.#router, (page) => this.wrap(middleware<R>(page)));
+  }
+
+  get(path: string, page: Handler<R>): this {
+    this.#router.get(path, this.wrap(page));
+    return this;
+  }
+
+  post(path: string, page: Handler<R>): this {
+    this.#router.post(path, this.wrap(page));
+    return this;
+  }
+}
+
+/** Returns `withSession` as middleware that adds `session` to the request. */
+export function sessionFrom<S extends Session<object>>(
+  factory: SessionFactory<S>,
+): Middleware<{ session: S }> {
+  return withSession(factory);
+}
+
+/** The site of this step: the counter and the articles in one group. */
+export function site(): Router {
+  const options = { ...DEMO, sessionClass: Session<TutorialData> };
+  const router = addStyle(new Router());
+  const factory = withTimeouts(new SignedCookieSessionFactory(options));
+  const pages = RouteGroup.of(router).with(sessionFrom(factory));
+  addTutorial(pages);
+  addArticles(pages);
+  return router;
+}
+
+if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 13', ['/', '/articles']);

@@ -1,0 +1,90 @@
+// Step 14 · Flash messages: a message that appears once, on the next page.
+//
+//   POST /articles → 303 → GET /articles, and there "Article saved", once
+//
+// After a redirect, the page does not know what happened. So the message waits in the session until
+// a page shows it. The names are Pyramid's: `flash`, `pop_flash`, `peek_flash`. Only a page that the
+// visitor sees may remove a message: not a redirect, a failure, HEAD, or a page loaded in advance.
+import { isMain, serve } from './01-server.ts';
+import { type Handler, problem, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { addStyle, html, Page } from './06-template.ts';
+import { Session } from './07-session.ts';
+import { SignedCookieSessionFactory } from './08-session-factory.ts';
+import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
+import { fillSlot } from './10-inspector.ts';
+import { withTimeouts } from './11-timeouts.ts';
+import { addArticles } from './12-forms.ts';
+import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
+
+export const MAX_MESSAGES = 20; // in a queue; then the oldest is removed
+
+/** A session with messages. A message can be any JSON value, as in Pyramid. */
+export class FlashSession<Data extends object> extends Session<Data> {
+  /** Adds a message to a queue. The next page that shows the queue removes the message. */
+  flash(message: unknown, queue = '', allowDuplicate = true): void {
+    const messages = this.peekFlash(queue);
+    const texts = messages.map((other) => JSON.stringify(other));
+    if (!allowDuplicate && texts.includes(JSON.stringify(message))) return;
+    this.#all.set(FLASH_KEY + queue, [...messages, message].slice(-MAX_MESSAGES));
+  }
+
+  /** Returns the messages of a queue, the oldest first, and removes them. */
+  popFlash(queue = ''): unknown[] {
+    const messages = this.peekFlash(queue);
+    this.#all.delete(FLASH_KEY + queue);
+    return messages;
+  }
+
+  /** Returns the messages of a queue, and keeps them. */
+  peekFlash(queue = ''): unknown[] {
+    const messages = this.#all.get(FLASH_KEY + queue);
+    return Array.isArray(messages) ? messages : [];
+  }
+
+  /** This session, with keys that `Data` does not name. */
+  get #all(): Session {
+    return this as unknown as Session;
+  }
+}
+
+const FLASH_KEY = '_f_'; // Pyramid's key
+
+/** The queues of this site. An alert interrupts a screen reader; a status waits. */
+const ROLES = { error: 'alert', success: 'status', info: 'status' };
+
+/** Shows the messages of all queues on the page, and removes them from the session. */
+export const withFlash: Middleware<object, { session: FlashSession<object> }> =
+  (page) => async (request) => {
+    const response = await page(request);
+    const isSeen = response.status < 300 || (response.status >= 400 && response.status < 500);
+    if (!isSeen || !(response.body instanceof Page)) return response;
+    const { session } = request;
+    const notices = Object.entries(ROLES).flatMap(([queue, role]) =>
+      session.popFlash(queue).map((message) => {
+        const text = typeof message === 'string' ? message : JSON.stringify(message);
+        return html`<p class="flash ${queue}" role="${role}">${text}</p>\n`;
+      }),
+    );
+    return fillSlot(response, 'notices', notices);
+  };
+
+/** Rejects a page that the browser loads in advance: it must not count or remove anything. */
+export const rejectPrefetch: Middleware<object> = (page) => async (request) => {
+  const { 'sec-purpose': secPurpose, purpose, 'x-moz': xMoz } = request.headers;
+  const isPrefetch = [secPurpose, purpose, xMoz].some((value) => value?.startsWith('prefetch'));
+  return isPrefetch ? problem(503, 'This page is not loaded in advance.') : page(request);
+};
+
+/** The site of this step. */
+export function site(): Handler {
+  const options = { ...DEMO, sessionClass: FlashSession<TutorialData> };
+  const router = addStyle(new Router());
+  const session = sessionFrom(withTimeouts(new SignedCookieSessionFactory(options)));
+  const pages = RouteGroup.of(router).with(rejectPrefetch).with(session).with(withFlash);
+  addTutorial(pages);
+  addArticles(pages, ({ session }) => session.flash('Article saved', 'success'));
+  return router.handle;
+}
+
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 14', ['/articles', '/']);

@@ -1,0 +1,135 @@
+// Step 22 · Login: a session that knows the user, and can forget the user.
+//
+// An attacker can give a victim a cookie before the login (session fixation, OWASP Session
+// Management). If the login kept this session, the attacker would be logged in too. So the session
+// changes when the rights change. No cache keeps a page with the name of a user, and the page after
+// the login is always a page of this site.
+import { isMain, serve } from './01-server.ts';
+import { type Handler, type HttpResponse, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { addStyle, html, page } from './06-template.ts';
+import type { SessionState } from './07-session.ts';
+import { SignedCookieSessionFactory } from './08-session-factory.ts';
+import { DEMO, type TutorialData } from './09-tutorial.ts';
+import { fillSlot } from './10-inspector.ts';
+import { fieldOf, form, type FormRequest, seeOther, withForm } from './12-forms.ts';
+import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
+import { withFlash } from './14-flash.ts';
+import { CsrfSession, withCsrf } from './17-csrf.ts';
+import { type CartData, countOf } from './18-cart.ts';
+import { authenticator, USERS } from './21-password.ts';
+
+export type SiteData = TutorialData & CartData & { user: string; agent: string };
+export type UserRequest = FormRequest & { session: UserSession<SiteData> };
+
+/** A session that can end. Its old cookie must not work any more, as far as a cookie allows it. */
+export class UserSession<Data extends object> extends CsrfSession<Data> {
+  isEnded = false; // the data that remains begins a new session
+  readonly #now: number;
+
+  constructor(now: number, state?: SessionState) {
+    super(now, state);
+    this.#now = now;
+  }
+
+  /** Ends the session and removes its data: for logout. */
+  invalidate(): void {
+    this.clear();
+    this.regenerateId();
+  }
+
+  /** Ends the session, and keeps its data and a new token for the next one: for login. */
+  regenerateId(): void {
+    if (this.size > 0) this.newCsrfToken();
+    this.created = this.#now;
+    this.isEnded = true;
+    this.changed();
+  }
+}
+
+/** Returns `next` if it is a path of this site, and the dashboard otherwise. */
+export function safeRedirectPath(next: string | null): string {
+  // '//evil' is a host. A browser reads '\' as '/', and ignores a TAB.
+  return next !== null && /^\/(?![/\\])[!-[\]-~]{0,2000}$/.test(next) ? next : '/dashboard';
+}
+
+/** Shows the user on each page, with a button to log out. */
+export const withUser: Middleware<object, UserRequest> = (inner) => async (request) => {
+  const response = await inner(request);
+  const user = request.session.get('user');
+  if (user === undefined) return response;
+  const button = form(request, '/logout', html`<button class="quiet">Log out</button>`);
+  const bar = html`<section class="user" aria-label="Account">
+<p>Logged in as <strong>${user}</strong></p>${button}</section>\n`;
+  const headers = { ...response.headers, 'cache-control': 'no-store' }; // Back must not show it
+  return fillSlot({ ...response, headers }, 'header', [bar]);
+};
+
+/** Lets only users in, as `request.user`. Others log in first, and a GET then returns here. */
+export function withLogin(
+  users: ReadonlyMap<string, string>,
+): Middleware<{ user: string }, { session: UserSession<SiteData> }> {
+  return (inner) => (request) => {
+    const user = request.session.get('user');
+    if (user !== undefined && users.has(user)) return inner({ ...request, user });
+    const here = request.method === 'GET' ? request.path + request.search : '/dashboard';
+    return seeOther(`/login?next=${encodeURIComponent(here)}`);
+  };
+}
+
+/** Adds `/login`, `/dashboard` and `/logout`. */
+export function addLogin<R extends UserRequest>(
+  pages: RouteGroup<R>,
+  users = USERS,
+  authenticate = authenticator(users),
+): void {
+  const login = async (request: R & { form: URLSearchParams }): Promise<HttpResponse> => {
+    const { session, address = '' } = request;
+    const username = fieldOf(request.form, 'username').normalize('NFC').slice(0, 64); // RFC 8265
+    const result = await authenticate(username, request.form.get('password') ?? '', address);
+    if (typeof result !== 'boolean') return result;
+    if (!result) return loginPage(request, request.form.get('next'), username);
+    if ((session.get('user') ?? username) !== username) session.clear(); // another user's cart
+    session.regenerateId();
+    session.set('user', username);
+    return seeOther(safeRedirectPath(request.form.get('next')));
+  };
+  const logout: Handler<UserRequest> = ({ session }) => {
+    session.invalidate();
+    session.flash('You are logged out.', 'info'); // in the new session
+    return { ...seeOther('/'), headers: { location: '/', 'clear-site-data': '"storage"' } };
+  };
+  pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search).get('next')));
+  pages.post('/login', withForm(login));
+  pages.post('/logout', logout); // not GET: an image on another site could log the user out
+  pages.with(withLogin(users) as Middleware<{ user: string }, R>).get('/dashboard', dashboard);
+}
+
+/** The form. After a failure, `username` is the typed name. */
+function loginPage(request: FormRequest, next: string | null, username?: string): HttpResponse {
+  const error = username !== undefined &&
+    html`<p class="flash error" role="alert">The user name or the password is wrong.</p>`;
+  const fields = html`<input type="hidden" name="next" value="${safeRedirectPath(next)}">
+<label>User name <input name="username" value="${username}" autocomplete="username"
+autocapitalize="none" autocorrect="off" spellcheck="false"></label>
+<label>Password <input name="password" type="password" autocomplete="current-password"></label>
+<button>Log in</button>`;
+  const main = html`${error}<h1>Login</h1>${form(request, '/login', fields)}`;
+  return page('Login', main, username === undefined ? 200 : 422);
+}
+
+const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =>
+  page('Dashboard', html`<h1>Hello, ${user}</h1>
+<p>You visited the home page and Howdy ${session.get('counter') ?? 0} times.</p>
+<p>Your <a href="/cart">cart</a> contains ${countOf(session)} things.</p>`);
+
+/** The site of this step. */
+export function site(): Handler {
+  const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: UserSession<SiteData> });
+  const router = addStyle(new Router()).get('/', () => seeOther('/dashboard'));
+  const pages = RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf());
+  addLogin(pages.with(withUser).with(withFlash));
+  return router.handle;
+}
+
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 22', ['/login']);

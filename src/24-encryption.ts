@@ -1,0 +1,102 @@
+// Step 24 · Encryption: a cookie that its own visitor cannot read.
+//
+//   cookie value = base64url( 0x01 ‖ nonce, 12 ‖ ciphertext ‖ tag, 16 )        sizes in bytes
+//
+// AES-256-GCM (NIST SP 800-38D) hides a text and proves that it is unchanged, so it needs no HMAC.
+// Three rules: the key is derived from the secret for this use only (HKDF, RFC 5869). A nonce is
+// never used twice with one key. The purpose is part of the proof, as the salt is in step signer.
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { isMain, serve } from './01-server.ts';
+import type { Codec, SignerOptions } from './03-signer.ts';
+import { type Handler, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { addStyle } from './06-template.ts';
+import type { Session } from './07-session.ts';
+import { CookieSessionFactory, type FactoryOptions } from './08-session-factory.ts';
+import { DEMO } from './09-tutorial.ts';
+import type { Explain } from './10-inspector.ts';
+import { withTimeouts } from './11-timeouts.ts';
+import { type SiteData, UserSession } from './22-login.ts';
+import { addSite } from './23-throttle.ts';
+
+const VERSION = 1; // the first byte: a later format can use another one
+const NONCE_SIZE = 12; // bytes; random nonces are safe for 2^32 cookies per key (§8.3)
+const TAG_SIZE = 16; // bytes: the whole tag, because a shorter one can be guessed
+
+/** Encrypts texts for one purpose. The newest secret encrypts; each of them decrypts. */
+export class Sealer implements Codec {
+  readonly #keys: readonly Uint8Array[];
+  readonly #purpose: Buffer;
+
+  /** Throws a `TypeError` if a secret is missing or empty. */
+  constructor({ secrets, salt = '' }: Pick<SignerOptions, 'secrets' | 'salt'>) {
+    if (secrets.length === 0 || secrets.includes('')) {
+      throw new TypeError('Cannot create a sealer: it needs a secret that is not empty');
+    }
+    this.#keys = secrets.map((secret) => deriveKey(secret, 'sessions-from-scratch sealer 1'));
+    this.#purpose = Buffer.concat([Buffer.of(VERSION), Buffer.from(salt)]);
+  }
+
+  encode(text: string): string {
+    const nonce = randomBytes(NONCE_SIZE);
+    const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as Uint8Array, nonce);
+    const sealed = [cipher.setAAD(this.#purpose).update(text, 'utf8'), cipher.final()];
+    const parts = [Buffer.of(VERSION), nonce, ...sealed, cipher.getAuthTag()];
+    return Buffer.concat(parts).toString('base64url');
+  }
+
+  decode(value: string): string | undefined {
+    const bytes = Buffer.from(value, 'base64url');
+    const isLong = bytes.length >= 1 + NONCE_SIZE + TAG_SIZE;
+    if (!isLong || bytes[0] !== VERSION || bytes.toString('base64url') !== value) return undefined;
+    for (const key of this.#keys) {
+      const text = this.#decrypt(key, bytes);
+      if (text !== undefined) return text;
+    }
+    return undefined;
+  }
+
+  #decrypt(key: Uint8Array, bytes: Buffer): string | undefined {
+    const nonce = bytes.subarray(1, 1 + NONCE_SIZE);
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_SIZE });
+    decipher.setAAD(this.#purpose).setAuthTag(bytes.subarray(-TAG_SIZE));
+    const text = decipher.update(bytes.subarray(1 + NONCE_SIZE, -TAG_SIZE)); // not proven yet
+    try {
+      return Buffer.concat([text, decipher.final()]).toString();
+    } catch {
+      return undefined; // the tag is wrong
+    }
+  }
+}
+
+/** Returns a key of 32 bytes for one use. The key reveals neither the secret nor another key. */
+export function deriveKey(secret: string, use: string): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', secret, '', use, 32));
+}
+
+/** Keeps the session in an encrypted cookie. */
+export class EncryptedCookieSessionFactory<S extends Session<object>>
+  extends CookieSessionFactory<S> {
+  constructor(options: FactoryOptions<S> & SignerOptions) {
+    super(new Sealer({ salt: 'session.', ...options }), options);
+  }
+}
+
+/** Explains an encrypted value. Only its length is visible. */
+export const explainSealed: Explain = (value) => {
+  const [border, end] = [Math.ceil(((1 + NONCE_SIZE) * 4) / 3), value.length - TAG_SIZE * 4 / 3];
+  return [
+    { name: 'nonce', text: value.slice(0, border), meaning: 'A version and a random number.' },
+    { name: 'ciphertext', text: value.slice(border, end), meaning: 'It needs the secret to be read.' },
+    { name: 'tag', text: value.slice(end), meaning: 'It needs the secret to be made.' },
+  ];
+};
+
+/** The site of this step. */
+export function site(): Handler {
+  const options = { ...DEMO, sessionClass: UserSession<SiteData> };
+  const factory = withTimeouts(new EncryptedCookieSessionFactory(options));
+  return addSite(addStyle(new Router()), { factory, explain: explainSealed }).handle;
+}
+
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 24', ['/', '/cart', '/inspect']);

@@ -1,0 +1,82 @@
+// Step 31 · RESP: the language of Redis, by hand.
+//
+//   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n      RESP2 (redis.io, serialization protocol)
+//
+// The length comes first, so a value can contain any byte. A reply can arrive in pieces: the parser
+// returns `undefined` until the reply is complete. This site sends PING to a Redis server.
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { isMain, serve } from './01-server.ts';
+import { type Handler, problem, text, toListener } from './04-http.ts';
+
+/** A reply. An error of the server is a value, because it can be inside an array. */
+export type Reply = string | number | null | Error | Reply[];
+
+export const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has at most 64 KiB
+
+/** Returns a command as bytes on the wire. */
+export function encodeCommand(args: readonly string[]): string {
+  const parts = args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`);
+  return `*${args.length}\r\n${parts.join('')}`;
+}
+
+/**
+ * Returns the reply that begins at `start`, and where it ends, or `undefined` until it is complete.
+ * Throws a `RangeError` if the bytes are not RESP2, or the reply is too long.
+ */
+export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: number } | undefined {
+  const lineEnd = bytes.indexOf('\r\n', start);
+  if (lineEnd === -1) return undefined;
+  const type = bytes.toString('latin1', start, start + 1);
+  const line = bytes.toString('utf8', start + 1, lineEnd);
+  const end = lineEnd + 2;
+  if (type === '+') return { value: line, end };
+  if (type === '-') return { value: new Error(line), end };
+  if (!/^-?\d{1,15}$/.test(line) || !/[:$*]/.test(type)) throw new RangeError(NOT_RESP2);
+  const number = Number(line);
+  if (type === ':') return { value: number, end };
+  if (number === -1) return { value: null, end };
+  if (number < 0 || number > MAX_REPLY_SIZE) throw new RangeError(`A reply of length ${number}`);
+  return type === '$' ? parseBulk(bytes, end, number) : parseArray(bytes, end, number);
+}
+
+/** A bulk string: `length` bytes, and then the end of the line. */
+function parseBulk(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
+  const stop = start + length;
+  if (bytes.length < stop + 2) return undefined;
+  if (bytes.toString('latin1', stop, stop + 2) !== '\r\n') throw new RangeError(NOT_RESP2);
+  return { value: bytes.toString('utf8', start, stop), end: stop + 2 };
+}
+
+function parseArray(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
+  const items: Reply[] = [];
+  let end = start;
+  while (items.length < length) {
+    const item = parseReply(bytes, end);
+    if (!item) return undefined;
+    items.push(item.value);
+    end = item.end;
+  }
+  return { value: items, end };
+}
+
+const NOT_RESP2 = 'The reply is not RESP2';
+
+/** The site of this step: it sends PING over a new connection and shows the reply. */
+export function site(port = Number(process.env.REDIS_PORT || 6379)): Handler {
+  return async () => {
+    const socket = connect(port, '127.0.0.1');
+    try {
+      await once(socket, 'connect', { signal: AbortSignal.timeout(1_000) });
+      socket.write(encodeCommand(['PING']));
+      const [bytes] = (await once(socket, 'data', { signal: AbortSignal.timeout(1_000) })) as [Buffer];
+      return text(`Redis replies: ${String(parseReply(bytes)?.value)}\n`);
+    } catch {
+      return problem(503, `No Redis server responds on port ${port}. Start redis-server.`);
+    } finally {
+      socket.destroy();
+    }
+  };
+}
+
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 31', ['/']);

@@ -1,0 +1,64 @@
+// Step 33 · A store in Redis: any server can handle any request.
+//
+// Redis expires the entries itself. Compare-and-set is one Lua script: Redis runs it alone, so no
+// other command comes between the check and the write. This also works with Valkey, and with any
+// client that can send a command.
+import { isMain, serve } from './01-server.ts';
+import { type Handler, toListener } from './04-http.ts';
+import { Router } from './05-router.ts';
+import { addStyle } from './06-template.ts';
+import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
+import { rescueStore } from './27-sqlite.ts';
+import { addDeviceSite } from './28-devices.ts';
+import { type Commander, RedisClient } from './32-redis-client.ts';
+
+/** A store for any number of servers. */
+export class RedisStore implements SessionStore {
+  readonly #redis: Commander;
+  readonly #now: () => number;
+
+  constructor(redis: Commander, now = () => Date.now() / 1000) {
+    this.#redis = redis;
+    this.#now = now;
+  }
+
+  async get(key: string): Promise<VersionedEntry | undefined> {
+    const fields = ['version', 'expires', 'text'];
+    const values = (await this.#redis.command('HMGET', `session:${key}`, ...fields)) as string[];
+    const [version, expires, text = ''] = values;
+    if (!version || Number(expires) <= this.#now()) return undefined;
+    return { version: Number(version), expires: Number(expires), text };
+  }
+
+  async put(key: string, { text, expires }: Entry, version: number): Promise<boolean> {
+    const now = this.#now();
+    // A duration, not a time: the clock of Redis can differ from the clock of this server.
+    const milliseconds = Math.min(Math.ceil((expires - now) * 1000), MAX_TIME);
+    const values = [version, expires, text, milliseconds, now].map(String);
+    return (await this.#redis.command('EVAL', PUT, '1', `session:${key}`, ...values)) === 1;
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#redis.command('DEL', `session:${key}`);
+  }
+}
+
+const MAX_TIME = 8.64e15; // milliseconds: the last date of JavaScript, because Infinity is no number here
+
+/** KEYS: the entry. ARGV: version, expires, text, milliseconds to live, now. */
+const PUT = `
+local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
+if not version or (tonumber(expires) or math.huge) <= tonumber(ARGV[5]) then version = '0' end
+if version ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'version', version + 1, 'expires', ARGV[2], 'text', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1`;
+
+/** The site of this step. */
+export function site(redis?: Commander): Handler {
+  const client = redis ?? new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379');
+  const rescues = [rescueStore];
+  return addDeviceSite(addStyle(new Router()), new RedisStore(client), { rescues }).handle;
+}
+
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 33', ['/', '/login', '/sessions']);

@@ -1,0 +1,118 @@
+// Step 34 · Static files: a list of files, never a path from the URL.
+//
+// The classic attack is path traversal: `/../../etc/passwd` in many encodings (OWASP: Path
+// Traversal). Here no URL becomes a path. The server reads the folder once, and looks up the decoded
+// URL in this list. Browsers keep copies: ETag and Last-Modified let them ask whether their copy is
+// still good, and 304 means yes (RFC 9110 §13).
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { isMain, serve } from './01-server.ts';
+import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
+import { site as tutorial } from './09-tutorial.ts';
+
+/** The folder of this site. */
+export const PUBLIC = fileURLToPath(new URL('../public', import.meta.url));
+
+/** The types by file extension. A browser downloads a file with another extension. */
+const TYPES: Record<string, string> = {
+  '.css': 'text/css; charset=utf-8',
+  '.html': 'text/html; charset=utf-8',
+  '.ico': 'image/x-icon',
+  '.jpg': 'image/jpeg',
+  '.js': 'text/javascript; charset=utf-8',
+  '.json': 'application/json',
+  '.png': 'image/png',
+  '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
+  '.webp': 'image/webp',
+  '.woff2': 'font/woff2',
+};
+
+/** Responds with a file if the path names one, and with `inner` otherwise. */
+export function withStatic(folder: string, inner: Handler): Handler {
+  const files = readFiles(folder);
+  return (request) => {
+    const file = files.get(decodePath(request.path) ?? '');
+    if (!file) return inner(request);
+    if (request.method === 'GET' || request.method === 'HEAD') return file(request);
+    const allow = 'GET, HEAD';
+    return problem(405, `${request.path} allows ${allow}, not ${request.method}.`, { allow });
+  };
+}
+
+/** Returns the decoded path, or `undefined` if an encoding is wrong or hides a slash. */
+function decodePath(path: string): string | undefined {
+  if (/%2f|%00/i.test(path)) return undefined;
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Reads all files, except links and names that begin with a period, such as `.env`. */
+function readFiles(folder: string, prefix = '/', files = new Map<string, Handler>()) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith('.')) continue;
+    const [path, file] = [prefix + entry.name, join(folder, entry.name)];
+    if (entry.isDirectory()) readFiles(file, `${path}/`, files); // a link can lead anywhere
+    if (entry.isFile()) files.set(path, fileHandler(file));
+  }
+  return files;
+}
+
+/** Returns a handler for one file with the content that it has now. */
+export function fileHandler(file: string): Handler {
+  const body = readFileSync(file);
+  // An HTTP date has whole seconds, and is never in the future (RFC 9110 §8.8.2.1).
+  const modified = Math.floor(Math.min(statSync(file).mtimeMs, Date.now()) / 1000);
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
+  const kept = { etag, 'cache-control': 'no-cache' }; // keep the copy, but ask before each use
+  const headers = {
+    ...kept,
+    'content-type': TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream',
+    'content-length': String(body.length), // for HEAD too
+    'last-modified': new Date(modified * 1000).toUTCString(),
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'", // an SVG could run scripts
+  };
+  return ({ headers: conditions }) => {
+    const status = preconditionStatus(conditions, etag, modified);
+    if (status === 412) return problem(412, 'The file has changed.', kept);
+    return status === 304 ? { status, headers: kept, body: '' } : { status, headers, body };
+  };
+}
+
+/** Returns 412, 304 or 200, in the order of RFC 9110 §13.2.2. */
+function preconditionStatus(headers: HttpRequest['headers'], etag: string, modified: number): number {
+  const { 'if-match': match, 'if-none-match': noneMatch } = headers;
+  const isListed = (list: string, ...tags: string[]): boolean =>
+    list.split(',').some((tag) => ['*', etag, ...tags].includes(tag.trim()));
+  const notSince = parseHttpDate(headers['if-unmodified-since']);
+  if (match !== undefined ? !isListed(match) : modified > (notSince ?? Infinity)) return 412;
+  const since = parseHttpDate(headers['if-modified-since']);
+  const isFresh = noneMatch !== undefined
+    ? isListed(noneMatch, `W/${etag}`)
+    : since !== undefined && since >= modified;
+  return isFresh ? 304 : 200;
+}
+
+/** Returns seconds since 1970, or `undefined`. HTTP has three formats of a date (RFC 9110 §5.6.7). */
+function parseHttpDate(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const last = new Date().getUTCFullYear() + 50; // the latest year that two digits can mean
+  const date = text
+    .replace(/^(...)(?:s|nes|rs|ur)?day, (..)-(...)-(\d\d) /, (_, name, day, month, year: string) =>
+      `${name}, ${day} ${month} ${last - ((last - Number(year)) % 100)} `)
+    .replace(/^(... ...)  (\d )/, '$1 0$2') // Sun Nov  6 08:49:37 1994
+    .replace(/^(...) (...) (..) (\S+) (\d{4})$/, '$1, $3 $2 $5 $4 GMT');
+  const time = new Date(date);
+  return time.toUTCString() === date ? time.getTime() / 1000 : undefined;
+}
+
+/** The site of this step: the tutorial and all files in `public/`. */
+export const site = (): Handler => withStatic(PUBLIC, tutorial().handle);
+
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 34', ['/', '/style.css', '/favicon.svg']);

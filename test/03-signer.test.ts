@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { startServer } from '../.tools/serve.ts';
+import { countVisit, countVisits, Signer } from '../src/03-signer.ts';
+
+const it = explainedIt(import.meta.url);
+const SECRET = 'itsaseekreet';
+const SIZE = 64; // bytes of a signature with SHA-512
+
+/** The value that the page of this step writes for a count of 1. It contains no time. */
+const COUNT_1 =
+  'c_H6fOiNrna3Tyiv4T5IEAippcF3ha4lBBLgsmhJkzdrql8jzzzxC-h_bVIeBqI2PhzyHBJ5LUdwDtcMLpaxgTE';
+
+/** A session cookie that real Pyramid 2.0 made with the secret of the tutorial. */
+const PYRAMID = {
+  cookie:
+    'HQ4irkSGG-idtfBKe_J06gDB_WwmXdCxm1Bl3AZ9TzYfcgEDV6xX05K8QxSAu2EbAC6uspYUPpQLllnKkZaQzFsxNz' +
+    'AwMDAwMDAwLCAxNzAwMDAwMDAwLjI1LCB7ImNvdW50ZXIiOiAxfV0',
+  text: '[1700000000, 1700000000.25, {"counter": 1}]',
+};
+
+/** Returns the value with one bit flipped. Bit 0 is the lowest bit of the first byte. */
+function flipBit(value: string, bit: number): string {
+  const bytes = Buffer.from(value, 'base64url');
+  bytes.writeUInt8(bytes.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+  return bytes.toString('base64url');
+}
+
+describe('03-signer: encode and decode', () => {
+  it('Signer.decode() returns the text that Signer.encode() was given', () => {
+    const signer = new Signer({ secrets: [SECRET] });
+    for (const text of ['7', '', ' ', '\0', '\r\n', '\ufeff1', 'é', '日本語', '🍪', '{"a":[1]}']) {
+      assert.equal(signer.decode(signer.encode(text)), text, JSON.stringify(text));
+    }
+  });
+
+  it('Signer.encode() writes the HMAC of node:crypto before the text, in base64url', () => {
+    const signature = crypto.createHmac('sha512', 'count.itsaseekreet').update('7').digest();
+    const expected = Buffer.concat([signature, Buffer.from('7')]).toString('base64url');
+    assert.equal(new Signer({ secrets: [SECRET], salt: 'count.' }).encode('7'), expected);
+  });
+
+  it('Signer.encode() agrees with test case 2 of RFC 4231', () => {
+    const text = 'what do ya want for nothing?';
+    const signature =
+      '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554' +
+      '9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737';
+    const signer = new Signer({ secrets: ['Jefe'] });
+    assert.equal(signer.digestSize, SIZE);
+    const bytes = Buffer.from(signer.encode(text), 'base64url');
+    assert.equal(bytes.subarray(0, SIZE).toString('hex'), signature);
+    assert.equal(bytes.subarray(SIZE).toString(), text, 'everyone can read the text');
+    const salted = new Signer({ secrets: ['fe'], salt: 'Je' });
+    assert.equal(salted.encode(text), signer.encode(text), 'the key is the salt and the secret');
+  });
+
+  it('Signer.encode() and decode() agree with a cookie of real Pyramid', () => {
+    const signer = new Signer({ secrets: [SECRET], salt: 'pyramid.session.' });
+    assert.equal(signer.decode(PYRAMID.cookie), PYRAMID.text);
+    assert.equal(signer.encode(PYRAMID.text), PYRAMID.cookie);
+  });
+
+  it('Signer.encode() writes only characters that a cookie can hold', () => {
+    const signer = new Signer({ secrets: [SECRET] });
+    for (const text of ['', ';', '\r\n', '"', '\0', 'é', '🍪', ...'<>?~'.repeat(8)]) {
+      assert.match(signer.encode(text), /^[\w-]+$/, JSON.stringify(text));
+    }
+  });
+});
+
+describe('03-signer: attacks', () => {
+  const signer = new Signer({ secrets: [SECRET], salt: 'count.' });
+
+  it('Signer.decode() rejects a text with one flipped bit', () => {
+    assert.equal(signer.decode(COUNT_1), '1');
+    const bits = Buffer.from(COUNT_1, 'base64url').length * 8;
+    for (let bit = 0; bit < bits; bit++) {
+      const part = bit >> 3 < SIZE ? 'signature' : 'text';
+      const story = `bit ${bit & 7} of byte ${bit >> 3}, in the ${part}`;
+      assert.equal(signer.decode(flipBit(COUNT_1, bit)), undefined, story);
+    }
+  });
+
+  it('Signer.decode() rejects a value that was cut at any place', () => {
+    for (const value of [COUNT_1, signer.encode('a longer text')]) {
+      for (let length = 0; length < value.length; length++) {
+        assert.equal(signer.decode(value.slice(0, length)), undefined, `the first ${length}`);
+        assert.equal(signer.decode(value.slice(-length || value.length + 1, -1)), undefined);
+      }
+    }
+  });
+
+  it('Signer.decode() rejects a second encoding of the same bytes', () => {
+    const texts = Array.from({ length: 60 }, (_, index) => signer.encode(String(index)));
+    const value = texts.find((text) => text.includes('-') && text.includes('_')) ?? '';
+    const encodings = [
+      value.replace('-', '+'),
+      value.replace('_', '/'),
+      `${value}=`,
+      ` ${value}`,
+      `${value.slice(0, 40)}.${value.slice(40)}`,
+      Buffer.from(value, 'base64url').toString('base64'),
+    ];
+    for (const encoding of encodings) {
+      const bytes = Buffer.from(encoding, 'base64url');
+      assert.deepEqual(bytes, Buffer.from(value, 'base64url'), 'Node reads the same bytes');
+      assert.equal(signer.decode(encoding), undefined, JSON.stringify(encoding));
+    }
+  });
+
+  it('Signer.decode() rejects a value that was signed with another secret', () => {
+    for (const secret of ['guessed', `${SECRET} `, SECRET.slice(1), SECRET.toUpperCase(), 'é']) {
+      const attacker = new Signer({ secrets: [secret], salt: 'count.' });
+      assert.equal(signer.decode(attacker.encode('9999')), undefined, `the secret ${secret}`);
+    }
+  });
+
+  it('Signer.decode() rejects a value that was signed for another purpose', () => {
+    const forMail = new Signer({ secrets: [SECRET], salt: 'confirm-mail.' });
+    const forLogin = new Signer({ secrets: [SECRET], salt: 'login.' });
+    const token = forMail.encode('ada@example.com');
+    assert.equal(forMail.decode(token), 'ada@example.com');
+    assert.equal(forLogin.decode(token), undefined, 'a token from a mail must not log in');
+    assert.equal(new Signer({ secrets: [SECRET] }).decode(token), undefined, 'no purpose');
+  });
+
+  it('Signer.decode() rejects every other text and never throws', () => {
+    const zeros = [0, 1, SIZE - 1, SIZE, SIZE + 1, 10_000].map((size) => Buffer.alloc(size));
+    const texts = ['', '1', '9999', 'null', '=', '.', 'é', '\0', '\ud800', '[1, {}]'];
+    for (const text of [...texts, ...zeros.map((bytes) => bytes.toString('base64url'))]) {
+      assert.equal(signer.decode(text), undefined, JSON.stringify(text.slice(0, 40)));
+    }
+  });
+
+  it('Signer.decode() compares whole signatures with timingSafeEqual', (t) => {
+    const rotated = new Signer({ secrets: ['newest', 'older'] });
+    const value = rotated.encode('1');
+    const compare = t.mock.method(crypto, 'timingSafeEqual', crypto.timingSafeEqual);
+    syncBuiltinESMExports(); // now the import of the module is the observed function
+    try {
+      for (const byte of [0, 1, SIZE - 1]) {
+        compare.mock.resetCalls();
+        assert.equal(rotated.decode(flipBit(value, byte * 8)), undefined);
+        const sizes = compare.mock.calls.map((call) => call.arguments.map((a) => a.byteLength));
+        const story = `byte ${byte} is wrong: decode() must compare ${SIZE} bytes for each secret`;
+        assert.deepEqual(sizes, [[SIZE, SIZE], [SIZE, SIZE]], story);
+      }
+      compare.mock.mockImplementation(() => false);
+      assert.equal(rotated.decode(value), undefined, 'no other comparison may accept the value');
+    } finally {
+      compare.mock.restore();
+      syncBuiltinESMExports();
+    }
+    assert.equal(rotated.decode(value), '1');
+  });
+});
+
+describe('03-signer: secrets', () => {
+  it('Signer.decode() accepts each secret, and encode() uses the first', () => {
+    const only = (secret: string): Signer => new Signer({ secrets: [secret], salt: 'a.' });
+    const rotated = new Signer({ secrets: ['newest', 'older', 'oldest'], salt: 'a.' });
+    for (const secret of ['newest', 'older', 'oldest']) {
+      assert.equal(rotated.decode(only(secret).encode('1')), '1', `signed with '${secret}'`);
+    }
+    assert.equal(rotated.decode(only('unknown').encode('1')), undefined);
+    assert.equal(rotated.encode('1'), only('newest').encode('1'));
+    const later = new Signer({ secrets: ['newest'], salt: 'a.' });
+    assert.equal(later.decode(only('oldest').encode('1')), undefined, 'a secret was removed');
+    assert.equal(later.decode(rotated.encode('1')), '1');
+  });
+
+  it('Signer() throws if a secret is missing or empty', () => {
+    for (const secrets of [[], [''], ['good', ''], ['', 'good']]) {
+      const create = (): Signer => new Signer({ secrets, salt: 'count.' });
+      const message = 'Cannot create a signer: it needs a secret that is not empty';
+      assert.throws(create, { name: 'TypeError', message }, JSON.stringify(secrets));
+    }
+  });
+});
+
+describe('03-signer: the page', () => {
+  it('countVisit() returns the number of the visit and the cookie that stores it', () => {
+    const first = countVisit(undefined);
+    const setCookie = `count=${COUNT_1}; Path=/; HttpOnly; SameSite=Lax`;
+    assert.deepEqual(first, { count: 1, setCookie });
+    assert.equal(countVisit(`theme=dark; count=${COUNT_1}`).count, 2);
+  });
+
+  it('countVisits() counts in a signed cookie, for each browser', async (t) => {
+    const site = await startServer(t, countVisits);
+    const first = await site.get('/');
+    assert.equal(first.body, 'Count: 1\n');
+    assert.equal(first.headers.get('content-type'), 'text/plain; charset=utf-8');
+    assert.equal(first.cookie, `count=${COUNT_1}`);
+    const second = await site.get('/', { cookie: first.cookie });
+    assert.equal(second.body, 'Count: 2\n');
+    assert.equal((await site.get('/', { cookie: second.cookie })).body, 'Count: 3\n');
+    assert.equal((await site.get('/')).body, 'Count: 1\n', 'another browser');
+  });
+
+  it('countVisits() starts again at 1 if a visitor writes 9999', async (t) => {
+    const site = await startServer(t, countVisits);
+    const signature = Buffer.from(COUNT_1, 'base64url').subarray(0, SIZE);
+    const encode = (text: string): string =>
+      Buffer.concat([signature, Buffer.from(text)]).toString('base64url');
+    assert.equal(encode('1'), COUNT_1);
+    const forged = ['9999', encode('9999'), Buffer.from('9999').toString('base64url'), ''];
+    for (const value of forged) {
+      const { body, cookie } = await site.get('/', { cookie: `count=${value}` });
+      assert.equal(body, 'Count: 1\n', `count=${value}`);
+      assert.equal(cookie, `count=${COUNT_1}`);
+    }
+  });
+
+  it('countVisits() starts again at 1 if one bit of the cookie is flipped', async (t) => {
+    const site = await startServer(t, countVisits);
+    const { cookie } = await site.get('/', { cookie: `count=${COUNT_1}` });
+    assert.equal((await site.get('/', { cookie })).body, 'Count: 3\n');
+    for (const bit of [0, SIZE * 8 - 1, SIZE * 8]) {
+      const forged = `count=${flipBit(cookie.replace('count=', ''), bit)}`;
+      assert.equal((await site.get('/', { cookie: forged })).body, 'Count: 1\n', `bit ${bit}`);
+    }
+  });
+
+  it('countVisits() accepts an old cookie again, which is a flaw', async (t) => {
+    const site = await startServer(t, countVisits);
+    for (const visit of ['first time', 'second time', 'third time']) {
+      const { body } = await site.get('/', { cookie: `count=${COUNT_1}` });
+      assert.equal(body, 'Count: 2\n', `${visit}: a signature does not prove that a value is new`);
+    }
+  });
+
+  it('countVisits() signs the count and does not hide it', async (t) => {
+    const site = await startServer(t, countVisits);
+    const { cookie } = await site.get('/', { cookie: `count=${COUNT_1}` });
+    const bytes = Buffer.from(cookie.replace('count=', ''), 'base64url');
+    assert.equal(bytes.subarray(SIZE).toString(), '2', 'a visitor decodes it without the secret');
+  });
+});

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { bodyText, Visitor } from '../.tools/request.ts';
+import { Router } from '../src/05-router.ts';
+import { addStyle, escape, html, Html, Page, page, site, type Value } from '../src/06-template.ts';
+
+const it = explainedIt(import.meta.url);
+
+describe('06-template: escaping', () => {
+  it('html escapes a value in text', () => {
+    const name = '<b>Ada & Bob</b>';
+    assert.equal(html`<p>${name}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
+  });
+
+  it('escape() replaces the five characters that have a meaning in markup', () => {
+    const escaped = '&lt;a href=&quot;x&quot; id=&#39;y&#39;&gt;&amp;&lt;/a&gt;';
+    assert.equal(escape(`<a href="x" id='y'>&</a>`), escaped);
+    assert.equal(escape('Zoë 日本 🍪 / ` = $1'), 'Zoë 日本 🍪 / ` = $1');
+    assert.equal(escape(''), '');
+  });
+
+  it('escape() escapes & too, so the reader sees exactly what the visitor wrote', () => {
+    assert.equal(escape('&lt;'), '&amp;lt;');
+  });
+
+  it('html escapes both quotes, so a value cannot end its attribute', () => {
+    const title = `"' onclick="alert(1)`;
+    const escaped = '&quot;&#39; onclick=&quot;alert(1)';
+    assert.equal(
+      html`<p title="${title}" lang='${title}'>x</p>`.markup,
+      `<p title="${escaped}" lang='${escaped}'>x</p>`,
+      'a quote ends the attribute, and the attacker writes the next attribute',
+    );
+  });
+
+  it('html inserts the markup of another template without escaping it again', () => {
+    const link = html`<a href="/">${'<home>'}</a>`;
+    assert.ok(link instanceof Html);
+    assert.equal(html`<p>${link}</p>`.markup, '<p><a href="/">&lt;home&gt;</a></p>');
+  });
+
+  it('html shows numbers and true as text, and undefined, null and false as nothing', () => {
+    assert.equal(html`[${0} ${-1.5} ${NaN} ${true}]`.markup, '[0 -1.5 NaN true]');
+    assert.equal(html`[${undefined}${null}${false}${''}]`.markup, '[]');
+  });
+
+  it('html shows the items of an array one after another, at any depth', () => {
+    const items = ['<1>', html`<b>2</b>`, [3, [undefined, '&']]];
+    assert.equal(html`<p>${items}</p>`.markup, '<p>&lt;1&gt;<b>2</b>3&amp;</p>');
+    assert.equal(html`<p>${[]}</p>`.markup, '<p></p>');
+  });
+
+  it('html throws a TypeError that shows the template and the value it cannot show', () => {
+    const wrong: [value: unknown, message: RegExp][] = [
+      [new Date(0), /^Cannot show 1970-01-01T00:00:00.000Z in html`<p>…<\/p>`$/],
+      [10n, /^Cannot show 10n in html`<p>…<\/p>`$/],
+      [{}, /^Cannot show {} in html`<p>…<\/p>`$/],
+      [() => 1, /^Cannot show \[Function .*\] in html`<p>…<\/p>`$/],
+      [Symbol('s'), /^Cannot show Symbol\(s\) in html`<p>…<\/p>`$/],
+      [new Map(), /^Cannot show Map\(0\) {} in html`<p>…<\/p>`$/],
+      [Promise.resolve('x'), /^Cannot show Promise [^]* in html`<p>…<\/p>`$/], // without `await`
+    ];
+    for (const [value, message] of wrong) {
+      const expected = { name: 'TypeError', message };
+      assert.throws(() => html`<p>${value as Value}</p>`, expected);
+      assert.throws(() => html`<p>${[[value]] as Value}</p>`, expected, 'in an array');
+    }
+  });
+
+  it('html rejects an object from JSON that only looks like markup', () => {
+    const forged = JSON.parse('{"markup":"<script>alert(1)</script>"}') as Value;
+    assert.throws(() => html`<p>${forged}</p>`, TypeError);
+  });
+});
+
+describe('06-template: pages', () => {
+  it('page() shows its title and its content', () => {
+    const response = page('News', html`<h1>${'News & more'}</h1>`);
+    const body = bodyText(response);
+    assert.equal(response.status, 200);
+    assert.match(body, /^<!doctype html>\n<html lang="en"><head><meta charset="utf-8">/);
+    assert.match(body, /<title>News<\/title>/);
+    assert.match(body, /<main [^>]*>\n<h1>News &amp; more<\/h1>\n<\/main>/);
+    assert.equal(page('Gone', html``, 404).status, 404);
+  });
+
+  it('page() escapes the title', () => {
+    const body = bodyText(page('</title><script>alert(1)</script>', html``));
+    assert.match(body, /<title>&lt;\/title&gt;&lt;script&gt;alert\(1\)&lt;\/script&gt;<\/title>/);
+  });
+
+  it('page() sends its type with the charset, and forbids the browser to guess another', () => {
+    const { headers } = page('Title', html``);
+    assert.equal(headers['content-type'], 'text/html; charset=utf-8');
+    assert.equal(headers['x-content-type-options'], 'nosniff');
+    assert.equal(headers['referrer-policy'], 'same-origin');
+  });
+
+  it('page() sends a Content-Security-Policy that allows no script', () => {
+    const policy = String(page('Title', html``).headers['content-security-policy']);
+    const directives = new Map(
+      policy.split('; ').map((part) => part.split(/ (.*)/) as [string, string]),
+    );
+    assert.equal(directives.get('default-src'), "'none'", policy);
+    assert.ok(!directives.has('script-src'), `default-src decides about scripts: ${policy}`);
+    assert.doesNotMatch(policy, /unsafe|\*|data:|https?:/, 'each of these weakens the policy');
+    for (const name of ['style-src', 'img-src']) assert.equal(directives.get(name), "'self'", name);
+    // default-src does not include these three (CSP Level 3 §6.3 and §6.4).
+    for (const name of ['base-uri', 'frame-ancestors', 'form-action']) {
+      assert.match(directives.get(name) ?? '', /^'(none|self)'$/, `${name} in: ${policy}`);
+    }
+  });
+
+  it('page() obeys its own policy: it contains no script, style element or event handler', () => {
+    const body = bodyText(page('Title', html`<h1>Title</h1>`));
+    assert.doesNotMatch(body, /<script|<style|\sstyle=|\son\w+=/i);
+  });
+
+  it('Page.render() puts the slots around the content: header, notices, footer', () => {
+    const { body } = page('Title', html`<h1>Title</h1>`);
+    assert.ok(body instanceof Page, 'the body is a value until the adapter renders it');
+    const header = [html`<nav>1</nav>`, html`<nav>2</nav>`];
+    const slots = { header, notices: [html`<p>Saved</p>`], footer: [html`<footer>3</footer>`] };
+    const later = new Page(body.title, body.main, slots);
+    const order = /<nav>1<\/nav><nav>2<\/nav><main .*>\n<p>Saved<\/p><h1>.*\n<\/main>\n<footer>3</;
+    assert.match(later.render(), order);
+    assert.doesNotMatch(body.render(), /<nav>|Saved|<footer>/, 'the first page is unchanged');
+  });
+});
+
+describe('06-template: the site', () => {
+  it('addStyle() adds the style sheet and the icon, and neither needs a cookie', async () => {
+    const visitor = new Visitor(addStyle(new Router()).handle);
+    const files = { '/style.css': 'text/css', '/favicon.svg': 'image/svg+xml' };
+    for (const [path, type] of Object.entries(files)) {
+      const response = await visitor.get(path);
+      assert.equal(response.status, 200, path);
+      assert.equal(response.headers['content-type'], type, path);
+      assert.equal(response.headers['set-cookie'], undefined, path);
+      assert.deepEqual(response.body, readFileSync(new URL(`../public${path}`, import.meta.url)));
+    }
+  });
+
+  it('page() refers only to files that addStyle() adds', async () => {
+    const visitor = new Visitor(addStyle(new Router()).handle);
+    const body = bodyText(page('Title', html``));
+    const urls = [...body.matchAll(/ (?:href|src)="([^"]*)"/g)].map(([, url = '']) => url);
+    assert.equal(urls.length, 2, String(urls));
+    for (const url of urls) assert.equal((await visitor.get(url)).status, 200, url);
+  });
+
+  it('site() of step 6 counts on the three pages of step 5', async () => {
+    const visitor = new Visitor(site().handle);
+    const pages = [['/', 'Home View'], ['/howdy', 'Hello View'], ['/howdy/Ada', 'Ada']] as const;
+    for (const [i, [path, name]] of pages.entries()) {
+      const body = await visitor.text(path);
+      assert.match(body, new RegExp(`<title>Quick Tutorial: ${name}</title>`), path);
+      assert.match(body, new RegExp(`<h1>Hi ${name}</h1>\n<p>Count: ${i + 1}</p>`), path);
+    }
+  });
+
+  it('site() of step 6 shows a script in the URL as text', async () => {
+    const script = '<script>alert(1)</script>';
+    const body = await new Visitor(site().handle).text(`/howdy/${encodeURIComponent(script)}`);
+    assert.ok(!body.includes('<script'), `the browser runs this script:\n${body}`);
+    assert.ok(body.includes('<h1>Hi &lt;script&gt;alert(1)&lt;/script&gt;</h1>'), body);
+  });
+});

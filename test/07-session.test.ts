@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { Visitor } from '../.tools/request.ts';
+import { decodePayload, encodePayload, Session, site } from '../src/07-session.ts';
+
+const it = explainedIt(import.meta.url);
+const NOW = 1_700_000_000.25; // seconds since 1970
+
+/** Returns the session as the next request sees it, a minute later. */
+function nextRequest<Data extends object>(session: Session<Data>): Session<Data> {
+  const state = decodePayload(encodePayload(session, NOW));
+  assert.ok(state, 'decodePayload() must read what encodePayload() wrote');
+  return new Session<Data>(NOW + 60, state);
+}
+
+describe('07-session: the dictionary', () => {
+  it('Session.get() returns the value that set() stored', () => {
+    const session = new Session(NOW);
+    assert.equal(session.get('count'), undefined);
+    session.set('count', 1).set('name', 'Ada');
+    assert.equal(session.get('count'), 1);
+    assert.equal(session.get('name'), 'Ada');
+    assert.deepEqual([...session], [['count', 1], ['name', 'Ada']]);
+  });
+
+  it('Session.delete() removes one key, and clear() removes all keys', () => {
+    const session = new Session(NOW).set('count', 1).set('name', 'Ada');
+    assert.equal(session.delete('name'), true);
+    assert.equal(session.delete('name'), false);
+    assert.deepEqual([session.has('name'), session.has('count')], [false, true]);
+    session.clear();
+    assert.equal(session.size, 0);
+  });
+
+  it('Session.update() computes a value from the value before', () => {
+    const session = new Session<{ count: number }>(NOW);
+    session.update('count', (count = 0) => count + 1);
+    session.update('count', (count = 0) => count + 1);
+    assert.equal(session.get('count'), 2);
+  });
+
+  it('Session does not compile with a misspelled key or a value of the wrong type', () => {
+    const session = new Session<{ count: number; name: string }>(NOW);
+    const count: number | undefined = session.set('count', 1).get('count');
+    assert.equal(count, 1);
+    // `npx tsc` reports an error if one of the lines after @ts-expect-error compiles.
+    // @ts-expect-error: a misspelled key
+    session.get('conut');
+    // @ts-expect-error: a misspelled key
+    session.has('conut');
+    // @ts-expect-error: a misspelled key
+    session.delete('conut');
+    // @ts-expect-error: a misspelled key
+    session.set('conut', 1);
+    // @ts-expect-error: a number, where a string is required
+    session.set('name', 7);
+    // @ts-expect-error: a string, where a number is required
+    session.update('count', () => '7');
+    // @ts-expect-error: the value may be absent
+    const wrong: number = session.get('count');
+    assert.equal(wrong, '7', 'update() stored a string: only the compiler prevents this');
+  });
+});
+
+describe('07-session: only JSON values', () => {
+  const accepted: unknown[] = [
+    '', 'café 日本語 🍪', 0, -1.5, 0.1, 2 ** 53 - 1, true, false, null, [], {},
+    [1, [2, { three: null }]],
+  ];
+  const circle: { self?: unknown } = {};
+  circle.self = circle;
+  const rejected: [what: string, value: unknown][] = [
+    ['a Date', new Date(0)],
+    ['undefined', undefined],
+    ['NaN', NaN],
+    ['Infinity', Infinity],
+    ['a function', () => 1],
+    ['a bigint', 10n],
+    ['a Map inside an object', { cart: new Map() }],
+    ['undefined inside an array', [1, { two: undefined }]],
+    ['an object that contains itself', circle],
+    ['-0', -0],
+    ['2^53', 2 ** 53],
+  ];
+
+  it('Session.set() accepts a value if JSON returns the same value', () => {
+    for (const value of accepted) {
+      const session = nextRequest(new Session(NOW).set('key', value));
+      assert.deepEqual(session.get('key'), value);
+    }
+  });
+
+  it('Session.set() throws for a value that JSON would lose or change', () => {
+    for (const [what, value] of rejected) {
+      const session = new Session(NOW).set('key', 'before');
+      assert.throws(() => session.set('key', value), /TypeError|RangeError/, what);
+      assert.equal(session.get('key'), 'before', `the session is unchanged: ${what}`);
+    }
+  });
+
+  it('Session.set() names the key and the reason in its message', () => {
+    const message = "Cannot keep 'when' in a session: JSON would lose or change its value";
+    const session = new Session(NOW);
+    assert.throws(() => session.set('when', new Date(0)), { name: 'TypeError', message });
+    assert.throws(() => session.update('when', () => undefined), { name: 'TypeError', message });
+  });
+
+  it('encodePayload() throws if a value was spoiled after set()', () => {
+    const list: unknown[] = [1];
+    const session = new Session(NOW).set('list', list);
+    list.push(new Date(0)); // no call of set(), so only encodePayload() can notice it
+    assert.throws(() => encodePayload(session, NOW), {
+      name: 'TypeError',
+      message: "Cannot keep 'list' in a session: JSON would lose or change its value",
+    });
+  });
+});
+
+describe('07-session: what a session knows about itself', () => {
+  it('Session.isNew, created and accessed tell a new visitor from an old one', () => {
+    const first = new Session(NOW);
+    assert.deepEqual([first.isNew, first.created, first.accessed], [true, NOW, NOW]);
+    const second = nextRequest(first);
+    assert.deepEqual([second.isNew, second.created, second.accessed], [false, NOW, 1_700_000_000]);
+  });
+
+  it('Session.isChanged is false if a page only reads', () => {
+    const session = nextRequest(new Session(NOW).set('cart', ['apple']));
+    session.get('cart');
+    session.has('name');
+    assert.equal(session.isChanged, false);
+    session.set('cart', ['apple']);
+    assert.equal(session.isChanged, false, 'the same value again is not a change');
+  });
+
+  it('Session.isChanged notices set(), delete() and a change inside a value', () => {
+    const open = () => nextRequest(new Session<{ cart: string[] }>(NOW).set('cart', ['apple']));
+    assert.equal(open().set('cart', []).isChanged, true, 'set()');
+    const session = open();
+    session.delete('cart');
+    assert.equal(session.isChanged, true, 'delete()');
+    const nested = open();
+    nested.get('cart')?.push('pear');
+    assert.equal(nested.isChanged, true, 'the page changed the array and did not call set()');
+  });
+
+  it('Session.changed() marks a session that has the same values', () => {
+    const session = nextRequest(new Session(NOW).set('count', 1));
+    session.changed();
+    assert.equal(session.isChanged, true);
+  });
+});
+
+describe('07-session: the text in the cookie', () => {
+  it('encodePayload() writes [accessed, created, {…}], and accessed has no fraction', () => {
+    const session = new Session(NOW).set('count', 7).set('name', 'Ada');
+    const payload = encodePayload(session, NOW + 60.9);
+    assert.equal(payload, '[1700000061,1700000000.25,{"count":7,"name":"Ada"}]');
+  });
+
+  it('decodePayload() reads a payload that real Pyramid wrote', () => {
+    const file = readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8');
+    const { good } = JSON.parse(file) as { good: { payload_json: string }[] };
+    const text = good[0]?.payload_json;
+    assert.equal(text, '[1700000000, 1700000000.25, {"counter": 1}]');
+    const expected = { accessed: 1_700_000_000, created: NOW, data: { counter: 1 } };
+    assert.deepEqual(decodePayload(text), expected);
+  });
+
+  it('decodePayload() returns undefined for a text that is not a session, and never throws', () => {
+    const texts = [
+      undefined, '', 'null', '7', '"abc"', '{}', '[]', 'not JSON', '[1,1,{}] more',
+      '[1,1]', '[1,1,{},{}]', '[1,1,null]', '[1,1,[]]', '[1,1,"x"]', '["1",1,{}]', '[1,null,{}]',
+    ];
+    for (const text of texts) assert.equal(decodePayload(text), undefined, text);
+  });
+
+  it('decodePayload() rejects a number that JavaScript would change', () => {
+    const exact = decodePayload('[1,1,{"user_id":9007199254740991}]'); // 2^53 - 1
+    assert.deepEqual(exact?.data, { user_id: 9007199254740991 });
+    const tooLarge = '[1,1,{"user_id":9007199254740993}]'; // 2^53 + 1 would become 2^53
+    assert.equal(decodePayload(tooLarge), undefined, 'another user may have the changed id');
+  });
+});
+
+describe('07-session: the site', () => {
+  it('site() of step 7 keeps the count, the name and the first visit in one cookie', async () => {
+    const clock = { now: NOW };
+    const visitor = new Visitor(site(() => clock.now).handle);
+    const first = await visitor.text('/howdy/Ada');
+    assert.match(first, /<h1>Hi Ada<\/h1>\n<p>Count: 1<\/p>/);
+    clock.now += 86_400; // a day
+    const second = await visitor.text('/');
+    assert.match(second, /<h1>Hi Ada<\/h1>\n<p>Count: 2<\/p>/);
+    assert.match(second, /<p>First visit: Tue, 14 Nov 2023 22:13:20 GMT<\/p>/);
+    assert.deepEqual([...visitor.cookies.keys()], ['session']);
+  });
+
+  it('site() of step 7 forgets to save on /howdy: this flaw motivates step 8', async () => {
+    const visitor = new Visitor(site().handle);
+    await visitor.get('/');
+    for (let visit = 0; visit < 3; visit++) {
+      assert.match(await visitor.text('/howdy'), /<p>Count: 2<\/p>/, 'the count is frozen');
+    }
+  });
+});
