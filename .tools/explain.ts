@@ -185,9 +185,9 @@ function storyOf(
 }
 
 /**
- * Where LESSON.md explains what the title is about: the first paragraph under "Code" that names it
- * first, or names it at all, or stands above the fence that quotes it. Not the quotation itself: it
- * may be what the reader is about to write. Or else the step's heading.
+ * Returns the place in LESSON.md that explains the symbol of a title. It is the last paragraph above
+ * the fence that defines the symbol, or the first paragraph that names it, or the heading of the
+ * step. It is not the fence itself, because the reader may be writing that code.
  */
 export function placeOf(module: string, title: string): string {
   const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
@@ -195,21 +195,28 @@ export function placeOf(module: string, title: string): string {
   const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
   const code = lines.indexOf('### Idea and code', start);
   const end = lines.indexOf('### Break it', code);
-  const symbol = /^#?[\w$]+/.exec(title)?.[0] ?? '';
+  // The name in `Signer.decode() rejects …` is decode, and in `new Signer() throws …` it is Signer.
+  const symbol = /^(?:new )?(?:[\w$]+\.)?(#?[\w$]+)/.exec(title)?.[1] ?? '';
   const declared = String.raw`^(?:export |async )*(?:function|class|const) ${symbol}\b`;
   const definition = new RegExp(String.raw`${declared}|^  (?:\w+ )*${symbol}\b.*\{$`);
-  let best = { rank: 3, place: start };
-  for (let i = code; i < end; i++) {
-    if (!/^\S/.test(lines[i] ?? '') || lines[i - 1] !== '' || lines[i]?.startsWith('```')) continue;
-    const next = lines.findIndex((line, at) => at > i && line.startsWith('```'));
-    const text = lines.slice(i, lines.indexOf('', i)).join(' ');
-    const named = [...text.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name.replace(/\(.*/, ''));
-    const quoted = lines.slice(next, lines.indexOf('```', next));
-    const isQuoted = quoted.some((line) => definition.test(line));
-    const rank = [named[0] === symbol, named.includes(symbol), isQuoted, true].indexOf(true);
-    if (rank < best.rank) best = { rank, place: i };
+  const placeAt = (index: number): string =>
+    `LESSON.md:${index + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
+  let named = -1; // the first paragraph that names the symbol
+  let last = -1; // the paragraph above the next fence
+  for (let i = code + 1; i > 0 && i < end; i++) {
+    if (lines[i]?.startsWith('```')) {
+      const close = lines.indexOf('```', i + 1);
+      const isDefined = lines.slice(i + 1, close).some((line) => definition.test(line));
+      if (isDefined && last !== -1) return placeAt(last);
+      i = close;
+    } else if (/^[^<\s]/.test(lines[i] ?? '') && lines[i - 1] === '') {
+      last = i;
+      const text = lines.slice(i, lines.indexOf('', i)).join(' ');
+      const isNamed = [...text.matchAll(/`([^`(]+)[^`]*`/g)].some(([, name]) => name === symbol);
+      if (named === -1 && isNamed) named = i;
+    }
   }
-  return `LESSON.md:${best.place + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
+  return placeAt(named === -1 ? start : named);
 }
 
 // A body that is fetched can be read once, and that is for the test to do: then it is noted.

@@ -1,9 +1,9 @@
-// Reads LESSON.md, and checks its form. `test/lesson.test.ts` applies these rules to the lesson and
-// runs its code. `test/page.test.ts` applies them to small lessons that break them.
+// The form of LESSON.md. `test/lesson.test.ts` applies these rules to the lesson and runs its code.
+// `test/page.test.ts` applies them to small lessons that break them. The kinds of fences:
 //
-//   ```ts src/NN-name.ts    lines of that file, verbatim; `// …` alone stands for other lines
-//   ```console              `$ ` begins a command, `^C` stops the server, the rest is its output
-//   ```diff src/NN-name.ts  a bug; below it are the name and the command of the test that finds it
+//   ts src/NN-name.ts      lines of that file, verbatim; `// …` alone stands for other lines
+//   console                `$ ` begins a command, `^C` stops the server, the rest is its output
+//   diff src/NN-name.ts    a bug; below it are the title and the command of the test that finds it
 import assert from 'node:assert/strict';
 
 const MAX_WORDS = 1100; // of prose in one step
@@ -71,7 +71,7 @@ export interface Command {
   readonly expected: string[];
 }
 
-/** A command that starts a server: the file that it runs, and the variables that it sets. */
+/** A command that starts a server, with the variables that it sets. */
 export interface Start {
   readonly file: string;
   readonly variables: Record<string, string>;
@@ -220,7 +220,7 @@ export function checkForm(step: Step): void {
     step.sections.find(({ heading }) => heading === name);
   const run = section('Run it');
   const question = /\*\*Predict\.\*\*[^]*?<details>\s*<summary>[^]+?<\/summary>[^]+?<\/details>/;
-  assert.match(run?.prose ?? '', question, 'Run it has a **Predict.** with its answer in <details>');
+  assert.match(run?.prose ?? '', question, 'Run it has a **Predict.** with its <details>');
   const hasConsole = run?.fences.some(({ language }) => language === 'console');
   assert.ok(hasConsole, 'Run it has a ```console fence');
   checkBreakIt(section('Break it'), bugsOf(step));
@@ -275,7 +275,8 @@ export function checkLengths(step: Step): void {
   assert.ok(count <= most, `step ${step.number} has ${count} words, and the limit is ${most}`);
   for (const { language, line, lines } of step.fences) {
     const isLong = language !== 'console' && lines.length > MAX_SNIPPET_LINES;
-    assert.ok(!isLong, `LESSON.md:${line}: ${lines.length} lines, the limit is ${MAX_SNIPPET_LINES}`);
+    const problem = `${lines.length} lines, and the limit is ${MAX_SNIPPET_LINES}`;
+    assert.ok(!isLong, `LESSON.md:${line}: ${problem}`);
   }
 }
 
@@ -304,7 +305,8 @@ export function checkHead(step: Step, steps: readonly Step[], markdown: string):
   const isHead = /^\*\d+ minutes(?: · Needs [^·*]+)?(?: · New words?: [^·*]+)?\*$/.test(head);
   assert.ok(isHead, `the head of step ${step.number} has the form ${form}, and is ${head}`);
   const terms = glossaryOf(markdown);
-  const text = step.prose.replace(step.head, '').toLowerCase().replace(/\s+/g, ' ');
+  const prose = step.sections.map((section) => section.prose).join('\n');
+  const text = prose.toLowerCase().replace(/\s+/g, ' ');
   for (const [, word = '', anchor] of head.matchAll(/\[([^\]]+)\]\(#([^)]*)\)/g)) {
     const term = terms.find((one) => one.term.toLowerCase() === word.toLowerCase());
     if (!/^step \d/i.test(word)) {

@@ -1,7 +1,7 @@
-// Copies of the project that Node can run without a loader. Newer Nodes run TypeScript natively. On
-// an older Node, tsx needs a third of a second for each process, and the tests start 200 processes.
+// Copies of the project that Node runs quickly. Many tests start a process, about 200 in all. To
+// read TypeScript costs each of them time: with tsx a third of a second, and natively half of that.
 // So a copy has a `.js` file next to each `.ts` file, with the types erased once by esbuild, which
-// is a part of tsx.
+// is a part of tsx. Without esbuild, a newer Node runs the `.ts` files.
 import { existsSync, rmSync } from 'node:fs';
 import { cp, mkdtemp, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,48 +10,57 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PARTS = ['src', 'public', 'test', '.tools', 'LESSON.md', 'package.json'];
-const isNative = Boolean(Reflect.get(process.features, 'typescript'));
+const esbuild = await import('esbuild').catch(() => undefined);
 
 let project: Promise<string> | undefined;
 
-/** Returns a folder to read and run, not to change: the project, or one copy for all tests. */
+/** Returns a folder to read and run, not to change: a copy, or the project without esbuild. */
 export function plainProject(): Promise<string> {
-  return (project ??= isNative ? Promise.resolve(ROOT) : copyProject());
+  return (project ??= esbuild ? makePlain() : Promise.resolve(ROOT));
 }
 
 /** Returns the file that Node runs for a `.ts` file of such a folder. */
 export function plain(file: string): string {
-  return isNative ? file : file.replace(/\.ts$/, '.js');
+  return esbuild ? file.replace(/\.ts$/, '.js') : file;
 }
 
 /** Returns a copy of the project that a test may change. It is deleted when this process ends. */
 export async function copyProject(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'sessions-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const source = await plainProject();
+  const folder = await makeFolder();
+  const names = await readdir(source);
+  for (const part of names.filter((name) => PARTS.includes(name))) {
+    await cp(join(source, part), join(folder, part), { recursive: true });
+  }
+  return folder;
+}
+
+async function makePlain(): Promise<string> {
+  const folder = await makeFolder();
   for (const part of PARTS) await cp(join(ROOT, part), join(folder, part), { recursive: true });
-  const packages = join(ROOT, 'node_modules'); // absent if this Node needs no tsx
-  if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
-  if (isNative) return folder;
   for (const part of ['src', 'test', '.tools']) {
     const names = await readdir(join(folder, part));
-    for (const name of names.filter((name) => name.endsWith('.ts'))) {
-      const file = join(folder, part, name);
-      await writeSource(file, await readFile(file, 'utf8'));
-    }
+    const files = names.filter((name) => name.endsWith('.ts')).map((name) => join(folder, part, name));
+    await Promise.all(files.map(async (file) => writeSource(file, await readFile(file, 'utf8'))));
   }
+  return folder;
+}
+
+async function makeFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'sessions-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const packages = join(ROOT, 'node_modules'); // absent if this Node needs no tsx
+  if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
   return folder;
 }
 
 /** Writes a `.ts` file of a copy, and the `.js` file that Node runs for it. */
 export async function writeSource(file: string, source: string): Promise<void> {
   await writeFile(file, source);
-  if (!isNative) await writeFile(plain(file), await eraseTypes(source));
-}
-
-async function eraseTypes(source: string): Promise<string> {
-  const { transform } = await import('esbuild');
-  const { code } = await transform(source, { loader: 'ts', target: 'node20' });
-  return code.replace(/((?:from|import)[ (]*["']\.{1,2}\/[^"']*)\.ts(["'])/g, '$1.js$2');
+  if (!esbuild) return;
+  const { code } = await esbuild.transform(source, { loader: 'ts', target: 'node20' });
+  const withJs = code.replace(/((?:from|import)[ (]*["']\.{1,2}\/[^"']*)\.ts(["'])/g, '$1.js$2');
+  await writeFile(plain(file), withJs);
 }
 
 /** Returns the environment of a reader: without the variables of a test run, of CI or of a site. */
@@ -65,5 +74,5 @@ export function readerEnvironment(variables: Record<string, string> = {}): NodeJ
 const COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // processes start faster with it
 const SETTINGS = [
   'NODE_TEST_CONTEXT', 'NODE_ENV', 'HOST', 'PORT', 'SESSION_SECRET', 'SESSION_COOKIE', 'SESSIONS',
-  'SQLITE_FILE', 'REDIS_URL', 'TRUSTED_ORIGINS',
+  'SQLITE_FILE', 'REDIS_URL', 'REDIS_PORT', 'TRUSTED_ORIGINS',
 ];

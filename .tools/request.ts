@@ -39,9 +39,11 @@ export class Visitor {
     this.#handle = witness(handle); // a failing test shows the requests
   }
 
-  async request(method: string, target: string): Promise<HttpResponse> {
+  /** Sends one request and returns its response. A redirect is not followed. */
+  async request(method: string, target: string, headers = {}, body = ''): Promise<HttpResponse> {
     const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-    const request = makeRequest(method, target, cookie === '' ? {} : { cookie });
+    const all = cookie === '' ? headers : { cookie, ...headers };
+    const request = makeRequest(method, target, all, body);
     const response = await this.#handle(request);
     for (const header of setCookies(response)) {
       const [, name = '', value = ''] = /^([^=]*)=([^;]*)/.exec(header) ?? [];
@@ -53,6 +55,12 @@ export class Visitor {
 
   get(target: string): Promise<HttpResponse> {
     return this.request('GET', target);
+  }
+
+  /** Sends a form. */
+  post(target: string, fields: Record<string, string>): Promise<HttpResponse> {
+    const form = { 'content-type': 'application/x-www-form-urlencoded' };
+    return this.request('POST', target, form, new URLSearchParams(fields).toString());
   }
 
   /** Opens a page and returns its text. */

@@ -76,9 +76,9 @@ export async function startServer(
     t.after(() => socket.destroy());
     return socket.setEncoding('latin1').on('error', () => {}); // a reset: less has arrived
   };
-  const request: TestServer['request'] = async (method, path, headers = {}) => {
+  const request: TestServer['request'] = async (method, path, headers) => {
     try {
-      return await withTimeLimit(send(method, origin + path, headers), `${method} ${path}`);
+      return await fetchReply(origin + path, headers, method);
     } catch (error) {
       throwFirst();
       throw error;
@@ -95,9 +95,12 @@ export async function startServer(
       const socket = open(sent);
       let received = '';
       socket.on('data', (chunk) => (received += chunk));
-      await withTimeLimit(once(socket, 'close'), 'The connection');
-      noteBytes(sent, received);
-      throwFirst();
+      try {
+        await withTimeLimit(once(socket, 'close'), 'The connection stays open');
+      } finally {
+        noteBytes(sent, received);
+        throwFirst();
+      }
       return received;
     },
     async settled() {
@@ -107,11 +110,25 @@ export async function startServer(
   };
 }
 
-async function send(method: string, url: string, headers: Record<string, string>): Promise<Reply> {
-  const response = await fetch(url, { method, headers, redirect: 'manual' });
-  const body = await response.text();
-  const cookies = response.headers.getSetCookie().map((header) => header.split(';')[0]);
-  return { status: response.status, headers: response.headers, body, cookie: cookies.join('; ') };
+/** Returns the bytes of a request that closes its connection. `headers` end with CR LF. */
+export function requestBytes(method: string, target = '/', headers = '', body = ''): string {
+  const required = 'Host: localhost\r\nConnection: close\r\n';
+  return `${method} ${target} HTTP/1.1\r\n${required}${headers}\r\n${body}`;
+}
+
+/** Sends a request. Returns the complete response, or throws after the time limit. */
+export async function fetchReply(
+  url: string,
+  headers: Record<string, string> = {},
+  method = 'GET',
+): Promise<Reply> {
+  const fetched = async (): Promise<Reply> => {
+    const response = await fetch(url, { method, headers, redirect: 'manual' });
+    const body = await response.text();
+    const cookies = response.headers.getSetCookie().map((header) => header.split(';')[0]);
+    return { status: response.status, headers: response.headers, body, cookie: cookies.join('; ') };
+  };
+  return withTimeLimit(fetched(), `${method} ${new URL(url).pathname}`);
 }
 
 /** Returns the value of the promise. Throws if the promise is pending after the time limit. */
@@ -122,7 +139,7 @@ export async function withTimeLimit<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    const message = `${what}: no response within ${limit / 1000} seconds`;
+    const message = `${what}: no complete response within ${limit / 1000} seconds`;
     timer = setTimeout(() => reject(new Error(message)), limit);
   });
   promise.catch(() => {}); // a late error is not reported twice
@@ -137,6 +154,8 @@ export type Program = {
   kill(signal?: NodeJS.Signals): void;
   /** Waits until the output matches. Returns the first group of the pattern. */
   printed(pattern: RegExp): Promise<string>;
+  /** Waits until the process prints its address. Returns it with the IP address of localhost. */
+  origin(): Promise<string>;
   /** Waits until the process has ended. */
   ended(): Promise<{ code: number; signal: string | null; stdout: string; stderr: string }>;
 };
@@ -164,19 +183,21 @@ export function startProgram(
   const closed = once(child, 'close');
   closed.catch(() => {}); // `ended` reports the error
   const what = `node ${args.join(' ')}`;
+  const printed: Program['printed'] = async (pattern) => {
+    const wait = async (): Promise<void> => {
+      for (let isOver = false; !isOver && !pattern.test(stdout); ) {
+        const more = once(child.stdout, 'data').then(() => false);
+        isOver = await Promise.race([more, closed.then(() => true)]);
+      }
+    };
+    await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT);
+    assert.match(stdout, pattern, `The process ended. It had printed: ${stdout}${stderr}`);
+    return pattern.exec(stdout)?.[1] ?? '';
+  };
   return {
     kill: (signal = 'SIGTERM') => void child.kill(signal),
-    async printed(pattern) {
-      const wait = async (): Promise<void> => {
-        for (let isOver = false; !isOver && !pattern.test(stdout); ) {
-          const more = once(child.stdout, 'data').then(() => false);
-          isOver = await Promise.race([more, closed.then(() => true)]);
-        }
-      };
-      await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT);
-      assert.match(stdout, pattern, `The process ended. It had printed: ${stdout}${stderr}`);
-      return pattern.exec(stdout)?.[1] ?? '';
-    },
+    printed,
+    origin: async () => `http://127.0.0.1:${await printed(/http:\/\/localhost:(\d+)\n/)}`,
     async ended() {
       const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
       return { code, signal, stdout, stderr };

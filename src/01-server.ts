@@ -18,7 +18,7 @@ export const countVisits: RequestListener = (_request, response) => {
 
 /**
  * Starts a server on the port in `PORT` (default 6543) and prints the pages to open. A later step
- * passes a `make` that creates a stronger server, or a `place`: an address and its printed name.
+ * passes a `make` that creates a stronger server, or a pair of an address and its printed name.
  */
 export function serve(
   listener: RequestListener,

@@ -13,7 +13,7 @@ export class Cookie {
   readonly name: string;
   readonly attributes: string;
 
-  /** Path: for each page. HttpOnly: no script reads it. SameSite: step csrf explains it. */
+  /** Path: for each page. HttpOnly: no script reads it. SameSite: step 17 explains it. */
   constructor(name: string, attributes = '; Path=/; HttpOnly; SameSite=Lax') {
     this.name = name;
     this.attributes = attributes;

@@ -18,12 +18,14 @@ export interface Codec {
   decode(value: string): string | undefined;
 }
 
+/** The secrets and the purpose of a signer. */
 export type SignerOptions = {
   readonly secrets: readonly string[]; // the first one signs; each of them verifies
   readonly salt?: string | undefined; // the purpose: a value for another purpose is rejected
   readonly hashAlg?: string | undefined; // as Node names it: sha512 (default), sha256, …
 };
 
+/** Signs a text. Everyone can read it, and only a program with the secret can write it. */
 export class Signer implements Codec {
   readonly #keys: readonly Buffer[];
   readonly #hash: string;

@@ -8,6 +8,7 @@ import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { countVisit } from './03-signer.ts';
 
+/** A request. No code changes it: a later step creates a copy with more properties. */
 export type HttpRequest = {
   readonly method: string; // 'GET'; upper and lower case differ (RFC 9110 §9.1)
   readonly path: string; // '/howdy', still percent-encoded
@@ -17,6 +18,7 @@ export type HttpRequest = {
   readonly address?: string | undefined; // the IP address of the client, or of a proxy
 };
 
+/** A response. The adapter sends it. */
 export type HttpResponse = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[]>>; // names in lower case
@@ -29,6 +31,7 @@ export type Renderable = { render(): string };
 /** The body of an error response. */
 export type Problem = Renderable & { readonly title: string; readonly detail: string };
 
+/** A value, or a promise of it. */
 export type Awaitable<T> = T | Promise<T>;
 
 /** What a page is. `R` is the type of its request: later steps add properties to the request. */

@@ -10,9 +10,11 @@ import { problem, text, toListener } from './04-http.ts';
 import type { Handler, HttpRequest, HttpResponse } from './04-http.ts';
 
 type Params = Readonly<Record<string, string>>;
+/** A handler that receives the parameters of its pattern. */
 export type RoutedHandler = Handler<HttpRequest & { readonly params: Params }>;
 type Route = { readonly regexp: RegExp; readonly handlers: Map<string, RoutedHandler> };
 
+/** The routes of a site. */
 export class Router {
   readonly #routes = new Map<string, Route>(); // by pattern
 

@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpResponse, type Renderable, toListener } from './04-http.ts';
+import { type Handler, type HttpResponse, type Renderable, text, toListener } from './04-http.ts';
 import { addGreetings, Router } from './05-router.ts';
 
 /** Markup that is safe to send. Only `html` creates it. */
@@ -68,8 +68,7 @@ export class Page implements Renderable {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${this.title}</title>
 <link rel="icon" href="/favicon.svg">
-<link rel="stylesheet" href="/style.css">
-</head><body>
+<link rel="stylesheet" href="/style.css"></head><body>
 ${this.slots.header}<main id="content" tabindex="-1">
 ${this.slots.notices}${this.main}
 </main>
@@ -98,7 +97,7 @@ const PAGE_HEADERS = {
 export function addStyle(router: Router): Router {
   const file = (path: string, type: string): Handler => {
     const body = readFileSync(new URL(`../public${path}`, import.meta.url));
-    return () => ({ status: 200, headers: { 'content-type': type }, body });
+    return () => text(body, 200, { 'content-type': type });
   };
   const icon = file('/favicon.svg', 'image/svg+xml');
   return router.get('/style.css', file('/style.css', 'text/css')).get('/favicon.svg', icon);

@@ -26,9 +26,10 @@ export interface Session<Data> {
 export class Session<Data extends object = Record<string, unknown>> extends Map<string, unknown> {
   readonly accessed: number; // the time of the request before this one
   readonly isNew: boolean; // the visitor sent no valid session
-  readonly updates: [key: string, fn: (value: never) => unknown][] = []; // for step versions
-  created: number; // step login changes it
-  expires = Infinity; // seconds since 1970; step timeouts sets it
+  // Later steps change these three fields.
+  created: number;
+  expires = Infinity;
+  readonly updates: [key: string, fn: (value: never) => unknown][] = [];
   #before: string | undefined; // the data as JSON when the request arrived
 
   /** `now` is the time of the request. Without a `state`, the session is new and empty. */
@@ -45,7 +46,7 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
     return super.get(key) as Data[K] | undefined;
   }
 
-  /** Throws a `TypeError` for a value that JSON would lose or change, such as a Date. */
+  /** Throws for a value that JSON would lose or change, such as a Date. */
   override set<K extends Key<Data>>(key: K, value: Data[K]): this {
     requireJson(value, key);
     return super.set(key, value);
@@ -81,6 +82,7 @@ function requireJson(value: unknown, key: string): void {
 /** Throws for a number that JavaScript cannot read exactly: 2^53 + 1 would become 2^53. */
 function parseJson(text: string): unknown {
   return JSON.parse(text, (_key, value) => {
+    if (value === 0) return 0; // Python writes -0.0, and JSON.stringify(-0) is 0
     if (typeof value !== 'number' || Math.abs(value) <= Number.MAX_SAFE_INTEGER) return value;
     throw new RangeError(`Cannot keep ${value} in a session: the limit is 2^53 - 1`);
   });
@@ -104,6 +106,7 @@ export function decodePayload(text = ''): SessionState | undefined {
   }
 }
 
+/** What this site remembers about a visitor. */
 export type Visitor = { count: number; name: string };
 
 const cookie = new Cookie('session');

@@ -22,6 +22,7 @@ export interface SessionFactory<S extends Session<object>> {
   save(session: S): Awaitable<string | undefined>;
 }
 
+/** The class of the sessions, their cookie and the clock. */
 export type FactoryOptions<S> = {
   readonly sessionClass: new (now: number, state?: SessionState) => S;
   readonly cookie?: Cookie; // default: the name `session`
@@ -35,14 +36,12 @@ export class SessionTooLarge extends RangeError {}
 export class CookieSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   readonly #codec: Codec;
-  readonly #sessionClass: FactoryOptions<S>['sessionClass'];
-  readonly #now: () => number;
+  readonly #options: Required<FactoryOptions<S>>;
 
-  constructor(codec: Codec, { cookie, sessionClass, now }: FactoryOptions<S>) {
-    this.cookie = cookie ?? new Cookie('session');
+  constructor(codec: Codec, options: FactoryOptions<S>) {
+    this.#options = { cookie: new Cookie('session'), now: () => Date.now() / 1000, ...options };
+    this.cookie = this.#options.cookie;
     this.#codec = codec;
-    this.#sessionClass = sessionClass;
-    this.#now = now ?? (() => Date.now() / 1000);
   }
 
   open(value: string): S | undefined {
@@ -51,18 +50,18 @@ export class CookieSessionFactory<S extends Session<object>> implements SessionF
   }
 
   create(state?: SessionState): S {
-    return new this.#sessionClass(this.#now(), state);
+    return new this.#options.sessionClass(this.#options.now(), state);
   }
 
   /** Throws `SessionTooLarge` if the cookie is larger than browsers accept. */
   save(session: S): string | undefined {
     if (!session.isChanged) return undefined; // an old value could overwrite a newer one
     if (session.size === 0) return '';
-    const value = this.#codec.encode(encodePayload(session, this.#now()));
+    const value = this.#codec.encode(encodePayload(session, this.#options.now()));
     const size = this.cookie.name.length + value.length;
     if (size <= MAX_COOKIE_SIZE) return value;
-    const sizes = [...session].map(([key, item]) => `${key} ${JSON.stringify(item).length}`);
-    throw new SessionTooLarge(`${size} bytes, and the limit is ${MAX_COOKIE_SIZE}: ${sizes}`);
+    const sizes = [...session].map(([key, v]) => ` ${key} ${Buffer.byteLength(JSON.stringify(v))}`);
+    throw new SessionTooLarge(`${size} bytes, and the limit is ${MAX_COOKIE_SIZE}:${sizes}`);
   }
 }
 
@@ -91,12 +90,14 @@ export function withSession<S extends Session<object>>(factory: SessionFactory<S
       const session = await open(request.headers.cookie);
       const response = await page({ ...request, session });
       // The page differs for each visitor, so a shared cache must not keep it (RFC 9111 §4.1).
-      const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
+      const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
+      const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
       if (response.status >= 500 || request.method === 'HEAD') return { ...response, headers };
       const value = await factory.save(session);
       if (value === undefined) return { ...response, headers };
       const setCookie = factory.cookie.write(value) + (value === '' ? '; Max-Age=0' : '');
-      return { ...response, headers: { ...headers, 'set-cookie': [setCookie] } };
+      const others = response.headers['set-cookie'] ?? [];
+      return { ...response, headers: { ...headers, 'set-cookie': [others, setCookie].flat() } };
     };
 }
 

@@ -10,6 +10,7 @@ import { Session } from './07-session.ts';
 import { SignedCookieSessionFactory, withSession } from './08-session-factory.ts';
 import type { SessionFactory } from './08-session-factory.ts';
 
+/** What the session of the tutorial contains. */
 export type TutorialData = { counter: number };
 
 /** A request with a session. `Data` names the keys of the session and their types. */

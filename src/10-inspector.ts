@@ -1,18 +1,18 @@
 // Step 10 · The inspector: the cookie of this visit, in color and decoded.
 //
-// Signed does not mean secret. The signature needs the secret, and the payload needs nothing:
+// Signed does not mean secret. The signature needs the secret, but the payload needs nothing:
 // decode base64url, skip the first 64 bytes, and read the JSON. The inspector shows this on each
-// page. It also flips one bit of the cookie, to show that the site rejects it.
+// page. It can also show a copy of the cookie with one flipped bit, which the site rejects.
 import { isMain, serve } from './01-server.ts';
+import { parseCookies } from './02-cookie.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, Html, page, Page } from './06-template.ts';
+import { type Html, html, page, Page } from './06-template.ts';
 import { Session } from './07-session.ts';
-import { MAX_COOKIE_SIZE, type SessionFactory, withSession } from './08-session-factory.ts';
+import { MAX_COOKIE_SIZE, type SessionFactory } from './08-session-factory.ts';
 import { SignedCookieSessionFactory } from './08-session-factory.ts';
-import { addTutorial, DEMO, type Pages, type TutorialData } from './09-tutorial.ts';
+import { DEMO, type Pages, site as tutorial, type TutorialData } from './09-tutorial.ts';
 
-/** A part of a cookie value, and what a reader can learn from it. `name` is also its color. */
+/** A part of a cookie value, and what everyone can learn from it. `name` is also its color. */
 export type CookiePart = { name: string; text: string; meaning: string };
 
 /** Splits a cookie value into parts. Each kind of session has a function of this type. */
@@ -25,7 +25,7 @@ export const explainSigned = (digestSize = 64): Explain => (value) => {
   const border = Math.ceil((digestSize * 4) / 3); // 3 bytes are 4 characters; one is shared
   const payload = Buffer.from(value, 'base64url').subarray(digestSize).toString();
   return [
-    { name: 'signature', text: value.slice(0, border), meaning: 'It needs the secret.' },
+    { name: 'signature', text: value.slice(0, border), meaning: 'Only the server can create it.' },
     { name: 'payload', text: value.slice(border), meaning: `Everyone can read it: ${payload}` },
   ];
 };
@@ -45,81 +45,82 @@ export function fillSlot(
 
 /** Shows the session at the end of each page. It wraps `withSession`, so it sees `Set-Cookie`. */
 export function withInspector(factory: Factory, explain: Explain, inner: Handler): Handler {
-  return async (request) => {
-    const response = await inner(request);
-    const isShown = response.body instanceof Page && response.status < 500;
-    if (!isShown || request.path === '/inspect' || request.method === 'HEAD') return response;
-    const panel = html`<details class="inspector"><summary>Look inside the session</summary>
-${await renderCookie(factory, explain, request, response)}
-</details>
-`;
-    return fillSlot(response, 'footer', [panel]);
-  };
-}
-
-/** What the request sent, what the response sets, and the parts of the newer value. */
-async function renderCookie(
-  factory: Factory,
-  explain: Explain,
-  { headers }: HttpRequest,
-  response?: HttpResponse,
-): Promise<Html> {
-  const { cookie } = factory;
-  const setCookies = [response?.headers['set-cookie'] ?? []].flat();
-  const setCookie = setCookies.find((header) => header.startsWith(`${cookie.name}=`));
-  const sent = cookie.read(headers.cookie);
-  const value = setCookie === undefined ? sent : cookie.read(setCookie);
-  return html`<dl><dt>The request sent</dt>
-<dd>${sent === undefined ? 'no session' : html`<code>Cookie: ${cookie.name}=${sent}</code>`}</dd>
+  const { name } = factory.cookie;
+  const render = async (cookies: string | undefined, setCookie: string | undefined) => {
+    const sent = await findValue(factory, cookies);
+    return html`<dl><dt>The request sent</dt>
+<dd>${sent === undefined ? 'no session' : html`<code>Cookie: ${name}=${sent}</code>`}</dd>
 <dt>The response sets</dt>
 <dd>${setCookie === undefined ? 'nothing' : html`<code>Set-Cookie: ${setCookie}</code>`}</dd>
 </dl>
-${value ? await renderCookieParts(factory, explain, value) : html`<p>There is no session.</p>`}`;
+${await renderParts(factory, explain, factory.cookie.read(setCookie) ?? sent)}`;
+  };
+  return async (request) => {
+    const response = await inner(request);
+    const isShown = response.body instanceof Page && response.status < 500;
+    if (!isShown || request.path === '/inspect') return response;
+    const setCookies = [response.headers['set-cookie'] ?? []].flat();
+    const setCookie = setCookies.find((header) => header.startsWith(`${name}=`));
+    const panel = html`<details class="inspector"><summary>Look inside the session</summary>
+${await render(request.headers.cookie, setCookie).catch(() => 'The session cannot be opened.')}
+</details>
+`;
+    // The panel shows the cookie, so no shared cache may store the page.
+    const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
+    return fillSlot({ ...response, headers }, 'footer', [panel]);
+  };
+}
+
+/** Returns the value that `withSession` uses: the first valid one. If there is none, the first. */
+async function findValue(factory: Factory, header?: string): Promise<string | undefined> {
+  const own = parseCookies(header).filter(([name]) => name === factory.cookie.name);
+  for (const [, value] of own.slice(0, 4)) if (await factory.open(value)) return value;
+  return own[0]?.[1];
 }
 
 /** The value in color, its size, and the session that the site finds in it. */
-async function renderCookieParts(factory: Factory, explain: Explain, value: string): Promise<Html> {
+async function renderParts(factory: Factory, explain: Explain, value = ''): Promise<Html> {
+  if (value === '') return html`<p>There is no session.</p>`;
   const parts = explain(value);
   const session = await factory.open(value);
   const size = factory.cookie.name.length + value.length;
-  const date = (time: number): string => new Date(time * 1000).toUTCString();
-  return html`<p><code>${parts.map(({ name, text }) => html`<b class="${name}">${text}</b>`)}</code></p>
+  const colored = parts.map(({ name, text }) => html`<b class="${name}">${text}</b>`);
+  return html`<p><code>${colored}</code></p>
 <dl>${parts.map(({ name, meaning }) => html`<dt class="${name}">The ${name}</dt><dd>${meaning}</dd>
 `)}<dt>Size</dt><dd><meter aria-label="Size" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
 ${size} of ${MAX_COOKIE_SIZE} bytes</dd>
 ${session ? html`<dt>Valid</dt><dd>This site wrote it.</dd>
-<dt class="accessed">Accessed</dt><dd>${date(session.accessed)}</dd>
-<dt class="created">Created</dt><dd>${date(session.created)}</dd>
+<dt class="accessed">Accessed</dt><dd>${new Date(session.accessed * 1000).toUTCString()}</dd>
+<dt class="created">Created</dt><dd>${new Date(session.created * 1000).toUTCString()}</dd>
 <dt>Data</dt><dd><pre>${JSON.stringify(session, null, 2)}</pre></dd>`
-    : html`<dt>Not valid</dt><dd>The site would ignore it and create a new session.</dd>`}
+    : html`<dt>Not valid</dt><dd>The site ignores it and creates a new session.</dd>`}
 </dl>`;
 }
 
-/** Adds `/inspect`. With `?flip=1`, it shows the cookie of the visitor with one changed bit. */
+/** Adds `/inspect`. With `?flip=1`, it shows a copy of the cookie with one flipped bit. */
 export function addInspector(pages: Pages<HttpRequest>, factory: Factory, explain: Explain): void {
-  pages.get('/inspect', async (request) => {
-    const value = factory.cookie.read(request.headers.cookie) ?? '';
-    const isFlipped = request.search === '?flip=1' && value !== '';
-    const shown = isFlipped ? renderCookieParts(factory, explain, flipBit(value)) : undefined;
-    return page('Inspector', html`<h1>Inspector</h1>
-${(await shown) ?? (await renderCookie(factory, explain, request))}
+  pages.get('/inspect', async ({ headers, search }) => {
+    const value = await findValue(factory, headers.cookie);
+    const copy = search === '?flip=1' && value ? flipBit(value) : undefined;
+    const response = page('Inspector', html`<h1>Inspector</h1>
+${copy && html`<p>This is a copy with one flipped bit. <a href="/inspect">Show my cookie</a></p>`}
+${await renderParts(factory, explain, copy ?? value)}
 <form action="/inspect"><button name="flip" value="1">Flip one bit of my cookie</button></form>`);
+    return { ...response, headers: { ...response.headers, 'cache-control': 'no-store' } };
   });
 }
 
 /** Flips one bit near the end, where the payload is. */
 function flipBit(value: string): string {
-  const bytes = Buffer.from(value, 'base64url');
-  const index = Math.max(bytes.length - 3, 0);
-  bytes.writeUInt8(bytes.readUInt8(index) ^ 1, index);
-  return bytes.toString('base64url');
+  const bytes = [...Buffer.from(value, 'base64url')];
+  const flipped = bytes.map((byte, index) => (index === bytes.length - 3 ? byte ^ 1 : byte));
+  return Buffer.from(flipped).toString('base64url');
 }
 
 /** The site of this step. */
 export function site(): Handler {
   const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: Session<TutorialData> });
-  const router = addStyle(new Router());
-  addTutorial({ get: (path, view) => router.get(path, withSession(factory)(view)) });
+  const router = tutorial(factory);
   addInspector(router, factory, explainSigned());
   return withInspector(factory, explainSigned(), router.handle);
 }

@@ -1,9 +1,9 @@
 // Step 11 · Timeouts: how long a session lives.
 //
-// Three clocks run (OWASP Session Management Cheat Sheet). The idle timeout ends a session without
-// requests. The absolute timeout ends every session. `Max-Age` tells the browser how long to keep
-// the cookie. An attacker can keep a copied cookie forever, so only the times inside the signed
-// payload count. This factory wraps any other factory.
+// Three time limits end a session (OWASP Session Management Cheat Sheet). The idle timeout ends a
+// session without requests. The absolute timeout ends each session. `Max-Age` tells the browser how
+// long to keep the cookie. An attacker can keep a copied cookie forever, so the server uses only
+// the times inside the signed payload. This factory wraps any other factory.
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { toListener } from './04-http.ts';
@@ -11,6 +11,7 @@ import { Session } from './07-session.ts';
 import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
 import { DEMO, site as tutorial, type TutorialData } from './09-tutorial.ts';
 
+/** When a session ends. `Infinity` means never. */
 export type TimeoutOptions = {
   readonly idleTimeout?: number; // seconds between two requests; default 1200, as in Pyramid
   readonly absoluteTimeout?: number; // seconds since `created`; default 12 hours: a working day
@@ -36,10 +37,12 @@ export function withTimeouts<S extends Session<object>>(
     create: () => factory.create(),
     async open(value) {
       const session = await factory.open(value);
-      if (!session || now() - session.created > absoluteTimeout) return undefined;
-      const idleTime = Math.floor(now()) - session.accessed; // `accessed` is a whole second
-      if (now() - session.accessed > idleTimeout) return undefined;
-      if (idleTime > reissueTime) session.changed(); // the next save writes `accessed` again
+      if (!session) return undefined;
+      const { accessed, created } = session;
+      const time = now();
+      if (time - accessed > idleTimeout || time - created > absoluteTimeout) return undefined;
+      // The cookie contains whole seconds. `save` writes a changed session, with a new `accessed`.
+      if (Math.floor(time) - accessed > reissueTime) session.changed();
       return session;
     },
     save(session) {
@@ -63,7 +66,7 @@ export type CookieOptions = {
 /** A cookie with all attributes. Throws if an attribute would change the meaning of the header. */
 export class SessionCookie extends Cookie {
   constructor(options: CookieOptions = {}) {
-    const { cookieName = 'session', domain, maxAge, path = '/', sameSite = 'Lax' } = options;
+    const { cookieName = 'session', path = '/', domain, maxAge, sameSite = 'Lax' } = options;
     const attributes = [
       domain !== undefined && `; Domain=${domain}`,
       maxAge !== undefined && `; Max-Age=${maxAge}`,
@@ -73,23 +76,29 @@ export class SessionCookie extends Cookie {
       `; SameSite=${sameSite}`,
     ];
     super(cookieName, attributes.filter(Boolean).join(''));
-    const checks: [unknown, RegExp][] = [[cookieName, TOKEN], [path, PATH], [domain ?? '', DOMAIN]];
-    const wrong = checks.find(([value, pattern]) => !pattern.test(String(value)));
-    if (wrong) throw new TypeError(`Cannot make a cookie with ${JSON.stringify(wrong[0])}`);
+    requireMatch('cookieName must be a name such as session', cookieName, TOKEN);
+    requireMatch('path must be a path such as /app', path, PATH);
+    if (domain !== undefined) requireMatch('domain must be a host name', domain, DOMAIN);
+    requireMatch('sameSite must be Strict, Lax or None', sameSite, /^(Strict|Lax|None)$/);
     const isWhole = maxAge === undefined || (Number.isInteger(maxAge) && maxAge >= 0);
     if (isWhole && (maxAge ?? 0) <= MAX_COOKIE_AGE) return;
     throw new RangeError(`maxAge must be whole seconds up to ${MAX_COOKIE_AGE}, not ${maxAge}`);
   }
 }
 
+function requireMatch(rule: string, value: string, pattern: RegExp): void {
+  if (!pattern.test(value)) throw new TypeError(`${rule}, not ${JSON.stringify(value)}`);
+}
+
 export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds: browsers keep no cookie longer (§5.5)
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // RFC 9110 §5.6.2
-const PATH = /^\/[!-:<-~]{0,1023}$/; // visible ASCII without ; (RFC 6265bis §5.6)
-const DOMAIN = /^(\.?[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*)?$/i;
+const PATH = /^\/[!-:<-~]{0,1023}$/; // visible ASCII without ; (browsers ignore more than 1024)
+const DOMAIN = /^\.?[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$/i;
 
-/** The site of this step: the tutorial. For a demonstration, its sessions expire after 5 seconds. */
+/** The site of this step: the tutorial, with sessions that expire after 5 seconds. */
 export function site(options: TimeoutOptions = { idleTimeout: 5 }): ReturnType<typeof tutorial> {
-  const session = { ...DEMO, ...options, sessionClass: Session<TutorialData> };
+  const cookie = new SessionCookie({ maxAge: 3600 }); // longer than the session
+  const session = { ...DEMO, ...options, cookie, sessionClass: Session<TutorialData> };
   return tutorial(withTimeouts(new SignedCookieSessionFactory(session), options));
 }
 

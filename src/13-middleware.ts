@@ -16,7 +16,8 @@ import { addArticles } from './12-forms.ts';
 
 /**
  * A function that wraps a page. The page receives `Added` in its request. The middleware itself
- * uses `Needed`, which middleware outside it must have added. `needs` exists for the compiler only.
+ * reads `Needed`, so middleware outside it must have added `Needed`. No code sets `needs`: the
+ * compiler uses it to compare what one middleware needs with what the others add.
  */
 export type Middleware<Added, Needed = unknown> = {
   <R extends HttpRequest & Needed>(page: Handler<NoInfer<R> & Added>): Handler<R>;

@@ -2,9 +2,10 @@
 //
 //   POST /articles → 303 → GET /articles, and there "Article saved", once
 //
-// After a redirect, the page does not know what happened. So the message waits in the session until
+// The page after a redirect does not know what happened. So the message waits in the session until
 // a page shows it. The names are Pyramid's: `flash`, `pop_flash`, `peek_flash`. Only a page that the
-// visitor sees may remove a message: not a redirect, a failure, HEAD, or a page loaded in advance.
+// visitor sees may remove a message. A redirect, a failure, a response to HEAD, and a page that the
+// browser loads in advance must keep it.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
@@ -21,7 +22,7 @@ export const MAX_MESSAGES = 20; // in a queue; then the oldest is removed
 
 /** A session with messages. A message can be any JSON value, as in Pyramid. */
 export class FlashSession<Data extends object> extends Session<Data> {
-  /** Adds a message to a queue. The next page that shows the queue removes the message. */
+  /** Adds a message to a queue. Throws a `TypeError` if the message is not a JSON value. */
   flash(message: unknown, queue = '', allowDuplicate = true): void {
     const messages = this.peekFlash(queue);
     const texts = messages.map((other) => JSON.stringify(other));
@@ -50,7 +51,7 @@ export class FlashSession<Data extends object> extends Session<Data> {
 
 const FLASH_KEY = '_f_'; // Pyramid's key
 
-/** The queues of this site. An alert interrupts a screen reader; a status waits. */
+/** The queues that pages show. A screen reader reads an alert immediately, and a status later. */
 const ROLES = { error: 'alert', success: 'status', info: 'status' };
 
 /** Shows the messages of all queues on the page, and removes them from the session. */
@@ -69,7 +70,7 @@ export const withFlash: Middleware<object, { session: FlashSession<object> }> =
     return fillSlot(response, 'notices', notices);
   };
 
-/** Rejects a page that the browser loads in advance: it must not count or remove anything. */
+/** Rejects a request for a page that the browser loads in advance: the visitor may never see it. */
 export const rejectPrefetch: Middleware<object> = (page) => async (request) => {
   const { 'sec-purpose': secPurpose, purpose, 'x-moz': xMoz } = request.headers;
   const isPrefetch = [secPurpose, purpose, xMoz].some((value) => value?.startsWith('prefetch'));

@@ -1,28 +1,30 @@
 // Step 16 · A browser in memory: a visitor for tests, with a log of the traffic.
 //
-// The jar keeps cookies and decides which request gets them back (RFC 6265bis §5.8). The browser
-// calls a handler directly, without a socket, and follows redirects. WebTest's TestApp does the
-// same for Pyramid. Its clock can be set, so a test can wait for a year.
+// The jar stores cookies and decides which request returns them (RFC 6265bis §5.7 and §5.8). The
+// browser calls a handler directly, without a socket, and follows redirects. WebTest's TestApp does
+// the same for Pyramid. The clock of the browser can be set, so a test can skip a year.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { site as flashSite } from './14-flash.ts';
-import { type CookieContext, domainMatches, isTrustworthy, parseSetCookie } from './15-jar.ts';
-import { REJECT_RULES, type StoredCookie } from './15-jar.ts';
+import { domainMatches, explainCookie, isTrustworthy, type ReceivedCookie } from './15-jar.ts';
+
+type StoredCookie = ReceivedCookie & { host: string; folder: string };
 
 /** The cookies of one browser. Times are seconds since 1970. */
 export class CookieJar {
-  readonly #cookies = new Map<string, StoredCookie & { host: string; folder: string }>();
+  readonly #cookies = new Map<string, StoredCookie>(); // the oldest first
 
   /** Reads a `Set-Cookie` header. Returns false if a browser would drop the cookie. */
   store(header: string, url: URL, now: number): boolean {
-    const [cookie, context]: [StoredCookie | undefined, CookieContext] =
-      [parseSetCookie(header, now), { url, now }];
-    if (!cookie || Object.values(REJECT_RULES).some((rejects) => rejects(cookie, context))) return false;
-    const host = cookie.domain ?? url.hostname;
+    const { cookie, reasons } = explainCookie(header, { url, now });
+    const domain = cookie.domain?.includes('.') ? cookie.domain : undefined; // not for `localhost`
+    const host = domain ?? url.hostname;
     const folder = cookie.path ?? (url.pathname.replace(/\/[^/]*$/, '') || '/'); // §5.1.4
-    const key = JSON.stringify([cookie.name, cookie.domain ?? null, host, folder]);
+    const stored = { ...cookie, domain, host, folder };
+    if (reasons.length > 0 || this.#hidesSecure(stored, url)) return false;
+    const key = JSON.stringify([cookie.name, domain ?? null, host, folder]);
     if (cookie.expires <= now) this.#cookies.delete(key);
-    else this.#cookies.set(key, { ...cookie, host, folder });
+    else this.#cookies.set(key, stored); // a cookie that is set again keeps its place
     return true;
   }
 
@@ -36,7 +38,19 @@ export class CookieJar {
         expires > now,
     );
     sent.sort((a, b) => b.folder.length - a.folder.length); // equal lengths: the oldest first
-    return sent.map(({ name, value }) => `${name}=${value}`).join('; ') || undefined;
+    return sent.map(({ name, value }) => (name && `${name}=`) + value).join('; ') || undefined;
+  }
+
+  /** An attacker in the network can send a cookie over http, but not replace a Secure cookie. */
+  #hidesSecure({ name, secure, host, folder }: StoredCookie, url: URL): boolean {
+    if (secure || isTrustworthy(url)) return false;
+    return [...this.#cookies.values()].some(
+      (other) =>
+        other.secure &&
+        other.name === name &&
+        (domainMatches(host, other.host) || domainMatches(other.host, host)) &&
+        pathMatches(folder, other.folder),
+    );
   }
 }
 
@@ -50,14 +64,10 @@ export class Browser {
   readonly jar = new CookieJar();
   /** The traffic, a line for each request: 'POST /articles → 303 /articles'. */
   readonly log: string[] = [];
-  readonly #handler: Handler;
-  readonly #origin: string;
-  readonly #now: () => number;
+  readonly #site: { handler: Handler; origin: string; now: () => number };
 
   constructor(handler: Handler, origin = 'http://localhost:6543', now = () => Date.now() / 1000) {
-    this.#handler = handler;
-    this.#origin = origin;
-    this.#now = now;
+    this.#site = { handler, origin, now };
   }
 
   /** Opens a page and follows redirects. */
@@ -72,19 +82,20 @@ export class Browser {
 
   /** Sends one request and returns its response. */
   async request(method: string, path: string, body = '', headers = {}): Promise<HttpResponse> {
-    const url = new URL(path, this.#origin);
-    const cookie = this.jar.headerFor(url, this.#now());
+    const { handler, origin, now } = this.#site;
+    const url = new URL(path, origin);
+    const cookie = this.jar.headerFor(url, now());
     const form = method === 'POST' && { 'content-type': 'application/x-www-form-urlencoded' };
-    const response = await this.#handler({
+    const response = await handler({
       method,
       path: url.pathname,
       search: url.search,
       headers: { host: url.host, ...form, ...(cookie && { cookie }), ...headers },
       body: chunksOf(body),
     });
-    const { status, headers: { location = '', 'set-cookie': setCookie = [] } } = response;
-    for (const header of [setCookie].flat()) this.jar.store(header, url, this.#now());
-    this.log.push(`${method} ${path} → ${status} ${String(location)}`.trim());
+    const { status, headers: { location = '', 'set-cookie': setCookies = [] } } = response;
+    for (const header of [setCookies].flat()) this.jar.store(header, url, now());
+    this.log.push(`${method} ${url.href.replace(origin, '')} → ${status} ${location}`.trim());
     return response;
   }
 
@@ -93,7 +104,7 @@ export class Browser {
       const response = await this.request(method, path, body);
       const { location } = response.headers;
       if (!REDIRECTS.includes(response.status) || typeof location !== 'string') return response;
-      path = new URL(location, new URL(path, this.#origin)).href;
+      path = new URL(location, new URL(path, this.#site.origin)).href;
       if (response.status < 307) [method, body] = ['GET', '']; // as browsers do for 301 to 303
     }
     throw new RangeError(`The redirects do not end. The last one leads to ${path}`);

@@ -5,12 +5,13 @@
 // A browser sends the cookie with a request, whatever page caused the request (OWASP: Cross-Site
 // Request Forgery Prevention). Two headers tell where that page is: Sec-Fetch-Site (W3C Fetch
 // Metadata) and Origin (RFC 6454). A client without both must send a token of the session, which
-// only a page of this site can contain. Go's net/http.CrossOriginProtection uses the same headers.
+// only a page of this site contains. Go's net/http.CrossOriginProtection uses the same headers.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle, html, type Html } from './06-template.ts';
+import type { Session } from './07-session.ts';
 import { SignedCookieSessionFactory } from './08-session-factory.ts';
 import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
 import { withTimeouts } from './11-timeouts.ts';
@@ -22,41 +23,50 @@ import { FlashSession, rejectPrefetch, withFlash } from './14-flash.ts';
 export class CsrfSession<Data extends object> extends FlashSession<Data> {
   /** Returns the token. The first call creates it. */
   csrfToken(): string {
-    const token = Map.prototype.get.call(this, CSRF_KEY) as unknown;
-    return typeof token === 'string' ? token : this.newCsrfToken();
+    return String(this.#all.get(CSRF_KEY) ?? this.newCsrfToken());
   }
 
+  /** Replaces the token. Forms on pages that are already open become invalid. */
   newCsrfToken(): string {
     const token = randomBytes(20).toString('hex'); // 160 bits: no attacker can guess it
-    Map.prototype.set.call(this, CSRF_KEY, token);
+    this.#all.set(CSRF_KEY, token);
     return token;
+  }
+
+  /** Returns true if the text is the token. A session without a token accepts no text. */
+  isCsrfToken(text: string): boolean {
+    const sent = Buffer.from(text);
+    const token = Buffer.from(String(this.#all.get(CSRF_KEY) ?? ''));
+    return sent.length > 0 && sent.length === token.length && timingSafeEqual(sent, token);
+  }
+
+  /** This session, with keys that `Data` does not name. */
+  get #all(): Session {
+    return this as unknown as Session;
   }
 }
 
 const CSRF_KEY = '_csrft_'; // Pyramid's key
-const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']; // they change nothing (RFC 9110 §9.2.1)
-const ALLOWED_FETCH_SITES = ['same-origin', 'none']; // none: the address bar or a bookmark
+
+type CsrfRequest = HttpRequest & { session: CsrfSession<object> };
 
 /**
- * Rejects a form that another site sent, and adds the token to the forms of the page. Throws a
+ * Rejects a form that another site sent, and adds the token to each form of the page. Throws a
  * `TypeError` for a trusted origin that is not an origin, such as one with a path.
  */
 export function withCsrf(
   trustedOrigins: readonly string[] = [],
-): Middleware<{ hiddenFields: () => Html }, { session: CsrfSession<object> }> {
+): Middleware<{ hiddenFields: () => Html }, CsrfRequest> {
   for (const origin of trustedOrigins) {
     if (URL.canParse(origin) && new URL(origin).origin === origin) continue;
-    throw new TypeError(`'${origin}' is not an origin. An origin looks like https://app.example.org`);
+    throw new TypeError(`Cannot trust '${origin}': an origin looks like https://app.example.org`);
   }
   return (page) => async (request) => {
-    const { session } = request;
-    const reason = forgeryReason(request, trustedOrigins);
-    if (reason === NO_HEADERS) {
-      // A new session has not given its token to a page yet, so no token can be right.
-      const isRight = !session.isNew && isEqual(await sentToken(request), session.csrfToken());
-      if (!isRight) return problem(403, `${NO_HEADERS} ${ADVICE}`);
-    } else if (reason !== undefined) return problem(403, `${reason} ${ADVICE}`);
-    if (!SAFE_METHODS.includes(request.method)) session.csrfToken(); // reserves its space
+    const { session, method } = request;
+    const reason = await forgeryReason(request, trustedOrigins);
+    if (reason !== undefined) return problem(403, `${reason} ${ADVICE}`);
+    // The next page needs the token. If a full session has no space for it, this request must fail.
+    if (!SAFE_METHODS.includes(method)) session.csrfToken();
     const hiddenFields = (): Html =>
       html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;
     return page({ ...request, hiddenFields });
@@ -64,40 +74,43 @@ export function withCsrf(
 }
 
 /** Returns why a request may be forged, or `undefined` if a page of this site sent it. */
-export function forgeryReason(
-  { method, headers }: HttpRequest,
+export async function forgeryReason(
+  request: CsrfRequest,
   trustedOrigins: readonly string[] = [],
-): string | undefined {
-  const { 'sec-fetch-site': site, origin, host = '' } = headers;
-  if (SAFE_METHODS.includes(method) || trustedOrigins.includes(origin ?? '')) return undefined;
-  if (site) return ALLOWED_FETCH_SITES.includes(site) ? undefined : `The sender is ${site}.`;
-  if (!origin) return NO_HEADERS;
-  return postsToOwnSite(origin, host) ? undefined : `The page is from ${origin}, and this is ${host}.`;
+): Promise<string | undefined> {
+  const { 'sec-fetch-site': site, origin = '', host = '' } = request.headers;
+  if (SAFE_METHODS.includes(request.method) || trustedOrigins.includes(origin)) return undefined;
+  if (site) {
+    if (ALLOWED_FETCH_SITES.includes(site)) return undefined;
+    return `The form does not come from this server (Sec-Fetch-Site: ${site}).`;
+  }
+  if (origin) {
+    if (isOwnOrigin(origin, host)) return undefined;
+    return `The form comes from ${origin}, and this server is ${host}. ${PROXY_ADVICE}`;
+  }
+  if (request.session.isCsrfToken(await sentToken(request))) return undefined;
+  return 'The token of the form is missing or old. A program sends csrf_token or X-CSRF-Token.';
 }
 
-const NO_HEADERS = 'The token of the form is missing or old.';
-const ADVICE =
-  'Nothing was done. Open the page of this site again and send the form from there. A program sends ' +
-  'csrf_token or X-CSRF-Token. Behind a proxy, the proxy must pass the Host header on (nginx: ' +
-  'proxy_set_header Host $http_host), or TRUSTED_ORIGINS must contain the origin of the site.';
+const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']; // they change nothing (RFC 9110 §9.2.1)
+const ALLOWED_FETCH_SITES = ['same-origin', 'none']; // none: the address bar or a bookmark
+const ADVICE = 'Nothing was done. Open the page of this site again and send the form from there.';
+const PROXY_ADVICE =
+  'If both are this site, a proxy changes the Host header. Let the proxy pass it on (nginx: ' +
+  'proxy_set_header Host $http_host), or add the origin to TRUSTED_ORIGINS.';
 
 /** Compares origins, not strings: `shop.lan:80` is http://shop.lan. A proxy may speak https. */
-function postsToOwnSite(origin: string, host: string): boolean {
-  const [scheme] = /^https?:\/\//.exec(origin) ?? [];
-  if (scheme === undefined || ![origin, scheme + host].every((url) => URL.canParse(url))) return false;
-  return new URL(origin).host === new URL(scheme + host).host;
+function isOwnOrigin(origin: string, host: string): boolean {
+  const [scheme] = /^https?:\/\//.exec(origin) ?? []; // an app can have the origin app://localhost
+  const own = `${scheme}${host}`;
+  if (!URL.canParse(origin) || !URL.canParse(own)) return false;
+  return new URL(origin).origin === new URL(own).origin;
 }
 
 async function sentToken(request: HttpRequest): Promise<string> {
-  const header = request.headers['x-csrf-token'];
-  const form = header === undefined ? await readForm(request) : undefined;
-  return header ?? (form instanceof URLSearchParams ? form.get('csrf_token') : undefined) ?? '';
-}
-
-/** Compares in constant time. */
-function isEqual(sent: string, token: string): boolean {
-  const [a, b] = [Buffer.from(sent), Buffer.from(token)];
-  return a.length === b.length && timingSafeEqual(a, b);
+  const form = await readForm(request);
+  const field = form instanceof URLSearchParams ? form.get('csrf_token') : undefined;
+  return request.headers['x-csrf-token'] ?? field ?? '';
 }
 
 /** The site of this step. */

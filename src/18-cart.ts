@@ -3,8 +3,9 @@
 //   session = { "cart": { "items": { "tea": 2, "mug": 1 }, "note": "It is a present." } }
 //
 // A page changes the cart inside the session, and the session notices. Prices are integers in
-// cents: 0.1 + 0.2 is 0.30000000000000004, and 10 + 20 is 30. Two limits appear. A cookie is full at
-// 4096 bytes. And if two tabs add at the same moment, one addition is lost: step versions fixes it.
+// cents: 0.1 + 0.2 is 0.30000000000000004, and 10 + 20 is 30. Two limits appear. A cookie is full
+// at 4096 bytes, and then the visitor sees a 500. And if two tabs add a product at the same moment,
+// one of the two is lost.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
@@ -16,10 +17,14 @@ import { checkText, fieldOf, form, type FormRequest, seeOther, withForm } from '
 import { RouteGroup, sessionFrom } from './13-middleware.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
 
+/** The cart of a visitor. It contains no price, because a price in a cookie could be an old one. */
 export type Cart = {
   items: { [id: string]: number }; // the quantity of each product, from 1 to MAX_QUANTITY
   note: string; // a note of the visitor for the shop
 };
+
+/** The part of a session that this step adds. */
+export type CartData = { cart: Cart };
 
 /** The products, with prices in cents. */
 export const CATALOGUE: ReadonlyMap<string, { name: string; cents: number }> = new Map([
@@ -29,100 +34,96 @@ export const CATALOGUE: ReadonlyMap<string, { name: string; cents: number }> = n
   ['pot', { name: 'Teapot', cents: 3800 }],
 ]);
 
-export const MAX_QUANTITY = 99;
+/** Returns a product. One that is no longer sold costs nothing, and its id is its name. */
+const productOf = (id: string) => CATALOGUE.get(id) ?? { name: id, cents: 0 };
 
-export type CartData = { cart: Cart };
-type CartRequest = FormRequest & { session: Session<CartData> };
+export const MAX_QUANTITY = 99; // of each product
 
 /** Returns the number of things in the cart. */
-export function countOf(session: Session<CartData>): number {
-  return Object.values(session.get('cart')?.items ?? {}).reduce((sum, n) => sum + n, 0);
-}
+export const countOf = <Data extends CartData>(session: Session<Data>): number =>
+  Object.values(session.get('cart')?.items ?? {}).reduce((sum, n) => sum + n, 0);
 
-/** Returns the price of the cart in cents. A product that is no longer sold costs nothing. */
-export function totalOf(cart: Cart): number {
-  const costs = Object.entries(cart.items).map(([id, n]) => n * (CATALOGUE.get(id)?.cents ?? 0));
-  return costs.reduce((sum, cents) => sum + cents, 0);
-}
+/** Returns the price of the cart in cents. */
+export const totalOf = ({ items }: Cart): number =>
+  Object.entries(items).reduce((sum, [id, n]) => sum + n * productOf(id).cents, 0);
 
-/** Each action changes a cart, or returns the reason why it must not. */
-const CART_ACTIONS: Record<string, (cart: Cart, form: URLSearchParams) => string | undefined> = {
-  add({ items }, form) {
-    const id = fieldOf(form, 'item');
+type Action = (cart: Cart, id: string, form: URLSearchParams) => string | undefined;
+
+/** What the forms do. An action changes a cart. If it returns an error, the cart is not used. */
+const CART_ACTIONS: Record<string, Action> = {
+  add({ items }, id) {
     if (!CATALOGUE.has(id)) return 'This product is not in the catalogue.';
     if ((items[id] ?? 0) >= MAX_QUANTITY) return `The limit is ${MAX_QUANTITY} of each product.`;
     items[id] = (items[id] ?? 0) + 1;
     return undefined;
   },
-  change({ items }, form) {
-    const [id, quantity] = [fieldOf(form, 'item'), fieldOf(form, 'quantity')];
+  change({ items }, id, form) {
+    const quantity = fieldOf(form, 'quantity'); // a text: Number('') is 0, and Number('1e1') is 10
     if (!Object.hasOwn(items, id)) return 'This product is not in your cart.';
-    if (!/^[1-9]\d?$/.test(quantity)) return `A quantity is a whole number up to ${MAX_QUANTITY}.`;
+    if (!/^[1-9]\d?$/.test(quantity)) return `Enter a whole number from 1 to ${MAX_QUANTITY}.`;
     items[id] = Number(quantity);
     return undefined;
   },
-  remove({ items }, form) {
-    delete items[fieldOf(form, 'item')];
-    return undefined;
-  },
-  note(cart, form) {
-    const note = fieldOf(form, 'note');
-    const error = checkText('The note', note, 0, 2000);
-    if (error === undefined) cart.note = note;
-    return error;
+  remove: ({ items }, id) => void delete items[id], // `void`: it returns `undefined`, no error
+  empty: (cart) => void Object.assign(cart, emptyCart()),
+  note(cart, _id, form) {
+    cart.note = fieldOf(form, 'note');
+    return checkText('The note', cart.note, 0, 2000);
   },
 };
+
+type CartRequest = FormRequest & { session: Session<CartData>; form?: URLSearchParams };
 
 /** Adds `/cart` and the actions of its forms. */
 export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
   pages.get('/cart', (request) => cartPage(request));
   for (const [name, action] of Object.entries(CART_ACTIONS)) {
-    const post = (request: R & { form: URLSearchParams }): HttpResponse => {
+    pages.post(`/cart/${name}`, withForm((request) => {
       const { session, form } = request;
-      const error = action(structuredClone(session.get('cart')) ?? EMPTY(), form); // on a copy
-      if (error !== undefined) return cartPage(request, error, form.get('note') ?? undefined);
-      session.update('cart', (cart = EMPTY()) => {
-        action(cart, form); // inside the session: no code calls `changed()`
+      const id = fieldOf(form, 'item');
+      const copy = structuredClone(session.get('cart')) ?? emptyCart();
+      const error = action(copy, id, form); // dry run
+      if (error !== undefined) return cartPage(request, error);
+      session.update('cart', (cart = emptyCart()) => {
+        action(cart, id, form); // inside the session: no code calls `changed()`
         return cart;
       });
       return seeOther('/cart');
-    };
-    pages.post(`/cart/${name}`, withForm(post));
+    }));
   }
-  pages.post('/cart/empty', ({ session }) => {
-    session.delete('cart');
-    return seeOther('/cart');
-  });
 }
 
-function cartPage(request: CartRequest, error?: string, note?: string): HttpResponse {
-  const cart = request.session.get('cart') ?? EMPTY();
-  const button = (path: string, id: string, label: string, content?: Html): Html =>
-    form(request, `/cart/${path}`, html`<input type="hidden" name="item" value="${id}">${content}
-<button aria-label="${label}: ${CATALOGUE.get(id)?.name ?? id}">${label}</button>`);
-  const quantity = (n: number): Html =>
-    html`<input type="number" name="quantity" min="1" max="${MAX_QUANTITY}" value="${n}" aria-label="Quantity">`;
-  const items = Object.entries(cart.items).map(([id, n]) => html`<li>
-<strong>${CATALOGUE.get(id)?.name ?? id}</strong> ${n} for ${euros(n * (CATALOGUE.get(id)?.cents ?? 0))}
-${button('change', id, 'Change', quantity(n))}${button('remove', id, 'Remove')}</li>`);
+const emptyCart = (): Cart => ({ items: {}, note: '' });
+
+/** The cart and the catalogue. After an error, the form contains the note that was typed. */
+function cartPage(request: CartRequest, error?: string): HttpResponse {
+  const cart = request.session.get('cart') ?? emptyCart();
+  /** A form with one button. A screen reader says for which product. */
+  const button = (label: string, id: string, field?: Html): Html =>
+    form(request, `/cart/${label.toLowerCase()}`, html`<input type="hidden" name="item"
+value="${id}">${field}<button aria-label="${label}: ${productOf(id).name}">${label}</button>`);
+  const lines = Object.entries(cart.items).map(([id, n]) => html`<li>
+<strong>${productOf(id).name}</strong> ${n} for ${euros(n * productOf(id).cents)}
+${button('Change', id, html`<input type="number" name="quantity" value="${n}" min="1"
+max="${MAX_QUANTITY}" aria-label="Quantity: ${productOf(id).name}">`)}
+${button('Remove', id)}</li>`);
   const offers = [...CATALOGUE].map(([id, { name, cents }]) => html`<li>
-<strong>${name}</strong> ${euros(cents)} ${button('add', id, 'Add')}</li>`);
-  const contents = html`<ul class="lines">${items}</ul>
+<strong>${name}</strong> ${euros(cents)} ${button('Add', id)}</li>`);
+  const contents = html`<ul class="lines">${lines}</ul>
 <p class="total">Total: ${euros(totalOf(cart))}</p>
 ${form(request, '/cart/empty', html`<button class="quiet">Empty the cart</button>`)}`;
-  const noteFields = html`<label>Note <textarea name="note" rows="3" maxlength="2000">
-${note ?? cart.note}</textarea></label><button>Save the note</button>`;
+  const note = html`<label>Note <textarea name="note" rows="3" maxlength="2000">
+${request.form?.get('note') ?? cart.note}</textarea></label><button>Save the note</button>`;
   const main = html`${error && html`<p class="flash error" role="alert">${error}</p>`}<h1>Cart</h1>
-${items.length > 0 ? contents : html`<p>Your cart is empty.</p>`}
+${lines.length > 0 ? contents : html`<p>Your cart is empty.</p>`}
 <h2>Catalogue</h2><ul class="lines">${offers}</ul>
-<h2>A note for the shop</h2>${form(request, '/cart/note', noteFields)}`;
+<h2>A note for the shop</h2>${form(request, '/cart/note', note)}`;
   return page('Cart', main, error === undefined ? 200 : 422);
 }
 
 const euros = (cents: number): string => `€ ${(cents / 100).toFixed(2)}`;
-const EMPTY = (): Cart => ({ items: {}, note: '' });
 
-/** The site of this step. A note that is too long for the cookie is a 500: step 19 fixes it. */
+/** The site of this step. */
 export function site(): Handler {
   const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: CsrfSession<CartData> });
   const router = addStyle(new Router());

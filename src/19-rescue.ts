@@ -2,18 +2,23 @@
 //
 // If a session does not fit into its cookie, `save` throws, and the visitor sees a 500. `rescue`
 // wraps the pages and responds to one class of errors with an explanation. It stands outside
-// `withSession`, because `save` runs after the page. Nothing was saved, so nothing is lost.
+// `withSession`, because `save` runs after the page. Nothing was saved, so no data is lost.
 import { isMain, serve } from './01-server.ts';
-import { type Awaitable, type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';
+import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
+import { toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle, html, page } from './06-template.ts';
 import { SessionTooLarge, SignedCookieSessionFactory } from './08-session-factory.ts';
 import { DEMO } from './09-tutorial.ts';
+import { readForm } from './12-forms.ts';
 import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
 import { addCart, type CartData } from './18-cart.ts';
 
-/** If the page throws an `ErrorClass`, the response is `respond(request, error)`. */
+/**
+ * Returns middleware. If the page throws an error of this class, the response is
+ * `respond(request, error)`. Another error is thrown again.
+ */
 export function rescue<E extends Error>(
   ErrorClass: abstract new (...args: never[]) => E,
   respond: (request: HttpRequest, error: E) => Awaitable<HttpResponse>,
@@ -28,11 +33,14 @@ export function rescue<E extends Error>(
   };
 }
 
-/** The response if the session is full. */
-export function onTooLarge(): HttpResponse {
+/** The response if the session is full. It shows the note, so that the visitor can copy it. */
+export async function onTooLarge(request: HttpRequest): Promise<HttpResponse> {
+  const form = await readForm(request); // the page has read it already, and the result was kept
+  const note = form instanceof URLSearchParams && form.get('note');
   return page('The session is full', html`<h1>The session is full</h1>
-<p>Your browser cannot store more for this site. Nothing was changed. If your <a href="/cart">cart</a>
-has a long note, make the note shorter, and then try again.</p>`, 422);
+<p>Your browser cannot store more for this site. Your <a href="/cart">cart</a> is as it was before.
+If its note is long, save a shorter note and try again.</p>
+${note && html`<p>This is the note that was not saved:</p>\n<pre>${note}</pre>`}`, 422);
 }
 
 /** The site of this step. */

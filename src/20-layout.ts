@@ -1,17 +1,18 @@
 // Step 20 · Layout and error pages: each page has the same navigation.
 //
-// The layout appends to the `header` slot of a page, so it never edits markup. An error response is
-// a `Problem`, a value too: if the client accepts HTML, it becomes a page. The error page opens the
-// session, because its navigation shows the cart, and does not save it.
+// The layout fills the `header` slot of a page, so it never edits markup. An error response is a
+// value too, a `Problem`: if the client accepts HTML, it becomes a page with the same navigation.
+// For the number of things in the cart, the error page opens the session, and does not save it.
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
+import type { Handler, HttpRequest, HttpResponse, Problem } from './04-http.ts';
+import { problem, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle, html, page } from './06-template.ts';
 import type { Session } from './07-session.ts';
 import { SessionTooLarge, SignedCookieSessionFactory } from './08-session-factory.ts';
 import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
-import { addInspector, fillSlot, explainSigned, withInspector } from './10-inspector.ts';
+import { addInspector, explainSigned, fillSlot, withInspector } from './10-inspector.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { addArticles } from './12-forms.ts';
 import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
@@ -21,13 +22,27 @@ import { CsrfSession, withCsrf } from './17-csrf.ts';
 import { addCart, type CartData, countOf } from './18-cart.ts';
 import { onTooLarge, rescue } from './19-rescue.ts';
 
+/** A link of the navigation. */
 export type Link = readonly [path: string, name: string];
 
-/** The pages that need no session. */
-export const LINKS: readonly Link[] = [['/', 'Home'], ['/howdy', 'Howdy'], ['/articles', 'Articles']];
+/** Adds the navigation to each page. `more` returns the links that depend on the session. */
+export function withLayout<Data extends CartData>(
+  more: (session: Session<Data>) => readonly Link[] = () => [],
+): Middleware<object, { session: Session<Data> }> {
+  return (page) => async (request) => {
+    const response = await page(request);
+    const links = linksFor(countOf(request.session), more(request.session));
+    return addNavigation(response, links, request.path);
+  };
+}
 
-/** Adds the navigation to a page. `here` is the path of the page. */
-export function addNavigation(response: HttpResponse, links: readonly Link[], here: string): HttpResponse {
+function linksFor(count: number, more: readonly Link[] = []): readonly Link[] {
+  const cart = count > 0 ? `Cart (${count})` : 'Cart';
+  return [['/', 'Home'], ['/howdy', 'Howdy'], ['/articles', 'Articles'], ['/cart', cart], ...more];
+}
+
+/** `here` is the path of the page: the navigation marks the link that leads to it. */
+function addNavigation(response: HttpResponse, links: readonly Link[], here: string): HttpResponse {
   const anchors = links.map(([path, name]) =>
     html`<a href="${path}"${path === here && html` aria-current="page"`}>${name}</a>\n`);
   return fillSlot(response, 'header', [], [html`<header>
@@ -38,68 +53,64 @@ export function addNavigation(response: HttpResponse, links: readonly Link[], he
 `]);
 }
 
-/** Adds the navigation to each page. `more` returns the links that depend on the session. */
-export function withLayout<Data extends CartData>(
-  more: (session: Session<Data>) => readonly Link[] = () => [],
-): Middleware<object, { session: Session<Data> }> {
-  return (inner) => async (request) => {
-    const response = await inner(request);
-    const count = countOf(request.session as Session<CartData>);
-    const cart: Link = ['/cart', count > 0 ? `Cart (${count})` : 'Cart'];
-    return addNavigation(response, [...LINKS, cart, ...more(request.session)], request.path);
-  };
-}
-
 /**
  * Turns each `Problem` into a page if the client accepts HTML. `wrap` adds the session and the
- * layout. For a 503, and if the session cannot be opened, the page has only the fixed links.
+ * layout to this page. If the session cannot be opened, the page has a navigation without it.
  */
 export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler): Handler {
+  const safe = rescue(Error, onError)(inner);
   return async (request) => {
-    const response = await respond(inner, request);
-    const { body, status } = response;
+    const response = await safe(request);
+    const { status, body } = response;
     if (request.method === 'OPTIONS' && status === 405) return { ...response, status: 204, body: '' };
-    const isProblem = typeof body === 'object' && 'detail' in body;
-    if (!isProblem || !request.headers.accept?.includes('text/html')) return response;
-    const plain = page(body.title, html`<h1>${body.title}</h1>\n<p>${body.detail}</p>`, status);
-    const bare = addNavigation(plain, LINKS, request.path);
-    const unsaved = { ...request, method: 'HEAD' }; // the adapter still sends the body
-    const framed = status === 503 ? bare : await respond(wrap(() => plain), unsaved);
-    const shown = framed.status === status ? framed : bare;
-    const headers = { ...response.headers, ...shown.headers, vary: 'Accept, Cookie' };
-    return { status, headers, body: shown.body };
+    if (typeof body !== 'object' || !('detail' in body)) return response;
+    const isPage = request.headers.accept?.includes('text/html');
+    const shown = isPage ? await problemPage(status, body, request, wrap) : response;
+    const headers = { ...response.headers, ...shown.headers }; // Allow and Retry-After remain
+    const vary = [headers.vary ?? [], 'Accept'].flat().join(', ');
+    return { status, headers: { ...headers, vary }, body: shown.body };
   };
 }
 
-/** Returns the response of a handler, or a 500 if it throws. The log contains the error. */
-async function respond(handler: Handler, request: Parameters<Handler>[0]): Promise<HttpResponse> {
-  try {
-    return await handler(request);
-  } catch (error) {
-    console.error(`500 ${request.method} ${request.path} ${JSON.stringify(inspect(error))}`);
-    return problem(500, 'An error happened on this server. It is in the log.');
-  }
+async function problemPage(
+  status: number,
+  { title, detail }: Problem,
+  request: HttpRequest,
+  wrap: (page: Handler) => Handler,
+): Promise<HttpResponse> {
+  const plain = page(title, html`<h1>${title}</h1>\n<p>${detail}</p>`, status);
+  const bare = addNavigation(plain, linksFor(0), request.path);
+  if (status >= 500) return bare; // the session may be the part that failed
+  const withSession = rescue(Error, (_, error) => onError(request, error))(wrap(() => plain));
+  const framed = await withSession({ ...request, method: 'HEAD' }); // HEAD: nothing is saved
+  return framed.status === status ? framed : bare;
 }
 
-type Data = TutorialData & CartData;
+/** Does the same as step 4: an error of a page is a 500, and the log contains the error. */
+function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
+  console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`);
+  return problem(500, 'An error happened on this server. It is in the log.');
+}
 
 /** The site of this step: all pages so far. */
 export function site(): Handler {
-  const options = { ...DEMO, sessionClass: CsrfSession<Data> };
+  const options = { ...DEMO, sessionClass: CsrfSession<TutorialData & CartData> };
   const factory = withTimeouts(new SignedCookieSessionFactory(options));
+  const explain = explainSigned();
   const router = addStyle(new Router());
   const session = sessionFrom(factory);
-  const layout = withLayout<Data>(() => [['/inspect', 'Inspector'], ['/inspect/cookie', 'Cookies']]);
+  const layout = withLayout(() => [['/inspect', 'Inspector'], ['/inspect/cookie', 'Cookies']]);
   const framed = RouteGroup.of(router).with(session).with(layout);
   const rescued = RouteGroup.of(router).with(rescue(SessionTooLarge, framed.wrap(onTooLarge)));
-  const pages = rescued.with(rejectPrefetch).with(session).with(layout).with(withCsrf()).with(withFlash);
+  const chain = rescued.with(rejectPrefetch).with(session).with(layout).with(withCsrf());
+  const pages = chain.with(withFlash);
   addTutorial(pages);
   addArticles(pages, (request) => request.session.flash('Article saved', 'success'));
   addCart(pages);
   addCookiePage(pages);
-  addInspector(pages, factory, explainSigned());
-  const site = withErrorPages(router.handle, (page) => framed.wrap(page));
-  return withInspector(factory, explainSigned(), site);
+  addInspector(pages, factory, explain);
+  return withErrorPages(withInspector(factory, explain, router.handle), (page) => framed.wrap(page));
 }
 
-if (isMain(import.meta.url)) serve(toListener(site()), 'Step 20', ['/', '/articles', '/cart', '/nonsense']);
+const PATHS = ['/', '/articles', '/cart', '/nonsense'];
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 20', PATHS);

@@ -10,21 +10,25 @@ import { Router } from './05-router.ts';
 import { addStyle, html, page } from './06-template.ts';
 import type { SessionState } from './07-session.ts';
 import { SignedCookieSessionFactory } from './08-session-factory.ts';
-import { DEMO, type TutorialData } from './09-tutorial.ts';
+import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
 import { fillSlot } from './10-inspector.ts';
 import { fieldOf, form, type FormRequest, seeOther, withForm } from './12-forms.ts';
 import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
 import { withFlash } from './14-flash.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
-import { type CartData, countOf } from './18-cart.ts';
-import { authenticator, USERS } from './21-password.ts';
+import { addCart, type CartData, countOf } from './18-cart.ts';
+import { authenticator, USERS, withRetryLater } from './21-password.ts';
 
+/** The data of a session of this site. `agent` is the browser of a user, for step devices. */
 export type SiteData = TutorialData & CartData & { user: string; agent: string };
+
+/** A request whose session can know a user. */
 export type UserRequest = FormRequest & { session: UserSession<SiteData> };
+type UserPages = RouteGroup<UserRequest>;
 
 /** A session that can end. Its old cookie must not work any more, as far as a cookie allows it. */
 export class UserSession<Data extends object> extends CsrfSession<Data> {
-  isEnded = false; // the data that remains begins a new session
+  isEnded = false; // then the data that is left belongs to a new session
   readonly #now: number;
 
   constructor(now: number, state?: SessionState) {
@@ -38,12 +42,11 @@ export class UserSession<Data extends object> extends CsrfSession<Data> {
     this.regenerateId();
   }
 
-  /** Ends the session, and keeps its data and a new token for the next one: for login. */
+  /** Ends the session, and begins a new one with its data and a new token: for login. */
   regenerateId(): void {
     if (this.size > 0) this.newCsrfToken();
     this.created = this.#now;
     this.isEnded = true;
-    this.changed();
   }
 }
 
@@ -66,9 +69,7 @@ export const withUser: Middleware<object, UserRequest> = (inner) => async (reque
 };
 
 /** Lets only users in, as `request.user`. Others log in first, and a GET then returns here. */
-export function withLogin(
-  users: ReadonlyMap<string, string>,
-): Middleware<{ user: string }, { session: UserSession<SiteData> }> {
+export function withLogin(users = USERS): Middleware<{ user: string }, UserRequest> {
   return (inner) => (request) => {
     const user = request.session.get('user');
     if (user !== undefined && users.has(user)) return inner({ ...request, user });
@@ -78,44 +79,37 @@ export function withLogin(
 }
 
 /** Adds `/login`, `/dashboard` and `/logout`. */
-export function addLogin<R extends UserRequest>(
-  pages: RouteGroup<R>,
-  users = USERS,
-  authenticate = authenticator(users),
-): void {
-  const login = async (request: R & { form: URLSearchParams }): Promise<HttpResponse> => {
-    const { session, address = '' } = request;
-    const username = fieldOf(request.form, 'username').normalize('NFC').slice(0, 64); // RFC 8265
-    const result = await authenticate(username, request.form.get('password') ?? '', address);
-    if (typeof result !== 'boolean') return result;
-    if (!result) return loginPage(request, request.form.get('next'), username);
-    if ((session.get('user') ?? username) !== username) session.clear(); // another user's cart
+export function addLogin(pages: UserPages, users = USERS, check = authenticator(users)): void {
+  pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search)));
+  pages.with(withRetryLater).post('/login', withForm(async (request) => {
+    const { session, form, address = '' } = request;
+    const name = fieldOf(form, 'username').normalize('NFC').slice(0, 64); // RFC 8265: NFC
+    const isRight = await check(name, form.get('password') ?? '', address);
+    if (!isRight) return loginPage(request, form, name);
+    if ((session.get('user') ?? name) !== name) session.clear(); // the cart of another user
     session.regenerateId();
-    session.set('user', username);
-    return seeOther(safeRedirectPath(request.form.get('next')));
-  };
-  const logout: Handler<UserRequest> = ({ session }) => {
+    session.set('user', name);
+    return seeOther(safeRedirectPath(form.get('next')));
+  }));
+  pages.post('/logout', ({ session }) => { // not GET: an image could log the user out
     session.invalidate();
     session.flash('You are logged out.', 'info'); // in the new session
     return { ...seeOther('/'), headers: { location: '/', 'clear-site-data': '"storage"' } };
-  };
-  pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search).get('next')));
-  pages.post('/login', withForm(login));
-  pages.post('/logout', logout); // not GET: an image on another site could log the user out
-  pages.with(withLogin(users) as Middleware<{ user: string }, R>).get('/dashboard', dashboard);
+  });
+  pages.with(withLogin(users)).get('/dashboard', dashboard);
 }
 
-/** The form. After a failure, `username` is the typed name. */
-function loginPage(request: FormRequest, next: string | null, username?: string): HttpResponse {
-  const error = username !== undefined &&
-    html`<p class="flash error" role="alert">The user name or the password is wrong.</p>`;
-  const fields = html`<input type="hidden" name="next" value="${safeRedirectPath(next)}">
-<label>User name <input name="username" value="${username}" autocomplete="username"
+/** The form. After a failure, `name` is the user name that was typed. */
+function loginPage(request: FormRequest, sent: URLSearchParams, name?: string): HttpResponse {
+  const error = html`<p class="flash error" role="alert">The name or the password is wrong.</p>`;
+  const next = safeRedirectPath(sent.get('next'));
+  const fields = html`<input type="hidden" name="next" value="${next}">
+<label>User name <input name="username" value="${name}" autocomplete="username"
 autocapitalize="none" autocorrect="off" spellcheck="false"></label>
 <label>Password <input name="password" type="password" autocomplete="current-password"></label>
 <button>Log in</button>`;
-  const main = html`${error}<h1>Login</h1>${form(request, '/login', fields)}`;
-  return page('Login', main, username === undefined ? 200 : 422);
+  const main = html`<h1>Login</h1>${form(request, '/login', fields)}`;
+  return name === undefined ? page('Login', main) : page('Login', html`${error}${main}`, 422);
 }
 
 const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =>
@@ -126,10 +120,13 @@ const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =
 /** The site of this step. */
 export function site(): Handler {
   const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: UserSession<SiteData> });
-  const router = addStyle(new Router()).get('/', () => seeOther('/dashboard'));
-  const pages = RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf());
-  addLogin(pages.with(withUser).with(withFlash));
+  const router = addStyle(new Router());
+  const chain = RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf()).with(withUser);
+  const pages = chain.with(withFlash);
+  addTutorial(pages);
+  addCart(pages);
+  addLogin(pages);
   return router.handle;
 }
 
-if (isMain(import.meta.url)) serve(toListener(site()), 'Step 22', ['/login']);
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 22', ['/login', '/cart']);

@@ -2,7 +2,7 @@
 //
 // A script tries 10,000 passwords. After five failures, a user name waits 1 second before the next
 // attempt, then 2, 4, 8 seconds, up to 15 minutes. An address waits after twenty failures, because
-// a school has one address. A failure counts before the password is checked: of 200 parallel
+// a school has one address. An attempt counts before the password is checked: of 200 parallel
 // guesses, 195 are rejected. This is the last step of the part, so its site has all pages so far.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
@@ -21,7 +21,7 @@ import { withCsrf } from './17-csrf.ts';
 import { addCart } from './18-cart.ts';
 import { onTooLarge, rescue } from './19-rescue.ts';
 import { type Link, withErrorPages, withLayout } from './20-layout.ts';
-import { type Authenticate, authenticator, retryLater, USERS } from './21-password.ts';
+import { type Authenticate, authenticator, RetryLater, USERS } from './21-password.ts';
 import { addLogin, type SiteData, type UserRequest, UserSession, withUser } from './22-login.ts';
 
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
@@ -29,7 +29,7 @@ const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is 
 
 /** Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … */
 export class LoginThrottle {
-  readonly #failures = new Map<string, { count: number; next: number }>();
+  readonly #failures = new Map<string, { count: number; next: number }>(); // the newest is the last
   readonly #free: number;
   readonly #now: () => number;
 
@@ -50,9 +50,9 @@ export class LoginThrottle {
     const count = isRecent ? before.count + 1 : 1;
     const delay = count < this.#free ? 0 : Math.min(2 ** (count - this.#free), MAX_DELAY);
     this.#failures.delete(key);
-    this.#failures.set(key, { count, next: this.#now() + delay }); // the newest is the last
-    const [oldest] = this.#failures.keys();
-    if (this.#failures.size > MAX_TRACKED) this.#failures.delete(oldest ?? '');
+    this.#failures.set(key, { count, next: this.#now() + delay });
+    const [oldest = ''] = this.#failures.keys();
+    if (this.#failures.size > MAX_TRACKED) this.#failures.delete(oldest);
   }
 
   forget(key: string): void {
@@ -60,61 +60,59 @@ export class LoginThrottle {
   }
 }
 
-/** Wraps `authenticate`: too many failures return 429 without a check. */
-export function throttled(
-  authenticate: Authenticate,
-  now: () => number = () => Date.now() / 1000,
-): Authenticate {
+/** Wraps `authenticate`. After too many failures, it throws `RetryLater` without a check. */
+export function throttled(authenticate: Authenticate, now = () => Date.now() / 1000): Authenticate {
   const [names, addresses] = [new LoginThrottle(5, now), new LoginThrottle(20, now)];
-  return async (username, password, address) => {
-    const wait = Math.max(names.waitFor(username), addresses.waitFor(address));
-    if (wait > 0) return retryLater(429, wait);
-    names.add(username);
-    const result = await authenticate(username, password, address);
-    if (result === true) names.forget(username);
-    if (result === false) addresses.add(address);
-    return result;
+  return async (name, password, address) => {
+    const wait = Math.max(names.waitFor(name), addresses.waitFor(address));
+    if (wait > 0) throw new RetryLater(429, wait, 'Too many attempts to log in.');
+    names.add(name);
+    const isRight = await authenticate(name, password, address);
+    if (isRight) names.forget(name);
+    else addresses.add(address);
+    return isRight;
   };
 }
 
+/** What differs between the sites of this step and of later steps. */
 export type SiteOptions = {
   readonly factory: SessionFactory<UserSession<SiteData>>;
   readonly explain?: Explain | undefined; // absent: no inspector, as in production
   readonly users?: ReadonlyMap<string, string>;
   readonly trustedOrigins?: readonly string[];
   readonly rescues?: readonly Middleware<object>[]; // for errors of the store
-  readonly wrappers?: readonly Middleware<object, UserRequest>[]; // inside all others
+  readonly wrappers?: readonly Middleware<object, UserRequest>[]; // inside all other middleware
   readonly links?: readonly Link[];
   readonly now?: (() => number) | undefined;
 };
 
 /** Adds all pages of the parts I and II. The order of the chain is part of the security. */
 export function addSite(router: Router, options: SiteOptions) {
-  const { factory, explain, users = USERS, now } = options;
-  const links = [...(options.links ?? []), ...(explain ? INSPECTOR_LINKS : [])];
+  const { factory, explain, users = USERS, links = [], rescues = [], wrappers = [], now } = options;
   const session = sessionFrom(factory);
   const layout = withLayout<SiteData>((visitor) => [
     visitor.has('user') ? ['/dashboard', 'Dashboard'] : ['/login', 'Login'],
     ...links,
+    ...(explain ? COOKIE_LINKS : []),
   ]);
   const csrf = withCsrf(options.trustedOrigins);
-  const framed = RouteGroup.of(router).with(session).with(layout).with(csrf).with(withUser);
-  const rescues = [rescue(SessionTooLarge, framed.wrap(onTooLarge)), ...(options.rescues ?? [])];
-  const outer = rescues.reduce((group, one) => group.with(one), RouteGroup.of(router));
-  const chain = outer.with(rejectPrefetch).with(session).with(layout).with(csrf).with(withUser);
-  const pages: RouteGroup<UserRequest> = [withFlash, ...(options.wrappers ?? [])]
-    .reduce((group, one) => group.with(one), chain);
+  const framed = (group: RouteGroup) => group.with(session).with(layout).with(csrf).with(withUser);
+  const tooLarge = rescue(SessionTooLarge, framed(RouteGroup.of(router)).wrap(onTooLarge));
+  const outer = [...rescues, tooLarge].reduce((all, one) => all.with(one), RouteGroup.of(router));
+  const chain = framed(outer.with(rejectPrefetch)).with(withFlash);
+  const pages = wrappers.reduce<RouteGroup<UserRequest>>((all, one) => all.with(one), chain);
   addTutorial(pages);
   addArticles(pages, (request) => request.session.flash('Article saved', 'success'));
   addCart(pages);
   addLogin(pages, users, throttled(authenticator(users), now));
+  const handle = withErrorPages(router.handle, (page) => framed(outer).wrap(page));
+  if (!explain) return { pages, handle };
   addCookiePage(pages, now);
-  if (explain) addInspector(pages, factory, explain);
-  const shown = withErrorPages(router.handle, (page) => outer.wrap(framed.wrap(page)));
-  return { pages, handle: explain ? withInspector(factory, explain, shown) : shown };
+  addInspector(pages, factory, explain);
+  return { pages, handle: withInspector(factory, explain, handle) };
 }
 
-const INSPECTOR_LINKS: readonly Link[] = [['/inspect', 'Inspector']];
+const COOKIE_LINKS: readonly Link[] = [['/inspect', 'Inspector'], ['/inspect/cookie', 'Cookies']];
 
 /** The site of this step. */
 export function site(): Handler {
@@ -123,4 +121,4 @@ export function site(): Handler {
   return addSite(router, { factory: withTimeouts(factory), explain: explainSigned() }).handle;
 }
 
-if (isMain(import.meta.url)) serve(toListener(site()), 'Step 23', ['/', '/articles', '/cart', '/login']);
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 23', ['/', '/cart', '/login']);

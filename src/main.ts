@@ -14,6 +14,7 @@ import { Router } from './05-router.ts';
 import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
 import { type Explain, explainSigned } from './10-inspector.ts';
 import { SessionCookie, withTimeouts } from './11-timeouts.ts';
+import { requireAcceptedCookie } from './15-jar.ts';
 import { USERS } from './21-password.ts';
 import { type SiteData, UserSession } from './22-login.ts';
 import { addSite } from './23-throttle.ts';
@@ -44,6 +45,8 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const secrets = readSecrets(variable('SESSION_SECRET') || DEMO_SECRET, isProduction);
   const cookieName = variable('SESSION_COOKIE') || (isProduction ? '__Host-session' : 'session');
   const cookie = new SessionCookie({ cookieName, secure: isProduction });
+  const url = new URL(isProduction ? 'https://localhost' : 'http://localhost');
+  requireAcceptedCookie(cookie.write(''), url, now());
   const trustedOrigins = variable('TRUSTED_ORIGINS').split(',').map((origin) => origin.trim()).filter(Boolean);
   const kind = variable('SESSIONS') || 'signed';
   const explain = isProduction ? undefined : EXPLAIN[kind] ?? explainStored;

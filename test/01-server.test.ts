@@ -10,7 +10,7 @@ import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { explainedIt } from '../.tools/explain.ts';
-import { ROOT, startProgram, startServer } from '../.tools/serve.ts';
+import { fetchReply, ROOT, startProgram, startServer } from '../.tools/serve.ts';
 import { countVisits, isMain, serve } from '../src/01-server.ts';
 
 const it = explainedIt(import.meta.url);
@@ -61,8 +61,7 @@ describe('01-server: starting the server', () => {
     const origin = await program.printed(/^Step 1 · (http:\/\/localhost:\d+)\n/);
     await program.printed(/stop with Ctrl-C\n/);
     for (const expected of ['Count: 1\n', 'Count: 2\n']) {
-      const response = await fetch(origin.replace('localhost', '127.0.0.1'));
-      assert.equal(await response.text(), expected);
+      assert.equal((await fetchReply(await program.origin())).body, expected);
     }
     program.kill();
     const { stdout, stderr } = await program.ended();
@@ -73,9 +72,8 @@ describe('01-server: starting the server', () => {
   it('serve() starts again at 1 after a restart, which is a flaw', async (t) => {
     for (const run of ['first run', 'second run']) {
       const program = startProgram(t, ['src/01-server.ts']);
-      const port = await program.printed(/localhost:(\d+)\n/);
-      const response = await fetch(`http://127.0.0.1:${port}/`);
-      assert.equal(await response.text(), 'Count: 1\n', `${run}: step 2 fixes this`);
+      const { body } = await fetchReply(await program.origin());
+      assert.equal(body, 'Count: 1\n', `${run}: step 2 fixes this`);
       program.kill();
       await program.ended();
     }

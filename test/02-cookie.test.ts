@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
-import { startProgram, startServer } from '../.tools/serve.ts';
+import { fetchReply, startProgram, startServer } from '../.tools/serve.ts';
 import { Cookie, countVisits, parseCookies } from '../src/02-cookie.ts';
 
 const it = explainedIt(import.meta.url);
@@ -110,10 +110,9 @@ describe('02-cookie: the page', () => {
     let cookie = '';
     for (const expected of ['Count: 1\n', 'Count: 2\n']) {
       const program = startProgram(t, ['src/02-cookie.ts']);
-      const port = await program.printed(/^Step 2 · http:\/\/localhost:(\d+)\n/);
-      const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { cookie } });
-      assert.equal(await response.text(), expected);
-      cookie = String(response.headers.getSetCookie()[0]?.split(';')[0]);
+      const reply = await fetchReply(await program.origin(), { cookie });
+      assert.equal(reply.body, expected);
+      cookie = reply.cookie;
       program.kill();
       await program.ended();
     }

@@ -1,22 +1,23 @@
-// What a failing test adds to its message, seen on tests that do fail: this file runs itself again
-// in a process of its own, told to fail.
+// What a failing test adds to its message. This file runs itself again in another process, with
+// tests that fail, and reads their messages.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { curlOf, explainedIt, noteBytes, placeOf, witness } from '../.tools/explain.ts';
-import { text } from '../src/02-http.ts';
-import { Browser } from '../src/08-browser.ts';
+import { text } from '../src/04-http.ts';
+import { Browser } from '../src/16-browser.ts';
 
-/** What fails, and what must stand in its message. */
+/** Tests that fail, and the text that their messages must contain. */
 const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
-  'unsign() is only text': {
+  'Signer.decode() compares two numbers': {
     run: () => assert.equal(1 as number, 2),
-    says: ['1 !== 2', 'explained: LESSON.md:LINE, Step 9 · A signature'],
+    says: ['1 !== 2', 'explained: LESSON.md:LINE, Step 3 · A signature'],
   },
-  'a Browser was asked twice': {
+  'a Browser sends two requests': {
     async run() {
       const browser = new Browser(() => ({ ...text('Hi'), headers: { 'set-cookie': 'a=1' } }));
       await browser.get('/first');
@@ -33,7 +34,7 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       'Hi',
     ],
   },
-  'a handler threw': {
+  'a handler throws': {
     run() {
       const browser = new Browser(witness(() => assert.fail('inside')));
       return browser.request('HEAD', '/', '', { a: 'b' });
@@ -44,9 +45,11 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       'came back: (nothing: the page threw)',
     ],
   },
-  'fetch was answered': {
+  'fetch receives a response': {
     async run() {
-      const server = createServer((_, answer) => answer.writeHead(403, { 'x-why': 'no' }).end('Go'));
+      const server = createServer((_, response) => {
+        response.writeHead(403, { 'x-why': 'no' }).end('Go');
+      });
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
       const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/a`;
       const body = new URLSearchParams({ c: "'" });
@@ -63,10 +66,10 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       'Go',
     ],
   },
-  'bytes were written': {
+  'a test writes bytes to a socket': {
     run() {
       noteBytes("GET /%'\\ HTTP/1.1\r\n\xff", '');
-      throw 'no error'; // and yet it has to be shown
+      throw 'no error'; // a message must show this value too
     },
     says: [
       String.raw`printf 'GET /%%'\''\\ HTTP/1.1\r\n\xc3\xbf' | curl -s telnet://localhost:6543`,
@@ -74,12 +77,12 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       "thrown: 'no error'",
     ],
   },
-  'a page forgets its response': {
+  'a page returns no response': {
     async run() {
       const page = witness(() => undefined as never);
       await new Browser(page).request('GET', '/');
     },
-    says: ['Cannot read', 'came back: no response, but undefined'],
+    says: ['Cannot destructure', 'came back: no response, but undefined'],
   },
   'a page fails': {
     run() {
@@ -88,11 +91,11 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: ['words', 'logged:    "Error: because\n', 'thrown:    RangeError: the reason'],
   },
-  'time is up': {
+  'the time limit is over': {
     run: () => Promise.reject(AbortSignal.abort(new DOMException('too late')).reason),
-    says: ['too late', 'explained: LESSON.md:LINE, Step 9 · A signature'],
+    says: ['too late', 'explained: LESSON.md:LINE, Step 3 · A signature'],
   },
-  'nobody catches it': {
+  'an error is thrown later': {
     run: () =>
       new Promise((resolve) => {
         setImmediate(() => {
@@ -100,13 +103,13 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
           throw new TypeError('alone');
         });
       }),
-    says: ['alone', 'explained: LESSON.md:LINE, Step 9 · A signature'],
+    says: ['alone', 'explained: LESSON.md:LINE, Step 3 · A signature'],
   },
 };
 
 if (process.env.EXPLAIN_FAILING) {
-  const explained = explainedIt('file:///test/09-signer.test.ts');
-  describe('told to fail', () => {
+  const explained = explainedIt('file:///test/03-signer.test.ts');
+  describe('these tests fail', () => {
     for (const [title, { run }] of Object.entries(FAILING)) explained(title, run);
   });
 } else {
@@ -118,22 +121,22 @@ if (process.env.EXPLAIN_FAILING) {
     const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8', env });
     const messages = stdout.split(/^ {4}not ok /m).slice(1);
 
-    it('fails as it would by itself', () => {
+    it('explainedIt() reports each failure', () => {
       assert.equal(status, 1);
       assert.equal(messages.length, Object.keys(FAILING).length, stdout);
     });
 
     for (const [index, [title, { says }]] of Object.entries(FAILING).entries()) {
-      it(`says what was sent, what came back and where to read on, when ${title}`, () => {
+      it(`explainedIt() adds the traffic and a place in the lesson if ${title}`, () => {
         const message = messages[index] ?? '';
-        const told = message.replace(/^ +/gm, '').replace(/LESSON\.md:\d+/, 'LESSON.md:LINE');
-        for (const part of says) assert.ok(told.includes(part), `it lacks ${part}:\n${message}`);
+        const shown = message.replace(/^ +/gm, '').replace(/LESSON\.md:\d+/, 'LESSON.md:LINE');
+        for (const part of says) assert.ok(shown.includes(part), `it lacks ${part}:\n${message}`);
       });
     }
   });
 
   describe('what a failing test says', () => {
-    it('curlOf() asks again what was asked, and leaves to curl what is its own', () => {
+    it('curlOf() returns a command that sends the same request', () => {
       const rows: [words: Parameters<typeof curlOf>, line: string][] = [
         [['GET', '/', []], 'curl -si http://localhost:6543/'],
         [['GET', '/?a=1&b', []], "curl -si 'http://localhost:6543/?a=1&b'"],
@@ -148,14 +151,27 @@ if (process.env.EXPLAIN_FAILING) {
       for (const [words, line] of rows) assert.equal(curlOf(...words), line);
     });
 
-    it('placeOf() finds where the lesson quotes what a title is about, or else the step', () => {
-      const line = (place: string) => Number(/:(\d+),/.exec(place)?.[1]);
-      const [heading, method, fn] = ['x', 'unsign() refuses', 'site()'].map((title) =>
-        placeOf('09-signer', title),
-      );
-      assert.match(heading ?? '', /^LESSON\.md:\d+, Step 9 · A signature$/);
-      assert.ok(line(heading ?? '') < line(method ?? ''), 'a method stands below the heading');
-      assert.ok(line(method ?? '') < line(fn ?? ''), 'a function too, in the order of the module');
+    it('placeOf() finds the paragraph above a definition, or else the heading of the step', () => {
+      const lesson = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
+      const lineOf = (title: string): number => {
+        const place = placeOf('03-signer', title);
+        const [, line = '', step] = /^LESSON\.md:(\d+), (.+)$/.exec(place) ?? [];
+        assert.equal(step, 'Step 3 · A signature');
+        return Number(line);
+      };
+      assert.equal(lesson[lineOf('x') - 1], '## Step 3 · A signature');
+      const indexOf = (text: string): number => lesson.findIndex((line) => line.startsWith(text));
+      const rows = [
+        ['Signer.decode() rejects', '  decode(value: string): string | undefined {'],
+        ['new Signer() throws', 'export class Signer implements'],
+        ['countVisit() counts', 'export function countVisit('],
+      ] as const;
+      for (const [title, text] of rows) {
+        const place = lineOf(title);
+        const above = lesson.slice(place, indexOf(text));
+        const fences = above.filter((line) => line.startsWith('```')).length;
+        assert.equal(fences, 1, `${title}: only the fence of ${text} begins below line ${place}`);
+      }
     });
   });
 }

@@ -1,4 +1,4 @@
-// `npm run practice 3`, tried on a small project: it empties code, shows hints, and rejects mistakes.
+// `npm run practice 3` on a small project: it empties code, shows hints, and rejects mistakes.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -155,7 +155,7 @@ describe('emptyBodies()', () => {
   const throwing = (name: string, indent = '') =>
     `{\n${indent}  throw new Error('Step 7: ${name} is still to be written');\n${indent}}`;
 
-  it('emptyBodies() empties exported functions, and keeps signatures, comments and the rest', () => {
+  it('emptyBodies() empties exported functions, and keeps signatures and comments', () => {
     const source = [
       '// A { brace } and a `tick` in a comment',
       "const TEXT = '{'; // unexported",

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { createContext, runInContext } from 'node:vm';
 import { explainedIt } from '../.tools/explain.ts';
-import { startServer } from '../.tools/serve.ts';
+import { requestBytes, startServer } from '../.tools/serve.ts';
 import { Cookie, countVisits, parseCookies } from '../src/02-cookie.ts';
 
 const it = explainedIt(import.meta.url);
@@ -114,8 +114,7 @@ describe('02-cookie: further proofs', () => {
     const site = await startServer(t, countVisits);
     for (const cookies of [['theme=dark', 'count=5'], ['count=5', 'theme=dark', 'a=1']]) {
       const headers = cookies.map((cookie) => `Cookie: ${cookie}\r\n`).join('');
-      const start = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n';
-      const received = await site.exchange(`${start}${headers}\r\n`);
+      const received = await site.exchange(requestBytes('GET', '/', headers));
       assert.match(received, /^set-cookie: count=6;/m, headers);
     }
   });

@@ -9,8 +9,10 @@ import type { AddressInfo, Socket } from 'node:net';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { explainedIt, noteBytes } from '../.tools/explain.ts';
-import { LIMITS, makeServer } from '../src/01-server.ts';
-import { toListener } from '../src/02-http.ts';
+import { LIMITS } from '../src/35-limits.ts';
+import { makePipelined } from '../src/36-pipeline.ts';
+import { strict } from '../src/37-strict.ts';
+import { toListener } from '../src/04-http.ts';
 import { site } from '../src/main.ts';
 
 const it = explainedIt(import.meta.url);
@@ -28,7 +30,7 @@ const CHUNKS = `8\r\n${ITEM}\r\n0\r\n\r\n`;
 const LAST = `GET /last HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`;
 
 async function listen(t: TestContext, limits = LIMITS): Promise<{ server: Server; port: number }> {
-  const server = makeServer(toListener(site().handle), limits);
+  const server = makePipelined(strict(toListener(site())), limits);
   t.after(() => (server.close(), server.closeAllConnections()));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
+import { fetchReply, requestBytes, startProgram, startServer } from '../.tools/serve.ts';
+import { countVisits, problem, text, toListener } from '../src/04-http.ts';
+import type { Handler } from '../src/04-http.ts';
+
+const it = explainedIt(import.meta.url);
+const PLAIN = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' };
+
+describe('04-http: responses are values', () => {
+  it('text() returns a response of plain text', () => {
+    assert.deepEqual(text('<b>'), { status: 200, headers: PLAIN, body: '<b>' });
+    const more = { 'set-cookie': ['a=1', 'b=2'] };
+    const expected = { status: 404, headers: { ...PLAIN, ...more }, body: 'no' };
+    assert.deepEqual(text('no', 404, more), expected);
+  });
+
+  it('problem() returns the status with its name and an explanation', () => {
+    const response = problem(405, 'This page allows POST.', { allow: 'POST' });
+    assert.equal(response.status, 405);
+    assert.deepEqual(response.headers, { ...PLAIN, allow: 'POST' });
+    assert.equal(bodyText(response), '405 Method Not Allowed\n\nThis page allows POST.\n');
+    const { title, detail } = response.body as { title: string; detail: string };
+    assert.deepEqual([title, detail], ['405 Method Not Allowed', 'This page allows POST.']);
+  });
+
+  it('countVisits() returns its page as a value, so a test needs no server', async () => {
+    const first = await countVisits(makeRequest('GET', '/'));
+    assert.equal(first.status, 200);
+    assert.equal(bodyText(first), 'Count: 1\n');
+    const cookie = String(setCookies(first)[0]?.split(';')[0]);
+    const second = await countVisits(makeRequest('GET', '/', { cookie }));
+    assert.equal(bodyText(second), 'Count: 2\n');
+  });
+});
+
+describe('04-http: the adapter', () => {
+  it('toListener() gives the handler the request that the client sent', async (t) => {
+    const page: Handler = async ({ method, path, search, headers, body, address }) => {
+      let sent = '';
+      for await (const chunk of body) sent += Buffer.from(chunk).toString();
+      return text([method, path, search, headers['x-mine'], sent, address].join(' | '));
+    };
+    const site = await startServer(t, toListener(page));
+    const headers = 'X-Mine: yes\r\nContent-Length: 5\r\n';
+    const received = await site.exchange(requestBytes('PUT', '/a%2fb?c=1?d', headers, 'hello'));
+    assert.match(received, /PUT \| \/a%2fb \| \?c=1\?d \| yes \| hello \| 127\.0\.0\.1$/);
+  });
+
+  it('toListener() sends the status, the headers and the length in bytes', async (t) => {
+    const headers = { 'x-mine': 'yes', 'set-cookie': ['a=1', 'b=2'] };
+    const site = await startServer(t, toListener(() => ({ status: 201, headers, body: 'café' })));
+    const reply = await site.get('/');
+    assert.equal(reply.status, 201);
+    assert.equal(reply.headers.get('x-mine'), 'yes');
+    assert.equal(reply.headers.get('content-length'), '5', 'é is two bytes in UTF-8');
+    assert.deepEqual(reply.headers.getSetCookie(), ['a=1', 'b=2'], 'two headers, never joined');
+    assert.equal(reply.body, 'café');
+  });
+
+  it('toListener() accepts a promise, bytes, and a body that it renders last', async (t) => {
+    const steps: string[] = [];
+    const render = (): string => {
+      steps.push('rendered');
+      return 'late';
+    };
+    const page: Handler = ({ path }) => {
+      if (path === '/promise') return Promise.resolve(text('promised'));
+      if (path === '/bytes') return text(Buffer.from('bytes'));
+      steps.push('handled');
+      return text({ render });
+    };
+    const site = await startServer(t, toListener(page));
+    assert.equal((await site.get('/promise')).body, 'promised');
+    assert.equal((await site.get('/bytes')).body, 'bytes');
+    assert.equal((await site.get('/render')).body, 'late');
+    assert.deepEqual(steps, ['handled', 'rendered']);
+  });
+
+  it('toListener() sends the headers of GET and no body for HEAD', async (t) => {
+    const site = await startServer(t, toListener(() => text('Hello', 200, { 'x-mine': 'yes' })));
+    const [getHead = '', getBody] = (await site.exchange(requestBytes('GET'))).split('\r\n\r\n');
+    const [head = '', body] = (await site.exchange(requestBytes('HEAD'))).split('\r\n\r\n');
+    assert.equal(getBody, 'Hello');
+    assert.equal(body, '');
+    const withoutDate = (lines: string): string => lines.replace(/^Date: .*$/m, 'Date');
+    const expected = withoutDate(getHead).replace('content-length: 5\r\n', '');
+    assert.equal(withoutDate(head), expected, 'the same headers, except the length');
+  });
+
+  it('toListener() sends no body and no length with 204 and 304', async (t) => {
+    const page: Handler = ({ path }) => text('not sent', Number(path.slice(1)));
+    const site = await startServer(t, toListener(page));
+    for (const status of [204, 304]) {
+      const received = await site.exchange(requestBytes('GET', `/${status}`));
+      const [head = '', body] = received.split('\r\n\r\n');
+      assert.ok(head.startsWith(`HTTP/1.1 ${status} `), head);
+      assert.doesNotMatch(head, /content-length|transfer-encoding/i, 'RFC 9110 §8.6');
+      assert.equal(body, '', `the body of a ${status}`);
+    }
+  });
+});
+
+describe('04-http: errors', () => {
+  const INTERNAL_ERROR =
+    '500 Internal Server Error\n\nAn error happened on this server. It is in the log.\n';
+
+  it('toListener() sends a 500 that reveals nothing if the handler throws', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const site = await startServer(t, toListener(() => {
+      throw new Error('password: hunter2');
+    }));
+    const { status, headers, body } = await site.get('/page?token=secret');
+    assert.equal(status, 500);
+    assert.equal(headers.get('content-type'), PLAIN['content-type']);
+    assert.equal(body, INTERNAL_ERROR, 'a visitor must not see the message or the stack trace');
+  });
+
+  it('toListener() writes the error into the log in one line', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const site = await startServer(t, toListener(() => {
+      throw new Error('first line\nsecond line', { cause: new Error('the cause') });
+    }));
+    await site.get('/page?token=secret');
+    assert.equal(mock.callCount(), 1);
+    const line = String(mock.calls[0]?.arguments[0]);
+    assert.match(line, /^500 GET \/page "Error: first line\\nsecond line\\n    at .*the cause.*"$/);
+    assert.match(line, /04-http\.test\.ts/, 'the stack trace names the file');
+    assert.doesNotMatch(line, /token=secret/, 'the query can contain a secret');
+  });
+
+  it('toListener() sends a 500 if the promise of the handler is rejected', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const site = await startServer(t, toListener(async () => {
+      await Promise.resolve();
+      throw new Error('later');
+    }));
+    const { status, body } = await site.request('POST', '/');
+    assert.deepEqual({ status, body }, { status: 500, body: INTERNAL_ERROR });
+    assert.equal(mock.callCount(), 1);
+  });
+
+  it('toListener() sends a 500 if render() throws', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const render = (): string => {
+      throw new Error('a bug in the template');
+    };
+    const site = await startServer(t, toListener(() => text({ render })));
+    const { status, body } = await site.get('/');
+    assert.deepEqual({ status, body }, { status: 500, body: INTERNAL_ERROR });
+    assert.equal(mock.callCount(), 1);
+  });
+
+  it('toListener() sends a 500 and no header of the page if one header is invalid', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const headers = { 'x-good': 'yes', 'set-cookie': ['a=1'], 'x-bad': '1\r\nSet-Cookie: evil=1' };
+    const site = await startServer(t, toListener(() => text('Hello', 200, headers)));
+    const received = await site.exchange(requestBytes('GET'));
+    assert.match(received, /^HTTP\/1\.1 500 /);
+    assert.doesNotMatch(received, /x-good|set-cookie|evil|Hello/i);
+    assert.ok(received.endsWith(INTERNAL_ERROR), received);
+  });
+
+  it('toListener() writes nothing into the log if the client leaves', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const readBody: Handler = async ({ body }) => {
+      for await (const chunk of body) assert.ok(chunk);
+      return text('complete');
+    };
+    const site = await startServer(t, toListener(readBody));
+    const arrived = once(site.server, 'request');
+    const client = site.open(requestBytes('POST', '/', 'Content-Length: 10\r\n', 'half'));
+    await arrived;
+    client.destroy();
+    await site.settled();
+    assert.deepEqual(mock.calls.map((call) => call.arguments), []);
+  });
+
+  it('countVisits() has a bug at /crash, and the server continues', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const site = await startServer(t, toListener(countVisits));
+    const { cookie } = await site.get('/');
+    assert.equal((await site.get('/crash', { cookie })).status, 500);
+    assert.equal((await site.get('/', { cookie })).body, 'Count: 2\n');
+  });
+
+  it('toListener() keeps a process alive that a listener of step 3 would end', async (t) => {
+    const start = (listener: string) =>
+      startProgram(t, ['--input-type=module', '--eval', `
+        import { serve } from './src/01-server.ts';
+        import { toListener } from './src/04-http.ts';
+        serve(${listener}, 'Test', ['/']);
+      `]);
+    const bug = `throw new Error('This page has a bug')`;
+    const fragile = start(`() => { ${bug}; }`);
+    const strong = start(`toListener(() => { ${bug}; })`);
+    await assert.rejects(fetchReply(await fragile.origin()), 'no response arrives');
+    assert.equal((await fragile.ended()).code, 1, 'the error ends the process for all visitors');
+    for (const visit of ['first', 'second']) {
+      const { status, body } = await fetchReply(await strong.origin());
+      assert.deepEqual({ status, body }, { status: 500, body: INTERNAL_ERROR }, `${visit} visit`);
+    }
+  });
+});

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { explainedIt, witness } from '../.tools/explain.ts';
+import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
+import { routerOf, visit } from '../.tools/routes.ts';
+import { startServer } from '../.tools/serve.ts';
+import { text, toListener } from '../src/04-http.ts';
+import type { HttpResponse } from '../src/04-http.ts';
+import { addGreetings, Router, site } from '../src/05-router.ts';
+
+const it = explainedIt(import.meta.url);
+
+async function send(router: Router, method: string, path: string): Promise<HttpResponse> {
+  return witness(router.handle)(makeRequest(method, path));
+}
+
+/** Checks what each path shows, or that there is no page. */
+async function assertPages(
+  router: Router,
+  table: [path: string, expected: string, why: string][],
+): Promise<void> {
+  for (const [path, expected, why] of table) {
+    assert.equal(await visit(router, path), expected, `GET ${path}: ${why}`);
+  }
+}
+
+describe('05-router: paths', () => {
+  it('Router.handle() finds the page of a path', async () => {
+    await assertPages(routerOf('/', '/howdy', '/a/b'), [
+      ['/', '/ {}', 'the root'],
+      ['/howdy', '/howdy {}', 'one segment'],
+      ['/a/b', '/a/b {}', 'two segments'],
+      ['/howdy?page=2', '/howdy {}', 'the query is not a part of the path'],
+    ]);
+  });
+
+  it('Router.handle() gives the handler the parameters of the path', async () => {
+    await assertPages(routerOf('/howdy/:name', '/a/:b/c/:d'), [
+      ['/howdy/Ada', '/howdy/:name {"name":"Ada"}', 'one parameter'],
+      ['/a/1/c/2', '/a/:b/c/:d {"b":"1","d":"2"}', 'two parameters'],
+    ]);
+  });
+
+  it('Router.handle() decodes a parameter once', async () => {
+    await assertPages(routerOf('/howdy/:name'), [
+      ['/howdy/caf%C3%A9', '/howdy/:name {"name":"café"}', 'UTF-8'],
+      ['/howdy/a%20b+c', '/howdy/:name {"name":"a b+c"}', 'in a path, + is a plus sign'],
+      ['/howdy/a%2Fb', '/howdy/:name {"name":"a/b"}', 'an encoded slash starts no segment'],
+      ['/howdy/%252F', '/howdy/:name {"name":"%2F"}', 'the result is not decoded again'],
+    ]);
+  });
+
+  it('Router.handle() never throws for a broken escape such as %zz', async () => {
+    await assertPages(routerOf('/howdy/:name'), [
+      ['/howdy/%zz', '/howdy/:name {"name":"%zz"}', 'not hexadecimal'],
+      ['/howdy/50%', '/howdy/:name {"name":"50%"}', 'no digits'],
+      ['/howdy/%4', '/howdy/:name {"name":"%4"}', 'one digit'],
+      ['/howdy/%e9', '/howdy/:name {"name":"\ufffd"}', 'not UTF-8: U+FFFD replaces the byte'],
+      ['/%zz', '404', 'no page'],
+    ]);
+  });
+
+  it('Router.handle() prefers a literal path to a parameter, in any order', async () => {
+    for (const patterns of [['/howdy/you', '/howdy/:name'], ['/howdy/:name', '/howdy/you']]) {
+      await assertPages(routerOf(...patterns), [
+        ['/howdy/you', '/howdy/you {}', 'the literal path'],
+        ['/howdy/Ada', '/howdy/:name {"name":"Ada"}', 'another segment'],
+        ['/howdy/:name', '/howdy/:name {"name":":name"}', 'a colon in a path is a character'],
+      ]);
+    }
+  });
+
+  it('Router.handle() matches the whole path and each character', async () => {
+    await assertPages(routerOf('/', '/howdy', '/hello/:name', '/a/:b/c', '/dir/'), [
+      ['/howdy/', '404', 'one slash too many'],
+      ['/dir', '404', 'one slash is missing'],
+      ['/dir/', '/dir/ {}', 'the pattern ends with a slash'],
+      ['/Howdy', '404', 'a path is case-sensitive'],
+      ['/howdy/more', '404', 'one segment too many'],
+      ['/hello', '404', 'the parameter is missing'],
+      ['/hello/', '404', 'the parameter is empty'],
+      ['/hello/Ada/more', '404', 'a parameter is one segment'],
+      ['/a//c', '404', 'an empty parameter in the middle'],
+      ['//', '404', 'two slashes'],
+      ['*', '404', 'OPTIONS * has no page'],
+      ['', '404', 'no path'],
+    ]);
+  });
+});
+
+describe('05-router: methods', () => {
+  it('Router.handle() selects the handler by the method', async () => {
+    const router = new Router()
+      .get('/form', () => text('the form'))
+      .post('/form', () => text('received'));
+    assert.equal(bodyText(await send(router, 'GET', '/form')), 'the form');
+    assert.equal(bodyText(await send(router, 'POST', '/form')), 'received');
+  });
+
+  it('Router.handle() runs the handler of GET for HEAD', async () => {
+    const router = new Router().get('/', ({ method }) => text(`for ${method}`));
+    assert.deepEqual(await send(router, 'HEAD', '/'), text('for HEAD'));
+  });
+
+  it('Router.handle() sends a 404 for an unknown path, with any method', async () => {
+    const { status, headers, body } = await send(routerOf('/'), 'GET', '/nowhere%0A');
+    assert.equal(status, 404);
+    assert.equal(headers['content-type'], 'text/plain; charset=utf-8', 'the body shows the path');
+    const explanation = 'There is no page at /nowhere%0A.';
+    assert.equal(bodyText({ status, headers, body }), `404 Not Found\n\n${explanation}\n`);
+    for (const method of ['HEAD', 'POST', 'DELETE', 'OPTIONS']) {
+      assert.equal((await send(routerOf('/'), method, '/nowhere')).status, 404, method);
+    }
+  });
+
+  it('Router.handle() sends a 405 with the allowed methods for another method', async () => {
+    const page = (): HttpResponse => text('a page');
+    const router = new Router().get('/get', page).post('/post', page);
+    router.get('/both', page).post('/both', page).get('/howdy/:name', page);
+    const table: [method: string, path: string, allow: string][] = [
+      ['POST', '/get', 'GET, HEAD'],
+      ['DELETE', '/get', 'GET, HEAD'],
+      ['GET', '/post', 'POST'],
+      ['HEAD', '/post', 'POST'],
+      ['PUT', '/both', 'GET, HEAD, POST'],
+      ['POST', '/howdy/Ada', 'GET, HEAD'],
+    ];
+    for (const [method, path, allow] of table) {
+      const response = await send(router, method, path);
+      assert.equal(response.status, 405, `${method} ${path}`);
+      assert.equal(response.headers.allow, allow, `${method} ${path}`);
+      const explanation = `${path} allows ${allow}, not ${method}.`;
+      assert.equal(bodyText(response), `405 Method Not Allowed\n\n${explanation}\n`);
+    }
+  });
+
+  it('Router.handle() gives the handler the other properties of the request', async () => {
+    const router = new Router().get('/:id', ({ path, search, headers, params, address }) =>
+      text([path, search, headers.cookie, params.id, address].join(' ')));
+    const request = makeRequest('GET', '/7?page=2', { cookie: 'a=1' });
+    assert.equal(bodyText(await router.handle(request)), '/7 ?page=2 a=1 7 127.0.0.1');
+  });
+});
+
+describe('05-router: mistakes', () => {
+  const page = (): HttpResponse => text('a page');
+
+  it('Router.get() and post() throw a TypeError for a pattern that has a handler', () => {
+    const router = new Router().get('/a', page).post('/a', page).get('/howdy/:name', page);
+    const wrong = { name: 'TypeError', message: /^Cannot add \w+ \// };
+    assert.throws(() => router.get('/a', page), wrong);
+    assert.throws(() => router.post('/a', page), wrong);
+    assert.throws(() => router.get('/howdy/:name', page), wrong);
+    router.post('/howdy/:name', page); // another method
+  });
+
+  it('Router.get() throws a TypeError for a pattern that does not begin with a slash', () => {
+    for (const pattern of ['', 'howdy', '*', ':name', 'http://host/']) {
+      const message = `Cannot add '${pattern}': it must begin with /`;
+      assert.throws(() => new Router().get(pattern, page), { name: 'TypeError', message });
+    }
+  });
+});
+
+describe('05-router: the site', () => {
+  it('site() has three pages that share one count', async () => {
+    const ada = new Visitor(site().handle);
+    assert.equal(await ada.text('/'), '<h1>Hi Home View</h1><p>Count: 1</p>\n');
+    assert.equal(await ada.text('/howdy'), '<h1>Hi Hello View</h1><p>Count: 2</p>\n');
+    assert.equal(await ada.text('/howdy/Ada'), '<h1>Hi Ada</h1><p>Count: 3</p>\n');
+    const { headers } = await ada.get('/');
+    assert.equal(headers['content-type'], 'text/html; charset=utf-8');
+  });
+
+  it('site() does not count /favicon.ico, /nonsense or a wrong method', async () => {
+    const ada = new Visitor(site().handle);
+    await ada.get('/');
+    const requests = [['GET', '/favicon.ico'], ['GET', '/nonsense'], ['POST', '/']] as const;
+    for (const [method, path] of requests) {
+      const response = await ada.request(method, path);
+      assert.deepEqual(setCookies(response), [], `${method} ${path}`);
+    }
+    assert.equal(await ada.text('/'), '<h1>Hi Home View</h1><p>Count: 2</p>\n');
+  });
+
+  it('site() sends 200, 404 and 405 through a real server', async (t) => {
+    const server = await startServer(t, toListener(site().handle));
+    const first = await server.get('/howdy/Ada');
+    assert.equal(first.body, '<h1>Hi Ada</h1><p>Count: 1</p>\n');
+    const second = await server.get('/', { cookie: first.cookie });
+    assert.equal(second.body, '<h1>Hi Home View</h1><p>Count: 2</p>\n');
+    assert.equal((await server.get('/nonsense')).status, 404);
+    const rejected = await server.request('DELETE', '/howdy');
+    assert.equal(rejected.status, 405);
+    assert.equal(rejected.headers.get('allow'), 'GET, HEAD');
+    const head = await server.request('HEAD', '/howdy');
+    assert.deepEqual([head.status, head.body], [200, '']);
+  });
+
+  it('site() inserts a script from the URL into the page, which is a flaw', async () => {
+    const response = await send(site(), 'GET', '/howdy/%3Cscript%3Ealert(1)%3C%2Fscript%3E');
+    const heading = '<h1>Hi <script>alert(1)</script></h1>';
+    assert.ok(bodyText(response).startsWith(heading), 'step 6 fixes this');
+  });
+
+  it('addGreetings() adds the cookie to the headers of each page', async () => {
+    const greet = (name: string, count: number): HttpResponse =>
+      text(`${name} ${count}`, 200, { 'x-mine': 'yes' });
+    const response = await send(addGreetings(new Router(), greet), 'GET', '/howdy/caf%C3%A9');
+    assert.equal(bodyText(response), 'café 1');
+    assert.equal(response.headers['x-mine'], 'yes');
+    assert.match(setCookies(response).join(), /^count=[\w-]+; Path=\/; HttpOnly; SameSite=Lax$/);
+  });
+});

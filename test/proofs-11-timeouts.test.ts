@@ -1,0 +1,306 @@
+// Further proofs of step 11: what real Pyramid does with old cookies and with each attribute, the
+// grammar of the attributes, unusual clocks, and the picture of a cookie.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { makeRequest, setCookies, Visitor } from '../.tools/request.ts';
+import { parseCookies } from '../src/02-cookie.ts';
+import { Signer } from '../src/03-signer.ts';
+import { type Handler, text } from '../src/04-http.ts';
+import { Session } from '../src/07-session.ts';
+import { SignedCookieSessionFactory, withSession } from '../src/08-session-factory.ts';
+import { explainSigned } from '../src/10-inspector.ts';
+import { type CookieOptions, SessionCookie, type TimeoutOptions } from '../src/11-timeouts.ts';
+import { withTimeouts } from '../src/11-timeouts.ts';
+
+const it = explainedIt(import.meta.url);
+const NOW = 1_700_000_000; // seconds since 1970
+const SECRETS = ['itsaseekreet'];
+const signer = new Signer({ secrets: SECRETS, salt: 'pyramid.session.' });
+
+function makeFactory(now: number, options: TimeoutOptions = {}, secrets = SECRETS) {
+  const clock = { now: () => now };
+  const signed = new SignedCookieSessionFactory({ secrets, sessionClass: Session, ...clock });
+  return withTimeouts(signed, { ...clock, ...options });
+}
+
+/** Returns the `Set-Cookie` header after a page that does nothing, if there is one. */
+async function setCookieAfter(factory: ReturnType<typeof makeFactory>, cookie: string) {
+  const page = withSession(factory)(() => text(''));
+  return setCookies(await page(makeRequest('GET', '/', { cookie: `session=${cookie}` })))[0];
+}
+
+// What real Pyramid 2.0 did (test/pyramid).
+
+type Special = {
+  name: string;
+  options: { secret: string; timeout: number | string | null };
+  cookie: string;
+  now: number;
+  outcome: 'new' | 'kept' | 'empty' | 'error';
+};
+type Reissue = {
+  reissue_time: number | null;
+  cookie: string;
+  now: number;
+  op: 'none' | 'read'; // whether the page used the session
+  sent: boolean;
+  payload_json: string | null;
+};
+type Attributes = { options: Record<string, unknown>; attributes?: string[]; error?: string };
+
+const { special, reissue, set_cookie: setCookieVectors } = JSON.parse(
+  readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8'),
+) as { special: Special[]; reissue: Reissue[]; set_cookie: Attributes[] };
+
+describe('11-timeouts: old cookies and real Pyramid', () => {
+  it('withTimeouts() expires the cookies that Pyramid expires', async () => {
+    const names = [
+      'exactly at the timeout', 'expired: 1200 s + 1 us after renewed', 'expired long ago',
+      'timeout 0, same second', 'timeout "1200" (string, int() is applied)',
+      'timeout null, years later', 'signed: renewed is negative', 'expired and state not a dict',
+    ];
+    for (const name of names) {
+      const { options, cookie, now, outcome } = special.find((one) => one.name === name) ?? assert.fail(name);
+      const idleTimeout = options.timeout === null ? Infinity : Number(options.timeout);
+      const timeouts = { idleTimeout, absoluteTimeout: Infinity, reissueTime: Infinity };
+      const session = await makeFactory(now, timeouts, [options.secret]).open(cookie);
+      // Pyramid keeps an expired session without its data, and this site creates a new session.
+      assert.equal(session === undefined ? 'empty' : 'kept', outcome, name);
+    }
+    const timed = special.filter(({ options }) => options.timeout !== 1200).map(({ name }) => name);
+    const others = timed.filter((name) => !names.includes(name));
+    assert.deepEqual(others, ['timeout negative'], 'a negative timeout throws here');
+    assert.throws(() => makeFactory(NOW, { idleTimeout: -1 }), RangeError);
+  });
+
+  it('withTimeouts() renews when Pyramid renews, except what has expired', async () => {
+    let tried = 0;
+    for (const { reissue_time, cookie, now, op, sent, payload_json } of reissue) {
+      if (reissue_time === -1 || op === 'none') continue; // withSession always opens the session
+      const what = `reissueTime ${reissue_time}, ${now - NOW} seconds`;
+      const factory = makeFactory(now, { reissueTime: reissue_time ?? Infinity });
+      const header = await setCookieAfter(factory, cookie);
+      const isExpired = now - NOW > 1200; // Pyramid sends an empty session, this site sends nothing
+      assert.equal(header !== undefined, sent && !isExpired, what);
+      tried += 1;
+      if (header === undefined) continue;
+      const payload = signer.decode(/=([\w-]+)/.exec(header)?.[1] ?? '');
+      assert.deepEqual(JSON.parse(payload ?? ''), JSON.parse(payload_json ?? ''), what);
+    }
+    assert.deepEqual([reissue.length, tried], [70, 28]);
+  });
+});
+
+const EXACT = 'SameSite is written as in the RFC';
+const AS_IT_IS = 'a path is sent as it is: browsers know no octal escapes';
+const ALWAYS = 'SameSite is always sent, because browsers differ without it';
+const NUMBER = 'maxAge is a whole number of seconds from 0 to 400 days';
+const FREE = 'step 15 checks what browsers accept';
+
+/** Where the attributes differ from Pyramid's on purpose. `undefined`: an error at startup. */
+const DIFFERENCES: Record<string, readonly [attributes: string[] | undefined, reason: string]> = {
+  '{"max_age":"3600"}': [undefined, NUMBER],
+  '{"max_age":false}': [undefined, NUMBER],
+  '{"max_age":-1}': [undefined, NUMBER],
+  '{"path":"/a b"}': [undefined, 'a URL has no space, so no page would match'],
+  '{"path":"/a,b"}': [['Path=/a,b', 'SameSite=Lax'], AS_IT_IS],
+  '{"path":"/a\\"b"}': [['Path=/a"b', 'SameSite=Lax'], AS_IT_IS],
+  '{"path":"/a\\\\b"}': [['Path=/a\\b', 'SameSite=Lax'], AS_IT_IS],
+  '{"path":null}': [['Path=/', 'SameSite=Lax'], 'without Path it depends on the page that set it'],
+  '{"domain":""}': [undefined, 'without a domain, the option is absent'],
+  '{"domain":"a;b"}': [undefined, 'this is not a host'],
+  '{"samesite":"lax","secure":true}': [undefined, EXACT],
+  '{"samesite":"STRICT"}': [undefined, EXACT],
+  '{"samesite":"STRICT","secure":true}': [undefined, EXACT],
+  '{"samesite":null}': [['Path=/', 'SameSite=Lax'], ALWAYS],
+  '{"samesite":null,"secure":true}': [['Path=/', 'SameSite=Lax', 'Secure'], ALWAYS],
+  '{"secure":true,"httponly":true,"samesite":null}': [
+    ['HttpOnly', 'Path=/', 'SameSite=Lax', 'Secure'],
+    ALWAYS,
+  ],
+  '{"cookie_name":"$x"}': [['Path=/', 'SameSite=Lax'], '$ was special in RFC 2109 only'],
+  '{"cookie_name":"path"}': [['Path=/', 'SameSite=Lax'], 'the name comes first, so it is a name'],
+};
+
+const NODE_NAMES: Record<string, string> = {
+  cookie_name: 'cookieName', max_age: 'maxAge', httponly: 'httpOnly', samesite: 'sameSite',
+};
+
+/** Returns the attributes for Pyramid's options, or `undefined` if they are rejected. */
+function attributesFor(options: Record<string, unknown>): string[] | undefined {
+  const given = Object.entries(options).filter(([, value]) => value !== null); // None: absent
+  const named = Object.fromEntries(given.map(([key, value]) => [NODE_NAMES[key] ?? key, value]));
+  try {
+    const cookie = new SessionCookie({ httpOnly: false, ...named } as CookieOptions);
+    return cookie.write('x').split('; ').slice(1).sort();
+  } catch (error) {
+    assert.match(String(error), /^(Type|Range)Error: (cookieName|path|domain|sameSite|maxAge) must/);
+    return undefined;
+  }
+}
+
+describe('11-timeouts: attributes and real Pyramid', () => {
+  it('SessionCookie.write() writes the attributes of Pyramid, or what the table says', () => {
+    const unseen = new Set(Object.keys(DIFFERENCES));
+    for (const { options, attributes } of setCookieVectors) {
+      const key = JSON.stringify(options);
+      const pyramids = attributes
+        ?.filter((attribute) => !attribute.startsWith('expires=')) // Max-Age has priority
+        .map((attribute) => (attribute === 'secure' ? 'Secure' : attribute));
+      const [expected, reason] = DIFFERENCES[key] ?? [pyramids, `as Pyramid; ${FREE}`];
+      assert.deepEqual(attributesFor(options), expected?.toSorted(), `${key}: ${reason}`);
+      const isDifferent = unseen.delete(key);
+      if (isDifferent) assert.notDeepEqual(expected?.toSorted(), pyramids?.toSorted(), key);
+    }
+    assert.deepEqual([...unseen], [], 'differences that no vector shows');
+    assert.equal(setCookieVectors.length, 54);
+  });
+});
+
+describe('11-timeouts: proofs about the grammar', () => {
+  it('SessionCookie() accepts each character of a token in the name, and no other', () => {
+    for (let code = 0; code < 256; code++) {
+      const character = String.fromCharCode(code);
+      const isVisible = code > 0x20 && code < 0x7f;
+      const isToken = isVisible && !'"(),/:;<=>?@[\\]{}'.includes(character); // RFC 9110 §5.6.2
+      const make = () => new SessionCookie({ cookieName: character });
+      if (isToken) assert.equal(make().name, character);
+      else assert.throws(make, { name: 'TypeError', message: /^cookieName must/ }, `code ${code}`);
+    }
+    assert.throws(() => new SessionCookie({ cookieName: '' }), TypeError);
+  });
+
+  it('SessionCookie() accepts each visible character except ; in a path, up to 1024', () => {
+    for (let code = 0; code < 256; code++) {
+      const path = `/${String.fromCharCode(code)}`;
+      const isAllowed = code > 0x20 && code < 0x7f && path !== '/;';
+      const make = () => new SessionCookie({ path });
+      if (isAllowed) assert.ok(make().attributes.includes(`; Path=${path};`));
+      else assert.throws(make, { name: 'TypeError', message: /^path must/ }, `code ${code}`);
+    }
+    for (const path of ['', 'app', 'app/', ' /']) {
+      assert.throws(() => new SessionCookie({ path }), TypeError, path);
+    }
+    const longest = `/${'x'.repeat(1023)}`; // browsers ignore a longer attribute
+    assert.ok(new SessionCookie({ path: longest }));
+    assert.throws(() => new SessionCookie({ path: `${longest}x` }), TypeError);
+  });
+
+  it('SessionCookie() accepts a host with any number of labels as domain', () => {
+    for (const domain of ['localhost', 'example.org', 'a.b.example.org', '.example.org', '127.0.0.1']) {
+      assert.match(new SessionCookie({ domain }).attributes, new RegExp(`^; Domain=${domain};`));
+    }
+    const wrong = ['', '.', '..', 'a.', 'a..b', 'a:80', 'a/b', 'a b', 'a,b', 'é', `${'a'.repeat(64)}.org`];
+    for (const domain of wrong) {
+      const error = { name: 'TypeError', message: `domain must be a host name, not ${JSON.stringify(domain)}` };
+      assert.throws(() => new SessionCookie({ domain }), error);
+    }
+  });
+
+  it('SessionCookie() names the option, the rule and the value in its errors', () => {
+    const table: [options: CookieOptions, message: string][] = [
+      [{ cookieName: 'a b' }, 'cookieName must be a name such as session, not "a b"'],
+      [{ path: 'app' }, 'path must be a path such as /app, not "app"'],
+      [{ domain: 'a;b' }, 'domain must be a host name, not "a;b"'],
+      [{ sameSite: 'lax' as 'Lax' }, 'sameSite must be Strict, Lax or None, not "lax"'],
+      [{ maxAge: 1.5 }, 'maxAge must be whole seconds up to 34560000, not 1.5'],
+    ];
+    for (const [options, message] of table) assert.throws(() => new SessionCookie(options), { message });
+  });
+
+  it('SessionCookie() needs time in proportion to the length of a wrong domain', () => {
+    const started = performance.now();
+    assert.throws(() => new SessionCookie({ domain: `${'a.'.repeat(50_000)};` }), TypeError);
+    const time = performance.now() - started;
+    assert.ok(time < 2000, `${time} milliseconds; a few are enough`);
+  });
+
+  it('SessionCookie.write() writes Max-Age=0 for maxAge -0', () => {
+    assert.match(new SessionCookie({ maxAge: -0 }).write(''), /^session=; Max-Age=0; /);
+  });
+});
+
+describe('11-timeouts: proofs about time', () => {
+  it('withTimeouts() accepts a cookie from the future: the clock was set back', async () => {
+    const cookie = signer.encode(`[${NOW},${NOW},{"counter":7}]`);
+    const session = await makeFactory(NOW - 3600).open(cookie);
+    assert.equal(session?.get('counter'), 7);
+    assert.equal(session?.isChanged, false);
+  });
+
+  it('withTimeouts() has the clock of the machine by default, in seconds', async (t) => {
+    t.mock.method(Date, 'now', () => clock.now * 1000);
+    const clock = { now: NOW };
+    const factory = withTimeouts(new SignedCookieSessionFactory({ secrets: SECRETS, sessionClass: Session }));
+    const value = await factory.save(factory.create().set('counter', 7));
+    clock.now = NOW + 1200;
+    assert.ok(await factory.open(value ?? ''));
+    clock.now = NOW + 1201;
+    assert.equal(await factory.open(value ?? ''), undefined);
+  });
+
+  it('withTimeouts() renews no session of infinite idle time, unless reissueTime says so', async () => {
+    const cookie = signer.encode(`[${NOW},${NOW},{"counter":7}]`);
+    const forever = { idleTimeout: Infinity, absoluteTimeout: Infinity };
+    assert.equal(await setCookieAfter(makeFactory(2 * NOW, forever), cookie), undefined);
+    const renewed = makeFactory(2 * NOW, { ...forever, reissueTime: 60 });
+    assert.match((await setCookieAfter(renewed, cookie)) ?? '', /^session=[\w-]+;/);
+  });
+
+  it('withTimeouts() keeps `created` at a renewal, so the absolute timeout comes nearer', async () => {
+    const cookie = signer.encode(`[${NOW},${NOW - 100},{"counter":7}]`);
+    const header = await setCookieAfter(makeFactory(NOW + 500), cookie);
+    const payload = signer.decode(/=([\w-]+)/.exec(header ?? '')?.[1] ?? '');
+    assert.equal(payload, `[${NOW + 500},${NOW - 100},{"counter":7}]`);
+  });
+
+  it('withTimeouts() creates a new session after an empty, a forged and an expired cookie', async () => {
+    const expired = signer.encode(`[${NOW - 1201},${NOW - 1201},{"counter":7}]`);
+    for (const value of ['', 'forged', expired]) {
+      assert.equal(await makeFactory(NOW).open(value), undefined, value);
+    }
+  });
+
+  it('withSession() deletes a cookie with Max-Age=0 after its other attributes', async () => {
+    const cookie = new SessionCookie({ maxAge: 3600, secure: true });
+    const options = { secrets: SECRETS, sessionClass: Session, now: () => NOW, cookie };
+    const factory = withTimeouts(new SignedCookieSessionFactory(options), { now: () => NOW });
+    const page: Handler = withSession(factory)(({ path, session }) => {
+      if (path === '/end') session.clear();
+      else session.set('counter', 7);
+      return text('');
+    });
+    const visitor = new Visitor(page);
+    await visitor.get('/');
+    assert.equal(visitor.cookies.size, 1);
+    const header = 'session=; Max-Age=3600; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0';
+    // If an attribute occurs twice, the last one counts (RFC 6265bis §5.6).
+    assert.deepEqual(setCookies(await visitor.get('/end')), [header]);
+  });
+});
+
+describe('11-timeouts: the picture of a cookie', () => {
+  const picture = readFileSync(new URL('../public/cookie.svg', import.meta.url), 'utf8');
+
+  /** Returns the text of the elements that the pattern finds, without markup. */
+  const textOf = (pattern: RegExp): string =>
+    [...picture.matchAll(pattern)].map(([, part = '']) => part.replace(/<[^>]*>|\n/g, '')).join('');
+
+  it('cookie.svg shows a header that this site would set, and its parts', () => {
+    const header = textOf(/<g id="line">([^]*?)<\/g>/g);
+    const [[, value = ''] = []] = parseCookies(header);
+    assert.equal(signer.decode(value), textOf(/<text id="json"[^>]*>(.*?)<\/text>/g));
+    assert.equal(signer.decode(value), '[1700000180,1700000000,{"counter":2}]');
+    const whole = new SessionCookie({ maxAge: 1200, secure: true }).write(value);
+    assert.equal(header.replaceAll(' ', ''), whole.replaceAll(' ', ''), 'without line breaks');
+    for (const { name, text } of explainSigned()(value)) {
+      const colored = textOf(new RegExp(`<tspan class="${name}" fill="#\\w+">([\\w-]+)<`, 'g'));
+      assert.equal(colored, text, name);
+    }
+    for (const attribute of whole.split('; ').slice(1)) {
+      assert.ok(picture.includes(`>${attribute}</text>`), `a row for ${attribute}`);
+    }
+  });
+});
