@@ -95,8 +95,9 @@ export async function startServer(
       const socket = open(sent);
       let received = '';
       socket.on('data', (chunk) => (received += chunk));
+      const closed = new Promise((resolve) => socket.on('close', resolve));
       try {
-        await withTimeLimit(once(socket, 'close'), 'The connection stays open');
+        await withTimeLimit(closed, 'The connection stays open');
       } finally {
         noteBytes(sent, received);
         throwFirst();

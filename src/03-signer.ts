@@ -34,9 +34,7 @@ export class Signer implements Codec {
 
   /** Throws if a secret is missing or empty, or if Node does not have the hash algorithm. */
   constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
-    if (secrets.length === 0 || secrets.includes('')) {
-      throw new TypeError('Cannot create a signer: it needs a secret that is not empty');
-    }
+    if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
     this.#keys = secrets.map((secret) => keyBytes(salt + secret));
     this.#hash = hashAlg;
     this.digestSize = this.#sign(Buffer.from('')).length;

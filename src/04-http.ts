@@ -62,6 +62,7 @@ export function toListener(handler: Handler): RequestListener {
       send(await handler(request), outgoing);
     } catch (error) {
       if (socket.destroyed) return; // the client has left
+      for (const name of outgoing.getHeaderNames()) outgoing.removeHeader(name);
       console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`); // one line
       send(problem(500, 'An error happened on this server. It is in the log.'), outgoing);
     }
@@ -70,10 +71,9 @@ export function toListener(handler: Handler): RequestListener {
 
 function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
   const content = typeof body === 'object' && 'render' in body ? body.render() : body;
-  // A 204, a 304 and the response to HEAD have no body, so they state no length (RFC 9110 §8.6).
-  const hasLength = status !== 204 && status !== 304 && outgoing.req.method !== 'HEAD';
-  const length = hasLength && { 'content-length': Buffer.byteLength(content) };
-  outgoing.writeHead(status, { ...length, ...headers }).end(content);
+  outgoing.statusCode = status;
+  for (const [name, value] of Object.entries(headers)) outgoing.setHeader(name, value);
+  outgoing.end(content); // Node adds Content-Length, except for HEAD, 204 and 304 (RFC 9110 §8.6)
   outgoing.req.resume(); // reads the rest of a body, so that the next request can follow
 }
 

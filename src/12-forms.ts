@@ -1,15 +1,16 @@
 // Step 12 · Forms: POST, then 303, then GET.
 //
-//   POST /articles → 303 See Other, Location: /articles → GET /articles        RFC 9110 §15.4.4
+//   POST /articles  →  303 See Other, Location: /articles  →  GET /articles    (RFC 9110 §15.4.4)
 //
-// If a page is the response to a POST, a reload sends the form again. So the response is a redirect.
-// This step reads the body of a request for the first time. A body has no natural end: the code
-// counts the bytes as they arrive and stops at a limit.
+// If a page is the response to a POST, a reload sends the form again. So the response is a
+// redirect. This step reads the body of a request for the first time. The length of a body can be
+// unknown, so the code counts the bytes as they arrive, and it stops at a limit.
 import { isUtf8 } from 'node:buffer';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpRequest, type HttpResponse, problem, toListener } from './04-http.ts';
+import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
+import { toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
-import { addStyle, html, Html, page } from './06-template.ts';
+import { addStyle, type Html, html, page } from './06-template.ts';
 import type { Pages } from './09-tutorial.ts';
 
 export const MAX_BODY_SIZE = 64 * 1024; // bytes: an article of ten thousand words
@@ -19,68 +20,79 @@ const FORM_TYPE = 'application/x-www-form-urlencoded';
 /** Routes for pages that GET shows and POST changes. */
 export type FormPages<R extends HttpRequest> = Pages<R> & { post: Pages<R>['get'] };
 
-const forms = new WeakMap<HttpRequest['body'], Promise<URLSearchParams | HttpResponse>>();
-
 /** Returns the fields, or an error response. A body can be read once, so the result is kept. */
 export function readForm(request: HttpRequest): Promise<URLSearchParams | HttpResponse> {
-  const form = forms.get(request.body) ?? parseForm(request);
-  forms.set(request.body, form);
-  return form;
+  const result = results.get(request.body) ?? parseForm(request);
+  results.set(request.body, result);
+  return result;
 }
+
+const results = new WeakMap<HttpRequest['body'], ReturnType<typeof readForm>>();
 
 async function parseForm({ headers, body }: HttpRequest): Promise<URLSearchParams | HttpResponse> {
-  const [type = '', ...parameters] = (headers['content-type'] ?? '').toLowerCase().split(/; */);
-  const isText = parameters.every((one) => /^charset="?utf-8"?$/.test(one));
-  if (type.trim() !== FORM_TYPE || !isText || headers['content-encoding'] !== undefined) {
-    return problem(415, `Send the form as ${FORM_TYPE} in UTF-8, and not compressed.`);
-  }
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  const tooLarge = problem(413, `A form has at most ${MAX_BODY_SIZE} bytes.`);
-  if (Number(headers['content-length']) > MAX_BODY_SIZE) return tooLarge;
-  for await (const chunk of body) {
-    if ((size += chunk.length) > MAX_BODY_SIZE) return tooLarge; // the length can be unknown
-    chunks.push(chunk);
-  }
-  const bytes = Buffer.concat(chunks);
+  const [type = '', ...parameters] = (headers['content-type'] ?? '').toLowerCase().split(';');
+  const isUnicode = parameters.every((one) => /^(charset="?utf-8"?)?$/.test(one.trim()));
+  const isForm = type.trim() === FORM_TYPE && isUnicode && !headers['content-encoding'];
+  if (!isForm) return problem(415, `Send the form as ${FORM_TYPE} in UTF-8, and not compressed.`);
+  const bytes = await readBody(body, Number(headers['content-length']));
+  if (!bytes) return problem(413, `A form has at most ${MAX_BODY_SIZE} bytes.`);
+  if (!isUtf8(percentDecode(bytes))) return problem(400, 'The form is not encoded in UTF-8.');
   const form = new URLSearchParams(bytes.toString());
-  const hasText = isUtf8(bytes) && ![...form].flat().some((text) => text.includes('\ufffd'));
-  if (!hasText) return problem(400, 'The form contains bytes that are not UTF-8.');
-  if (form.size > MAX_FIELDS) return problem(400, `A form has at most ${MAX_FIELDS} fields.`);
-  return form;
+  return form.size > MAX_FIELDS ? problem(400, `A form has at most ${MAX_FIELDS} fields.`) : form;
 }
 
+/** Returns the bytes, or `undefined` if they are too many. `announced` is NaN if it is unknown. */
+async function readBody(body: HttpRequest['body'], announced: number): Promise<Buffer | undefined> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  if (announced > MAX_BODY_SIZE) return undefined; // before the first byte
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > MAX_BODY_SIZE) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Turns `caf%C3%A9` into bytes. A `%` without two digits stays as it is (WHATWG URL §1.3). */
+function percentDecode(bytes: Buffer): Buffer {
+  const toByte = (_: string, digits: string) => String.fromCharCode(Number.parseInt(digits, 16));
+  return Buffer.from(bytes.toString('latin1').replace(/%([\da-f]{2})/gi, toByte), 'latin1');
+}
+
+type FormHandler<R extends HttpRequest> = Handler<NoInfer<R> & { form: URLSearchParams }>;
+
 /** Wraps a page that receives `request.form`. */
-export function withForm<R extends HttpRequest>(
-  page: Handler<NoInfer<R> & { form: URLSearchParams }>,
-): Handler<R> {
+export function withForm<R extends HttpRequest>(page: FormHandler<R>): Handler<R> {
   return async (request) => {
     const form = await readForm(request);
     return form instanceof URLSearchParams ? page({ ...request, form }) : form;
   };
 }
 
-/** Returns one field without white space around it, or `''`. A browser ends each line with CR LF. */
+/**
+ * Returns one field without white space around it, or `''`. Each line break becomes LF: browsers
+ * send CR LF, and a text from a word processor can contain U+000B.
+ */
 export function fieldOf(form: URLSearchParams, name: string): string {
-  return (form.get(name) ?? '').replaceAll('\r\n', '\n').trim();
+  return (form.get(name) ?? '').replace(/\r\n|[\r\v\f\x85\u2028\u2029]/g, '\n').trim();
 }
 
 /** Returns what is wrong with a text: its length, or a control character. `undefined`: nothing. */
-export function checkText(name: string, text: string, min: number, max: number): string | undefined {
-  const control = /[\0-\x08\x0b-\x1f\x7f-\x9f]/.exec(text)?.[0]?.charCodeAt(0).toString(16);
-  if (control !== undefined) return `${name} contains the character U+${control.padStart(4, '0')}.`;
-  const { length } = [...text];
+export function checkText(name: string, text: string, min: number, max: number) {
+  const control = /[\0-\x08\x0b-\x1f\x7f-\x9f]/.exec(text)?.[0].charCodeAt(0).toString(16);
+  if (control) return `${name} contains the character U+${control.padStart(4, '0')}. Remove it.`;
+  const { length } = [...text]; // [...'😀'] has one element, but '😀'.length is 2
   if (length >= min && length <= max) return undefined;
   return `${name} must have ${min} to ${max} characters, not ${length}.`;
 }
 
+/** The request of a page with a form. Step csrf adds hidden fields to each form of the site. */
 export type FormRequest = HttpRequest & { readonly hiddenFields?: (() => Html) | undefined };
 
-/** Returns a form that posts. Step csrf adds hidden fields to each form of the site. */
-export function form(request: FormRequest, action: string, content: Html): Html {
-  return html`<form method="post" action="${action}">
-${request.hiddenFields?.()}${content}
-</form>`;
+/** Returns a form that posts. */
+export function form({ hiddenFields }: FormRequest, action: string, content: Html): Html {
+  return html`<form method="post" action="${action}">\n${hiddenFields?.()}${content}\n</form>`;
 }
 
 /** Sends the browser to another page of this site, which it opens with GET. */
@@ -90,39 +102,35 @@ export function seeOther(location: string): HttpResponse {
 
 export const MAX_ARTICLES = 100; // in memory, for all visitors; then the oldest is removed
 
-type Article = { readonly title: string; readonly body: string; readonly error?: string };
+type Article = { readonly title: string; readonly body: string };
 
 /** Adds `/articles`: a list for all visitors, and a form. `onSave` can tell the visitor. */
-export function addArticles<R extends FormRequest>(
-  pages: FormPages<R>,
-  onSave: (request: R) => void = () => {},
-): void {
+export function addArticles<R extends FormRequest>(pages: FormPages<R>, onSave = (_: R) => {}) {
   const articles: Article[] = [];
-  const save = (request: R & { form: URLSearchParams }): HttpResponse => {
+  pages.get('/articles', (request) => articlesPage(request, articles));
+  pages.post('/articles', withForm((request) => {
     const title = fieldOf(request.form, 'title').replaceAll('\n', ' '); // a title has one line
     const body = fieldOf(request.form, 'body');
     const error = checkText('The title', title, 1, 100) ?? checkText('The text', body, 1, 5000);
-    if (error !== undefined) return articlesPage(request, articles, { title, body, error });
+    if (error !== undefined) return articlesPage(request, articles, { title, body }, error);
     articles.unshift({ title, body });
     articles.length = Math.min(articles.length, MAX_ARTICLES);
     onSave(request);
     return seeOther('/articles');
-  };
-  pages.get('/articles', (request) => articlesPage(request, articles));
-  pages.post('/articles', withForm(save));
+  }));
 }
 
 /** Shows the form and the articles. After an error, the form still contains the typed text. */
-function articlesPage(request: FormRequest, list: Article[], typed?: Article): HttpResponse {
-  const error = typed && html`<p class="flash error" role="alert">${typed.error}</p>`;
-  const fields = html`<label>Title <input name="title" value="${typed?.title}" maxlength="100"></label>
-<label>Text <textarea name="body" rows="4" maxlength="5000">
-${typed?.body}</textarea></label>
+function articlesPage(request: FormRequest, list: Article[], typed?: Article, error?: string) {
+  const { title, body } = typed ?? {};
+  const fields = html`<label>Title <input name="title" value="${title}" maxlength="100"></label>
+<label>Text <textarea name="body" rows="4" maxlength="5000">\n${body}</textarea></label>
 <button>Save</button>`;
-  const articles = list.map(({ title, body }) => html`<article><h2 dir="auto">${title}</h2>
-<p dir="auto">${body}</p></article>`);
-  const main = html`${error}<h1>Articles</h1>${form(request, '/articles', fields)}${articles}`;
-  return page('Articles', main, typed ? 422 : 200);
+  const articles = list.map((article) => html`<article><h2 dir="auto">${article.title}</h2>
+<p dir="auto">${article.body}</p></article>`);
+  const main = html`${error && html`<p class="flash error" role="alert">${error}</p>`}
+<h1>Articles</h1>\n${form(request, '/articles', fields)}${articles}`;
+  return page('Articles', main, error === undefined ? 200 : 422);
 }
 
 /** The site of this step. */

@@ -10,7 +10,6 @@ import { addStyle, html, page } from './06-template.ts';
 import { MAX_COOKIE_SIZE } from './08-session-factory.ts';
 import type { Pages } from './09-tutorial.ts';
 import { MAX_COOKIE_AGE } from './11-timeouts.ts';
-import { seeOther } from './12-forms.ts';
 
 /** A cookie as a browser reads it. */
 export type ReceivedCookie = ReturnType<typeof parseSetCookie>;
@@ -165,7 +164,7 @@ in a request from another site</label>
 export function site(): Router {
   const router = addStyle(new Router());
   addCookiePage(router);
-  return router.get('/', () => seeOther('/inspect/cookie'));
+  return router;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 15', ['/inspect/cookie']);

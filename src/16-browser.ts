@@ -3,6 +3,7 @@
 // The jar stores cookies and decides which request returns them (RFC 6265bis §5.7 and §5.8). The
 // browser calls a handler directly, without a socket, and follows redirects. WebTest's TestApp does
 // the same for Pyramid. The clock of the browser can be set, so a test can skip a year.
+import { Readable } from 'node:stream';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { site as flashSite } from './14-flash.ts';
@@ -91,7 +92,7 @@ export class Browser {
       path: url.pathname,
       search: url.search,
       headers: { host: url.host, ...form, ...(cookie && { cookie }), ...headers },
-      body: chunksOf(body),
+      body: Readable.from([Buffer.from(body)]),
     });
     const { status, headers: { location = '', 'set-cookie': setCookies = [] } } = response;
     for (const header of [setCookies].flat()) this.jar.store(header, url, now());
@@ -109,10 +110,6 @@ export class Browser {
     }
     throw new RangeError(`The redirects do not end. The last one leads to ${path}`);
   }
-}
-
-async function* chunksOf(body: string): AsyncGenerator<Uint8Array> {
-  yield Buffer.from(body);
 }
 
 const MAX_REDIRECTS = 20; // the limit of the Fetch standard

@@ -101,10 +101,9 @@ const PROXY_ADVICE =
 
 /** Compares origins, not strings: `shop.lan:80` is http://shop.lan. A proxy may speak https. */
 function isOwnOrigin(origin: string, host: string): boolean {
-  const [scheme] = /^https?:\/\//.exec(origin) ?? []; // an app can have the origin app://localhost
-  const own = `${scheme}${host}`;
-  if (!URL.canParse(origin) || !URL.canParse(own)) return false;
-  return new URL(origin).origin === new URL(own).origin;
+  const scheme = /^https?:\/\//.exec(origin)?.[0]; // an app can have the origin app://localhost
+  if (scheme === undefined || !URL.canParse(origin) || !URL.canParse(scheme + host)) return false;
+  return new URL(origin).origin === new URL(scheme + host).origin;
 }
 
 async function sentToken(request: HttpRequest): Promise<string> {

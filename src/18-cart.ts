@@ -34,14 +34,15 @@ export const CATALOGUE: ReadonlyMap<string, { name: string; cents: number }> = n
   ['pot', { name: 'Teapot', cents: 3800 }],
 ]);
 
-/** Returns a product. One that is no longer sold costs nothing, and its id is its name. */
+/** Returns a product. If it is no longer sold, it costs nothing, and its name is its id. */
 const productOf = (id: string) => CATALOGUE.get(id) ?? { name: id, cents: 0 };
 
 export const MAX_QUANTITY = 99; // of each product
 
 /** Returns the number of things in the cart. */
-export const countOf = <Data extends CartData>(session: Session<Data>): number =>
-  Object.values(session.get('cart')?.items ?? {}).reduce((sum, n) => sum + n, 0);
+export function countOf<Data extends CartData>(session: Session<Data>): number {
+  return Object.values(session.get('cart')?.items ?? {}).reduce((sum, n) => sum + n, 0);
+}
 
 /** Returns the price of the cart in cents. */
 export const totalOf = ({ items }: Cart): number =>
@@ -49,7 +50,7 @@ export const totalOf = ({ items }: Cart): number =>
 
 type Action = (cart: Cart, id: string, form: URLSearchParams) => string | undefined;
 
-/** What the forms do. An action changes a cart. If it returns an error, the cart is not used. */
+/** The actions of the forms. An action changes a cart, or returns an error for the visitor. */
 const CART_ACTIONS: Record<string, Action> = {
   add({ items }, id) {
     if (!CATALOGUE.has(id)) return 'This product is not in the catalogue.';

@@ -58,32 +58,26 @@ function addNavigation(response: HttpResponse, links: readonly Link[], here: str
  * layout to this page. If the session cannot be opened, the page has a navigation without it.
  */
 export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler): Handler {
-  const safe = rescue(Error, onError)(inner);
+  const asPage = async (request: HttpRequest, status: number, { title, detail }: Problem) => {
+    const plain = page(title, html`<h1>${title}</h1>\n<p>${detail}</p>`, status);
+    const bare = addNavigation(plain, linksFor(0), request.path);
+    if (status >= 500) return bare; // the session may be the part that failed
+    const wrapped = rescue(Error, (_, error) => onError(request, error))(wrap(() => plain));
+    const framed = await wrapped({ ...request, method: 'HEAD' }); // HEAD: nothing is saved
+    return framed.status === status ? framed : bare;
+  };
   return async (request) => {
-    const response = await safe(request);
+    const response = await rescue(Error, onError)(inner)(request);
     const { status, body } = response;
-    if (request.method === 'OPTIONS' && status === 405) return { ...response, status: 204, body: '' };
+    const isOptions = request.method === 'OPTIONS' && status === 405;
+    if (isOptions) return { ...response, status: 204, body: '' }; // Allow was the question
     if (typeof body !== 'object' || !('detail' in body)) return response;
     const isPage = request.headers.accept?.includes('text/html');
-    const shown = isPage ? await problemPage(status, body, request, wrap) : response;
+    const shown = isPage ? await asPage(request, status, body) : response;
     const headers = { ...response.headers, ...shown.headers }; // Allow and Retry-After remain
     const vary = [headers.vary ?? [], 'Accept'].flat().join(', ');
     return { status, headers: { ...headers, vary }, body: shown.body };
   };
-}
-
-async function problemPage(
-  status: number,
-  { title, detail }: Problem,
-  request: HttpRequest,
-  wrap: (page: Handler) => Handler,
-): Promise<HttpResponse> {
-  const plain = page(title, html`<h1>${title}</h1>\n<p>${detail}</p>`, status);
-  const bare = addNavigation(plain, linksFor(0), request.path);
-  if (status >= 500) return bare; // the session may be the part that failed
-  const withSession = rescue(Error, (_, error) => onError(request, error))(wrap(() => plain));
-  const framed = await withSession({ ...request, method: 'HEAD' }); // HEAD: nothing is saved
-  return framed.status === status ? framed : bare;
 }
 
 /** Does the same as step 4: an error of a page is a 500, and the log contains the error. */
@@ -109,8 +103,8 @@ export function site(): Handler {
   addCart(pages);
   addCookiePage(pages);
   addInspector(pages, factory, explain);
-  return withErrorPages(withInspector(factory, explain, router.handle), (page) => framed.wrap(page));
+  const shown = withErrorPages(router.handle, (page) => framed.wrap(page));
+  return withInspector(factory, explain, shown);
 }
 
-const PATHS = ['/', '/articles', '/cart', '/nonsense'];
-if (isMain(import.meta.url)) serve(toListener(site()), 'Step 20', PATHS);
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 20', ['/', '/cart', '/nonsense']);

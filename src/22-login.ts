@@ -114,8 +114,8 @@ autocapitalize="none" autocorrect="off" spellcheck="false"></label>
 
 const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =>
   page('Dashboard', html`<h1>Hello, ${user}</h1>
-<p>You visited the home page and Howdy ${session.get('counter') ?? 0} times.</p>
-<p>Your <a href="/cart">cart</a> contains ${countOf(session)} things.</p>`);
+<p>Visits of the home page and Howdy: ${session.get('counter') ?? 0}</p>
+<p>Things in your <a href="/cart">cart</a>: ${countOf(session)}</p>`);
 
 /** The site of this step. */
 export function site(): Handler {

@@ -74,7 +74,7 @@ export function throttled(authenticate: Authenticate, now = () => Date.now() / 1
   };
 }
 
-/** What differs between the sites of this step and of later steps. */
+/** The options of `addSite`. A later step adds its store, its links and its middleware. */
 export type SiteOptions = {
   readonly factory: SessionFactory<UserSession<SiteData>>;
   readonly explain?: Explain | undefined; // absent: no inspector, as in production

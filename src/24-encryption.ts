@@ -2,9 +2,10 @@
 //
 //   cookie value = base64url( 0x01 ‖ nonce, 12 ‖ ciphertext ‖ tag, 16 )        sizes in bytes
 //
-// AES-256-GCM (NIST SP 800-38D) hides a text and proves that it is unchanged, so it needs no HMAC.
-// Three rules: the key is derived from the secret for this use only (HKDF, RFC 5869). A nonce is
-// never used twice with one key. The purpose is part of the proof, as the salt is in step signer.
+// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged. So no
+// HMAC is necessary. Three rules: the key is derived from the secret for this use only (HKDF,
+// RFC 5869). A nonce is never used twice with one key, or an attacker can read and forge cookies.
+// The tag also covers the purpose of the value, which is what the salt does in step signer.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import type { Codec, SignerOptions } from './03-signer.ts';
@@ -22,6 +23,10 @@ import { addSite } from './23-throttle.ts';
 const VERSION = 1; // the first byte: a later format can use another one
 const NONCE_SIZE = 12; // bytes; random nonces are safe for 2^32 cookies per key (§8.3)
 const TAG_SIZE = 16; // bytes: the whole tag, because a shorter one can be guessed
+const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes that a value has in addition to the text
+
+/** The options of a signer without the hash algorithm: the cipher is always the same. */
+export type SealerOptions = Pick<SignerOptions, 'secrets' | 'salt'>;
 
 /** Encrypts texts for one purpose. The newest secret encrypts; each of them decrypts. */
 export class Sealer implements Codec {
@@ -29,7 +34,7 @@ export class Sealer implements Codec {
   readonly #purpose: Buffer;
 
   /** Throws a `TypeError` if a secret is missing or empty. */
-  constructor({ secrets, salt = '' }: Pick<SignerOptions, 'secrets' | 'salt'>) {
+  constructor({ secrets, salt = '' }: SealerOptions) {
     if (secrets.length === 0 || secrets.includes('')) {
       throw new TypeError('Cannot create a sealer: it needs a secret that is not empty');
     }
@@ -40,15 +45,16 @@ export class Sealer implements Codec {
   encode(text: string): string {
     const nonce = randomBytes(NONCE_SIZE);
     const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as Uint8Array, nonce);
-    const sealed = [cipher.setAAD(this.#purpose).update(text, 'utf8'), cipher.final()];
-    const parts = [Buffer.of(VERSION), nonce, ...sealed, cipher.getAuthTag()];
+    cipher.setAAD(this.#purpose); // additional data: the tag covers it, and no part contains it
+    const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
+    const parts = [Buffer.of(VERSION), nonce, ciphertext, cipher.getAuthTag()];
     return Buffer.concat(parts).toString('base64url');
   }
 
   decode(value: string): string | undefined {
     const bytes = Buffer.from(value, 'base64url');
-    const isLong = bytes.length >= 1 + NONCE_SIZE + TAG_SIZE;
-    if (!isLong || bytes[0] !== VERSION || bytes.toString('base64url') !== value) return undefined;
+    const isExact = bytes.toString('base64url') === value; // one text has one encoding
+    if (!isExact || bytes[0] !== VERSION || bytes.length < OVERHEAD) return undefined;
     for (const key of this.#keys) {
       const text = this.#decrypt(key, bytes);
       if (text !== undefined) return text;
@@ -62,9 +68,9 @@ export class Sealer implements Codec {
     decipher.setAAD(this.#purpose).setAuthTag(bytes.subarray(-TAG_SIZE));
     const text = decipher.update(bytes.subarray(1 + NONCE_SIZE, -TAG_SIZE)); // not proven yet
     try {
-      return Buffer.concat([text, decipher.final()]).toString();
+      return Buffer.concat([text, decipher.final()]).toString(); // `final` compares the tag
     } catch {
-      return undefined; // the tag is wrong
+      return undefined;
     }
   }
 }
@@ -74,21 +80,24 @@ export function deriveKey(secret: string, use: string): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', secret, '', use, 32));
 }
 
-/** Keeps the session in an encrypted cookie. */
+/** Keeps the whole session in an encrypted cookie. */
 export class EncryptedCookieSessionFactory<S extends Session<object>>
   extends CookieSessionFactory<S> {
-  constructor(options: FactoryOptions<S> & SignerOptions) {
+  constructor(options: FactoryOptions<S> & SealerOptions) {
     super(new Sealer({ salt: 'session.', ...options }), options);
   }
 }
 
-/** Explains an encrypted value. Only its length is visible. */
+/** Explains an encrypted value. Without the secret, only the length of the text is visible. */
 export const explainSealed: Explain = (value) => {
-  const [border, end] = [Math.ceil(((1 + NONCE_SIZE) * 4) / 3), value.length - TAG_SIZE * 4 / 3];
+  const border = Math.ceil(((1 + NONCE_SIZE) * 4) / 3); // 3 bytes are 4 characters; one is shared
+  const end = Math.max(border, value.length - Math.ceil((TAG_SIZE * 4) / 3));
+  const length = Math.max(0, Buffer.from(value, 'base64url').length - OVERHEAD);
+  const hidden = `Everyone can see its length: ${length} bytes. The rest needs the secret.`;
   return [
     { name: 'nonce', text: value.slice(0, border), meaning: 'A version and a random number.' },
-    { name: 'ciphertext', text: value.slice(border, end), meaning: 'It needs the secret to be read.' },
-    { name: 'tag', text: value.slice(end), meaning: 'It needs the secret to be made.' },
+    { name: 'ciphertext', text: value.slice(border, end), meaning: hidden },
+    { name: 'tag', text: value.slice(end), meaning: 'Only the server can create it.' },
   ];
 };
 

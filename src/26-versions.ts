@@ -1,74 +1,130 @@
 // Step 26 · Versions: two requests change one session, and no change is lost.
 //
-// Two tabs read the cart, both add an item, both save: the second save overwrites the first. This is
-// a lost update. `put` stores an entry only if its version is still the version that was read
-// (compare-and-set, optimistic locking). If another request saved first, this factory reads again,
-// applies the calls of `update` again, and retries.
+// Two tabs read the cart, both add a product, and both save: the second save overwrites the first.
+// This is a lost update. Now `put` stores an entry only if the store still has the version that was
+// read (compare-and-set, optimistic locking). If another request saved first, this factory reads
+// the session again, repeats its changes on it, and tries again. A session that another request
+// ended stays ended: a late save does not bring it back.
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, toListener } from './04-http.ts';
+import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
+import { toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle } from './06-template.ts';
 import { decodePayload, type Session } from './07-session.ts';
 import { withTimeouts } from './11-timeouts.ts';
-import { type SiteData, UserSession } from './22-login.ts';
-import { hashId, type LoadedSession, MemoryStore, type SessionStore } from './25-store.ts';
-import { addStoredSite, StoredSessionFactory } from './25-store.ts';
+import { seeOther } from './12-forms.ts';
+import { rescue } from './19-rescue.ts';
+import { safeRedirectPath, type SiteData, UserSession } from './22-login.ts';
+import { addSite, type SiteOptions } from './23-throttle.ts';
+import { explainStored, hashId, MemoryStore, type SessionStore } from './25-store.ts';
+import { StoredSessionFactory, StoreUnavailable, type VersionedEntry } from './25-store.ts';
 
-/** Keeps the changes of all requests. An ended session stays ended. */
+/** Another request ended the session, so nothing was saved. */
+export class SessionEnded extends Error {}
+
+/** Keeps the changes of all requests that save one session at the same time. */
 export class VersionedSessionFactory<S extends Session<object>> extends StoredSessionFactory<S> {
-  readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #queues = new Map<string, Promise<void>>(); // the last save under each key
 
-  /** In one process, the requests of one session save one after the other, so they never retry. */
-  protected override async write(session: S, key: string, old?: LoadedSession): Promise<void> {
-    const save = (): Promise<void> => super.write(session, key, old);
-    const result = (this.#queues.get(key) ?? Promise.resolve()).then(save, save);
-    this.#queues.set(key, result);
+  protected override async write(session: S, key: string): Promise<void> {
+    const loaded = this.loaded.get(session);
+    if (!loaded) return super.write(session, key); // a new session: no other request knows its id
+    const oldKey = hashId(loaded.id);
+    const save = (): Promise<void> =>
+      key === oldKey ? this.#update(session, loaded, key) : this.#move(session, loaded, oldKey, key);
+    // In one process, the saves of one session run in order. So they need few attempts.
+    const result = (this.#queues.get(oldKey) ?? Promise.resolve()).then(save, save);
+    this.#queues.set(oldKey, result);
     try {
       await result;
     } finally {
-      if (this.#queues.get(key) === result) this.#queues.delete(key);
+      if (this.#queues.get(oldKey) === result) this.#queues.delete(oldKey);
     }
   }
 
-  /** Ends the old session. If another request saved it first, the new one gets these changes. */
-  protected override async end(session: S, newKey: string, old: LoadedSession): Promise<void> {
-    const key = hashId(old.id);
-    let { version } = old;
-    while (!(await this.store.put(key, { text: '', expires: 0 }, version))) {
-      const current = await this.store.get(key);
-      const moved = await this.store.get(newKey);
-      if (!current || !moved) return; // another request ended it: nothing is left to merge
-      version = current.version;
-      const text = this.merge(session, moved.text, current.text, old.text);
-      await this.store.put(newKey, { text, expires: session.expires }, moved.version);
+  async #update(session: S, loaded: VersionedEntry, key: string): Promise<void> {
+    for await (const { merged, version } of this.#attempts(session, loaded, key)) {
+      if (await this.store.put(key, this.entryOf(merged), version)) return;
+    }
+    throw new SessionEnded('Another request ended the session');
+  }
+
+  /** Stores the session under a new key, and then ends the old one. A kill in between is safe. */
+  async #move(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
+    if (!mayInherit(dataOf(loaded.text), session)) return super.write(session, key);
+    let newVersion = 0;
+    for await (const { merged, version } of this.#attempts(session, loaded, oldKey)) {
+      const isStored = await this.store.put(key, this.entryOf(merged), newVersion++);
+      if (!isStored) throw new SessionEnded('The store has lost the new session');
+      if (await this.store.put(oldKey, EXPIRED, version)) return;
     }
   }
 
   /**
-   * Returns `current` with the changes of this session. A key that only `update` changed is updated
-   * again. For another changed key, this session wins. `before` is what this session has read.
+   * Yields the session and the version to compare. After each conflict, yields the session that the
+   * other request saved, with the changes of `session`. Stops if the session has ended.
    */
-  protected override merge(session: S, text: string, current: string, before: string): string {
-    const [accessed, created] = JSON.parse(text) as [number, number];
-    const [mine, theirs] = [new Map<string, unknown>(session), dataOf(current)];
-    const base = dataOf(before);
-    for (const key of new Set([...base.keys(), ...mine.keys()])) {
-      if (isDeepStrictEqual(base.get(key), mine.get(key))) continue;
-      const updates = session.updates.filter(([name]) => name === key);
-      const redo = (value: unknown): unknown =>
-        updates.reduce((result, [, fn]) => fn(result as never), structuredClone(value));
-      const isOnlyUpdated = isDeepStrictEqual(redo(base.get(key)), mine.get(key));
-      if (isOnlyUpdated) theirs.set(key, redo(theirs.get(key)));
-      else if (mine.has(key)) theirs.set(key, mine.get(key));
-      else theirs.delete(key);
+  async *#attempts(session: S, loaded: VersionedEntry, key: string) {
+    yield { merged: session, version: loaded.version };
+    for (let attempt = 2; attempt <= MAX_ATTEMPTS; attempt++) {
+      const current = await this.store.get(key);
+      const state = decodePayload(current?.text);
+      if (!current || !state) return;
+      const merged = this.create(state);
+      merged.created = session.created;
+      merged.expires = session.expires;
+      repeatChanges(session, dataOf(loaded.text), merged);
+      yield { merged, version: current.version };
     }
-    return JSON.stringify([accessed, created, Object.fromEntries(theirs)]);
+    throw new StoreUnavailable(`${MAX_ATTEMPTS} attempts to save one session failed`);
   }
 }
 
-function dataOf(text: string): Map<string, unknown> {
-  return new Map(Object.entries(decodePayload(text)?.data ?? {}));
+const MAX_ATTEMPTS = 100; // each failure means that another request has saved the session
+const EXPIRED = { text: '', expires: 0 }; // `put` with this entry is a `delete` that compares
+
+const dataOf = (text: string): Map<string, unknown> =>
+  new Map(Object.entries(decodePayload(text)?.data ?? {}));
+
+/** Whether a new session may get late changes of the old one. No data of a user goes to others. */
+function mayInherit(before: Map<string, unknown>, after: Map<string, unknown>): boolean {
+  const user = before.get('user');
+  return user === undefined || user === after.get('user');
+}
+
+/**
+ * Repeats the changes of `session` on `target`. `before` is what `session` was opened with. If only
+ * `update` changed a key, it is updated again. For every other changed key, `session` wins.
+ */
+function repeatChanges(
+  session: Session<object>,
+  before: Map<string, unknown>,
+  target: Map<string, unknown>,
+): void {
+  const after = new Map<string, unknown>(session);
+  for (const key of new Set([...before.keys(), ...after.keys()])) {
+    if (isDeepStrictEqual(before.get(key), after.get(key))) continue;
+    const updates = session.updates.filter(([name]) => name === key);
+    const redo = (value: unknown): unknown =>
+      updates.reduce((result, [, fn]) => fn(result as never), structuredClone(value));
+    const isOnlyUpdated = isDeepStrictEqual(redo(before.get(key)), after.get(key));
+    if (isOnlyUpdated) target.set(key, redo(target.get(key)));
+    else if (after.has(key)) target.set(key, after.get(key));
+    else target.delete(key);
+  }
+}
+
+/** The response if a session ended during the request: GET looks again, others do nothing. */
+export function onEnded({ method, path, search }: HttpRequest): HttpResponse {
+  if (method === 'GET') return seeOther(safeRedirectPath(path + search));
+  return problem(409, 'Your session ended in another request. Nothing was done. Please try again.');
+}
+
+/** Adds all pages over sessions in a store. */
+export function addStoredSite(router: Router, options: SiteOptions) {
+  const rescues = [rescue(SessionEnded, onEnded), ...(options.rescues ?? [])];
+  return addSite(router, { explain: explainStored, ...options, rescues });
 }
 
 /** The site of this step. */

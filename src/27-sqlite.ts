@@ -1,47 +1,31 @@
 // Step 27 · A database: sessions in a file that several processes share.
 //
-//   sessions: key TEXT PRIMARY KEY, version INTEGER, expires REAL, text TEXT
+//   sessions: key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT
 //
 // A restart ended all sessions. Node contains SQLite (node:sqlite, since 22.13). Compare-and-set is
 // one UPDATE with the version in its WHERE. WAL (sqlite.org/wal.html) lets other processes read
 // during a write. What the site has promised is in the file, even after `kill -9`.
 import { closeSync, openSync } from 'node:fs';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpRequest, type HttpResponse, problem, toListener } from './04-http.ts';
+import { type Handler, problem, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle } from './06-template.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { rescue } from './19-rescue.ts';
 import { type SiteData, UserSession } from './22-login.ts';
 import { type Entry, type SessionStore, StoreUnavailable, type VersionedEntry } from './25-store.ts';
-import { addStoredSite } from './25-store.ts';
-import { VersionedSessionFactory } from './26-versions.ts';
-
-const SCHEMA_VERSION = 2; // stored in the file as user_version; 0 is a new file
-const BUSY_TIMEOUT = 250; // milliseconds to wait for another process; this process waits too
-const SWEEP_INTERVAL = 100; // writes; a sweep deletes at most as many rows
-
-const SCHEMA = `
-  CREATE TABLE sessions (
-    key TEXT PRIMARY KEY, version INTEGER NOT NULL, expires REAL NOT NULL, text TEXT NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX sessions_by_expiry ON sessions (expires);
-  PRAGMA user_version = ${SCHEMA_VERSION};`;
+import { addStoredSite, VersionedSessionFactory } from './26-versions.ts';
 
 /** A store in a file. Several processes can have it open. */
 export class SqliteStore implements SessionStore {
   readonly #database: Database;
+  readonly #statements: Statements;
   readonly #now: () => number;
-  readonly #statements: Record<keyof typeof STATEMENTS, Statement>;
-  #writes = 0;
 
-  /** Throws a `RangeError` with an explanation if Node has no SQLite, or the file is not usable. */
+  /** Throws a `RangeError` with an explanation if Node has no SQLite or the file is not usable. */
   constructor(file: string, now = () => Date.now() / 1000) {
+    [this.#database, this.#statements] = openDatabase(file);
     this.#now = now;
-    this.#database = openDatabase(file);
-    const prepare = (sql: string): Statement => this.#database.prepare(sql);
-    const entries = Object.entries(STATEMENTS).map(([name, sql]) => [name, prepare(sql)]);
-    this.#statements = Object.fromEntries(entries);
   }
 
   get(key: string): VersionedEntry | undefined {
@@ -50,23 +34,23 @@ export class SqliteStore implements SessionStore {
   }
 
   put(key: string, { text, expires }: Entry, version: number): boolean {
-    const { insert, update, sweep } = this.#statements;
     const now = this.#now();
-    return attempt(() => {
-      if (++this.#writes % SWEEP_INTERVAL === 0) sweep.run(now, SWEEP_INTERVAL);
-      const { changes } = version === 0
-        ? insert.run(key, expires, text, now)
-        : update.run(expires, text, key, version, now);
-      return Number(changes) === 1;
-    });
+    if (version > 0) return this.#write('update', expires, text, key, version, now);
+    this.#write('sweep', now); // each new entry removes two expired ones, so they cannot pile up
+    return this.#write('insert', key, expires, text, now);
   }
 
   delete(key: string): void {
-    attempt(() => this.#statements.delete.run(key));
+    this.#write('delete', key);
   }
 
   close(): void {
     this.#database.close();
+  }
+
+  /** Returns whether the statement changed a row. */
+  #write(name: keyof Statements, ...values: (string | number)[]): boolean {
+    return attempt(() => Number(this.#statements[name].run(...values).changes) > 0);
   }
 }
 
@@ -80,65 +64,57 @@ function attempt<T>(work: () => T): T {
   }
 }
 
-/** Values are bound, never inserted into the SQL (OWASP: SQL Injection Prevention). */
+/** Values are bound to `?`, never inserted into the SQL (OWASP: SQL Injection Prevention). */
 const STATEMENTS = {
   get: 'SELECT text, expires, version FROM sessions WHERE key = ? AND expires > ?',
-  insert: `INSERT INTO sessions (key, version, expires, text) VALUES (?, 1, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET version = 1, expires = excluded.expires, text = excluded.text
-      WHERE sessions.expires <= ?`,
+  insert: `INSERT OR REPLACE INTO sessions SELECT ?1, 1, ?2, ?3
+    WHERE NOT EXISTS (SELECT * FROM sessions WHERE key = ?1 AND expires > ?4)`,
   update: `UPDATE sessions SET version = version + 1, expires = ?, text = ?
     WHERE key = ? AND version = ? AND expires > ?`,
   delete: 'DELETE FROM sessions WHERE key = ?',
-  sweep: 'DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE expires <= ? LIMIT ?)',
+  sweep: 'DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE expires <= ? LIMIT 2)',
 };
+
+const SETUP = `
+  PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+  CREATE TABLE IF NOT EXISTS sessions (key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT);
+  CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires);
+  PRAGMA busy_timeout = 250; -- milliseconds to wait for another process; this process waits too`;
 
 /** The part of node:sqlite that this step uses. Older Nodes do not have it. */
-type Row = Record<string, unknown>;
-type Statement = {
-  get(...values: unknown[]): Row | undefined;
-  run(...values: unknown[]): { changes: number | bigint };
-};
-type Database = { exec(sql: string): void; prepare(sql: string): Statement; close(): void };
 type Sqlite = { DatabaseSync: new (file: string) => Database };
+type Database = { exec(sql: string): void; prepare(sql: string): Statement; close(): void };
+type Statement = { get: Call<object | undefined>; run: Call<{ changes: number | bigint }> };
+type Call<Result> = (...values: unknown[]) => Result;
+type Statements = Record<keyof typeof STATEMENTS, Statement>;
 
-function openDatabase(file: string, tries = OPEN_TRIES): Database {
+/** A change to WAL fails immediately if another process has a lock. So this function retries. */
+function openDatabase(file: string, tries = 500): [Database, Statements] {
   const sqlite = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined;
-  const reject = (reason: string): RangeError => new RangeError(`Cannot open ${file}: ${reason}`);
-  if (!sqlite) throw reject(`SQLite needs Node 22.13 or newer, and this is ${process.version}`);
   let database: Database | undefined;
   try {
-    if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600)); // for this user only
-    database = new sqlite.DatabaseSync(file);
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
-    database.exec('BEGIN IMMEDIATE'); // of several processes that start, one creates the table
-    const version = database.prepare('PRAGMA user_version').get()?.user_version;
-    if (version === 0) database.exec(SCHEMA);
-    database.exec(`COMMIT; PRAGMA busy_timeout = ${BUSY_TIMEOUT}`);
-    if (version === 0 || version === SCHEMA_VERSION) return database;
-    throw new Error(`its version is ${version}, and this program needs ${SCHEMA_VERSION}`);
+    if (!sqlite) throw new Error(`SQLite needs Node 22.13 or newer, not ${process.version}`);
+    if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600)); // only this user can read it
+    const opened = (database = new sqlite.DatabaseSync(file));
+    opened.exec(SETUP);
+    // `prepare` fails if the table in the file has other columns than this program expects.
+    const statements = Object.entries(STATEMENTS).map(([name, sql]) => [name, opened.prepare(sql)]);
+    return [opened, Object.fromEntries(statements)];
   } catch (error) {
     database?.close();
-    const isLocked = ((error as { errcode?: number }).errcode ?? 0) % 256 === SQLITE_BUSY;
-    if (isLocked && tries > 0) {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); // milliseconds
-      return openDatabase(file, tries - 1);
-    }
-    throw reject(error instanceof Error ? error.message : String(error));
+    const { message } = error as Error;
+    const isFinal = message !== 'database is locked' || tries === 1;
+    if (isFinal) throw new RangeError(`Cannot open ${file}: ${message}`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); // milliseconds
+    return openDatabase(file, tries - 1);
   }
 }
 
-const OPEN_TRIES = 500; // a change to WAL fails immediately if another process has a lock
-const SQLITE_BUSY = 5;
-
-/** The response if the store does not work. */
-export function onUnavailable({ method, path }: HttpRequest, { message }: Error): HttpResponse {
+/** Middleware: if the store does not work, the response is 503. */
+export const rescueStore = rescue(StoreUnavailable, ({ method, path }, { message }) => {
   console.error(`503 ${method} ${path}: ${message}`);
-  const detail = 'The site cannot read your session now. Please try again in a moment.';
-  return problem(503, detail, { 'retry-after': '1' });
-}
-
-/** Middleware for a store that can fail. */
-export const rescueStore = rescue(StoreUnavailable, onUnavailable);
+  return problem(503, 'Your session cannot be read now. Please try again.', { 'retry-after': '1' });
+});
 
 /** The site of this step. */
 export function site(file = process.env.SQLITE_FILE || 'sessions.sqlite'): Handler {

@@ -17,8 +17,8 @@ import type { Link } from './20-layout.ts';
 import { USERS } from './21-password.ts';
 import { type SiteData, type UserRequest, UserSession, withLogin } from './22-login.ts';
 import type { SiteOptions } from './23-throttle.ts';
-import { addStoredSite, hashId, MemoryStore, type SessionStore } from './25-store.ts';
-import { VersionedSessionFactory } from './26-versions.ts';
+import { hashId, MemoryStore, type SessionStore } from './25-store.ts';
+import { addStoredSite, VersionedSessionFactory } from './26-versions.ts';
 
 export const MAX_DEVICES = 50; // of one user; then the oldest session ends
 
@@ -61,29 +61,30 @@ export class Devices {
 
 const listKey = (user: string): string => hashId(`devices of ${user}`);
 
-/** Returns a factory whose sessions of a user are valid only while the list contains them. */
+/**
+ * Returns a factory whose sessions of a user are valid only while the list contains them. `keys`
+ * receives the key of each opened session.
+ */
 export function withDevices<S extends UserSession<SiteData>>(
   factory: SessionFactory<S>,
-  keyOf: (session: S) => string | undefined,
+  keys: WeakMap<S, string>,
   devices: Devices,
 ): SessionFactory<S> {
-  const listed = new WeakMap<S, string>();
   return {
     cookie: factory.cookie,
     create: () => factory.create(),
     async open(value) {
       const session = await factory.open(value);
-      const [user, key] = [session?.get('user'), session && keyOf(session)];
-      if (!session || user === undefined || key === undefined) return session;
-      if (!(await devices.keysOf(user)).includes(key)) return undefined;
-      listed.set(session, key);
+      const user = session?.get('user');
+      if (!session || user === undefined) return session;
+      if (!(await devices.keysOf(user)).includes(hashId(value))) return undefined;
+      keys.set(session, hashId(value));
       return session;
     },
     async save(session) {
       const value = await factory.save(session);
-      const [user, key] = [session.get('user'), keyOf(session)];
-      const isListed = user === undefined || key === undefined || listed.get(session) === key;
-      if (value !== undefined && !isListed) await devices.add(user, key);
+      const [user, key] = [session.get('user'), value ? hashId(value) : undefined];
+      if (user && key && key !== keys.get(session)) await devices.add(user, key); // a new id
       return value;
     },
   };
@@ -158,11 +159,11 @@ export function addDeviceSite(
   const sessions = { ...clock, ...(cookie && { cookie }), sessionClass: UserSession<SiteData> };
   const stored = new VersionedSessionFactory(store, sessions);
   const devices = new Devices(store, now);
-  const keyOf = (session: UserSession<SiteData>) => stored.keyOf(session);
-  const factory = withDevices(withTimeouts(stored, clock), keyOf, devices);
+  const keys = new WeakMap<UserSession<SiteData>, string>();
+  const factory = withDevices(withTimeouts(stored, clock), keys, devices);
   const links: Link[] = [['/sessions', 'Sessions']];
   const site = addStoredSite(router, { ...options, factory, links, wrappers: [withAgent] });
-  addDevices(site.pages, devices, keyOf, users);
+  addDevices(site.pages, devices, (session) => keys.get(session), users);
   return site;
 }
 

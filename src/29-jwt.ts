@@ -3,12 +3,12 @@
 //   base64url(header) . base64url(claims) . base64url( HMAC-SHA-256( all before the last period ) )
 //
 // A JWT (RFC 7519) is the idea of step signer in a standard format, for clients without a cookie
-// jar. Two rules of RFC 8725 make it safe. The verifier chooses the algorithm, whatever the header
-// says: `"alg": "none"` once opened many sites. And a claim that is not checked does not protect:
-// when the token expires, who issued it, and for whom.
+// jar. Two rules of RFC 8725 make it safe. The verifier chooses the algorithm, and the header does
+// not: `"alg": "none"` once opened many sites. Every claim is checked: when the token expires, who
+// issued it, and for whom.
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
+import { type Handler, type HttpResponse, problem, text, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle } from './06-template.ts';
 import { DEMO } from './09-tutorial.ts';
@@ -31,6 +31,7 @@ export type Claims = {
   [name: string]: unknown;
 };
 
+/** What a token must fulfil. */
 export type JwtRules = {
   readonly keys: readonly Uint8Array[]; // the first one signs; each of them verifies
   readonly iss: string;
@@ -44,14 +45,17 @@ const HEADER = { alg: 'HS256', typ: 'JWT' };
 const MIN_KEY_SIZE = 32; // bytes: the size of the hash (RFC 7518 §3.2)
 const MAX_TOKEN_LENGTH = 4096; // characters
 
-/** Returns a token. Throws a `RangeError` if the key is too short. */
+/** Returns a token with these claims. Throws a `RangeError` if the key is too short. */
 export function signJwt(claims: Claims, key: Uint8Array, header = JSON.stringify(HEADER)): string {
   const parts = [header, JSON.stringify(claims)].map((part) => Buffer.from(part));
   const signed = parts.map((part) => part.toString('base64url')).join('.');
   return `${signed}.${hs256(signed, key).toString('base64url')}`;
 }
 
-/** Returns the claims of a token that this site issued and that is valid now. Never throws. */
+/**
+ * Returns the claims, or `undefined` if this site did not issue the token or it is not valid now.
+ * No token makes it throw. Only a key that is too short does.
+ */
 export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
   const [header = '', claims = '', signature = '', ...more] = token.split('.', 4);
   const sent = Buffer.from(signature, 'base64url');
@@ -95,13 +99,13 @@ function parseObject(part: string): Claims | undefined {
 
 const TOKEN_TIME = 15 * 60; // seconds: as long as a thief can use it
 
-/** The rules of this site. The keys come from its secrets, and serve no other purpose. */
+/** Returns the rules of this site. The keys come from its secrets, and serve no other purpose. */
 export function jwtRules(secrets: readonly string[], now?: () => number): JwtRules {
   const keys = secrets.map((secret) => deriveKey(secret, 'sessions-from-scratch jwt 1'));
   return { keys, iss: 'sessions-from-scratch', aud: 'api', ...(now && { now }) };
 }
 
-/** Adds `/api/token`: a user who is logged in gets a token for another program. */
+/** Adds `/api/token`: a user who is logged in receives a token for another program. */
 export function addToken(pages: RouteGroup<UserRequest>, rules: JwtRules, users = USERS): void {
   const { keys, iss, aud, now = () => Date.now() / 1000 } = rules;
   pages.post('/api/token', ({ session }) => {
@@ -113,10 +117,10 @@ export function addToken(pages: RouteGroup<UserRequest>, rules: JwtRules, users 
   });
 }
 
-/** Returns a response of JSON. */
+/** Returns a response with a value as JSON. No cache keeps it. */
 export function json(value: object): HttpResponse {
   const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' };
-  return { status: 200, headers, body: `${JSON.stringify(value)}\n` };
+  return text(`${JSON.stringify(value)}\n`, 200, headers);
 }
 
 /** The site of this step. */

@@ -1,9 +1,12 @@
 // Step 30 · An API: what a token can do, and what logout means for it.
 //
+//   Authorization: Bearer eyJhbGciOi…                               request
+//   WWW-Authenticate: Bearer realm="api", error="invalid_token"     response 401 (RFC 6750 §3)
+//
 // A token is valid until it expires, whatever happens on the server. To revoke it, the server must
 // look up its id in a deny-list: then the token costs the same lookup as a session. A browser never
-// sends `Authorization: Bearer` by itself, so these routes need no protection against forged forms.
-// The errors are those of RFC 6750 §3.1.
+// sends this header by itself, so these routes need no protection against forged forms. A script of
+// another origin may send it if the server allows this origin (Fetch standard: CORS).
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
@@ -16,18 +19,19 @@ import { MemoryStore } from './25-store.ts';
 import { addDeviceSite } from './28-devices.ts';
 import { addToken, type Claims, json, type JwtRules, jwtRules, verifyJwt } from './29-jwt.ts';
 
-/** The ids of revoked tokens. Each is kept until its token would expire. */
+/** The ids of revoked tokens. Each is kept until its token has expired. */
 export class DenyList {
-  readonly #ends = new Map<string, number>();
+  readonly #ends = new Map<string, number>(); // seconds since 1970, the oldest entry first
   readonly #now: () => number;
 
   constructor(now: () => number) {
     this.#now = now;
   }
 
+  /** Revokes a token. A token without an id cannot be revoked. */
   add({ jti, exp = 0 }: Claims): void {
     for (const [old, end] of this.#ends) {
-      if (end > this.#now()) break; // all tokens live equally long: the first expires first
+      if (end > this.#now()) break; // the entries behind it can wait: no token lives long
       this.#ends.delete(old);
     }
     if (jti !== undefined) this.#ends.set(jti, exp + 60); // longer than any leeway
@@ -47,15 +51,15 @@ export function addApi(
 ): void {
   addToken(pages, rules, users);
   const denied = new DenyList(rules.now ?? (() => Date.now() / 1000));
-  const checked: JwtRules = { isDenied: (jti) => denied.has(jti), ...rules };
+  const checked: JwtRules = { ...rules, isDenied: (jti) => denied.has(jti) };
   const withToken = (inner: (claims: Claims) => HttpResponse): Handler => ({ headers }) => {
     const [, token] = /^Bearer +([\w.-]+)$/i.exec(headers.authorization ?? '') ?? [];
-    if (token === undefined) return unauthorized('Bearer');
+    if (token === undefined) return unauthorized(''); // no attempt, so no error code
     const claims = verifyJwt(token, checked);
     const isUser = users.has(claims?.sub ?? ''); // the user may have been removed since
-    return claims && isUser ? inner(claims) : unauthorized('Bearer error="invalid_token"');
+    return claims && isUser ? inner(claims) : unauthorized(', error="invalid_token"');
   };
-  const counts = new Map<string, number>();
+  const counts = new Map<string, number>(); // by user
   router.get('/api/counter', withToken(({ sub = '' }) => {
     counts.set(sub, (counts.get(sub) ?? 0) + 1);
     return json({ sub, count: counts.get(sub) });
@@ -66,17 +70,32 @@ export function addApi(
   }));
 }
 
-function unauthorized(challenge: string): HttpResponse {
-  const headers = { 'www-authenticate': challenge };
+function unauthorized(error: string): HttpResponse {
+  const headers = { 'www-authenticate': `Bearer realm="api"${error}` };
   return problem(401, 'Send a valid token: Authorization: Bearer …', headers);
 }
 
-/** The site of this step. */
-export function site(users = USERS): Handler {
+/** Lets scripts on the pages of these origins call the API with a token and read the response. */
+export function withCors(origins: readonly string[], inner: Handler): Handler {
+  return async (request) => {
+    const response = await inner(request);
+    const { path, headers: { origin = '' } } = request;
+    if (!path.startsWith('/api/')) return response;
+    const allow = origins.includes(origin) && {
+      'access-control-allow-origin': origin, // without -credentials: never together with a cookie
+      'access-control-allow-headers': 'authorization',
+    };
+    const vary = [response.headers.vary ?? [], 'Origin'].flat().join(', ');
+    return { ...response, headers: { ...response.headers, vary, ...allow } };
+  };
+}
+
+/** The site of this step. Step 1 on port 7000 is another origin, for experiments. */
+export function site(users = USERS, origins = ['http://localhost:7000']): Handler {
   const router = addStyle(new Router());
   const { pages, handle } = addDeviceSite(router, new MemoryStore(), { users });
   addApi(router, pages, jwtRules(DEMO.secrets), users);
-  return handle;
+  return withCors(origins, handle);
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 30', ['/login']);

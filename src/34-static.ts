@@ -1,9 +1,9 @@
 // Step 34 · Static files: a list of files, never a path from the URL.
 //
 // The classic attack is path traversal: `/../../etc/passwd` in many encodings (OWASP: Path
-// Traversal). Here no URL becomes a path. The server reads the folder once, and looks up the decoded
-// URL in this list. Browsers keep copies: ETag and Last-Modified let them ask whether their copy is
-// still good, and 304 means yes (RFC 9110 §13).
+// Traversal). Here no URL becomes a file path. The server reads the folder once, and looks up the
+// decoded URL in this list. Browsers keep copies: with ETag and Last-Modified they ask whether
+// their copy is still good, and 304 means yes (RFC 9110 §13).
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
@@ -30,21 +30,26 @@ const TYPES: Record<string, string> = {
   '.woff2': 'font/woff2',
 };
 
-/** Responds with a file if the path names one, and with `inner` otherwise. */
+/**
+ * Responds with a file of the folder if the path names one, and with `inner` otherwise. Throws if
+ * the folder or a file in it cannot be read.
+ */
 export function withStatic(folder: string, inner: Handler): Handler {
   const files = readFiles(folder);
   return (request) => {
-    const file = files.get(decodePath(request.path) ?? '');
+    const { method, path } = request;
+    const file = files.get(decodePath(path) ?? '');
     if (!file) return inner(request);
-    if (request.method === 'GET' || request.method === 'HEAD') return file(request);
+    if (method === 'GET' || method === 'HEAD') return file(request);
     const allow = 'GET, HEAD';
-    return problem(405, `${request.path} allows ${allow}, not ${request.method}.`, { allow });
+    if (method === 'OPTIONS') return { status: 204, headers: { allow }, body: '' };
+    return problem(405, `${path} allows ${allow}, not ${method}.`, { allow });
   };
 }
 
 /** Returns the decoded path, or `undefined` if an encoding is wrong or hides a slash. */
 function decodePath(path: string): string | undefined {
-  if (/%2f|%00/i.test(path)) return undefined;
+  if (/%2f/i.test(path)) return undefined; // a slash separates folders: no name contains one
   try {
     return decodeURIComponent(path);
   } catch {
@@ -52,54 +57,64 @@ function decodePath(path: string): string | undefined {
   }
 }
 
+type Files = Map<string, Handler>; // by decoded path, such as `/pictures/a b.png`
+
 /** Reads all files, except links and names that begin with a period, such as `.env`. */
-function readFiles(folder: string, prefix = '/', files = new Map<string, Handler>()) {
+function readFiles(folder: string, prefix = '/', files: Files = new Map()): Files {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.name.startsWith('.')) continue;
     const [path, file] = [prefix + entry.name, join(folder, entry.name)];
-    if (entry.isDirectory()) readFiles(file, `${path}/`, files); // a link can lead anywhere
+    // A link is neither: it can lead out of the folder.
+    if (entry.isDirectory()) readFiles(file, `${path}/`, files);
     if (entry.isFile()) files.set(path, fileHandler(file));
   }
   return files;
 }
 
-/** Returns a handler for one file with the content that it has now. */
+/** Returns a handler for one file. It keeps the content that the file has now. */
 export function fileHandler(file: string): Handler {
   const body = readFileSync(file);
   // An HTTP date has whole seconds, and is never in the future (RFC 9110 §8.8.2.1).
   const modified = Math.floor(Math.min(statSync(file).mtimeMs, Date.now()) / 1000);
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
-  const kept = { etag, 'cache-control': 'no-cache' }; // keep the copy, but ask before each use
+  const kept = { etag, 'cache-control': 'no-cache' }; // a browser asks before it uses its copy
   const headers = {
     ...kept,
     'content-type': TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream',
     'content-length': String(body.length), // for HEAD too
     'last-modified': new Date(modified * 1000).toUTCString(),
     'x-content-type-options': 'nosniff',
-    'content-security-policy': "default-src 'none'; frame-ancestors 'none'", // an SVG could run scripts
+    // A picture that is opened as a page could run scripts: SVG can contain them.
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   };
   return ({ headers: conditions }) => {
     const status = preconditionStatus(conditions, etag, modified);
-    if (status === 412) return problem(412, 'The file has changed.', kept);
+    if (status === 412) return problem(412, 'This file is not the version that you name.', kept);
     return status === 304 ? { status, headers: kept, body: '' } : { status, headers, body };
   };
 }
 
 /** Returns 412, 304 or 200, in the order of RFC 9110 §13.2.2. */
-function preconditionStatus(headers: HttpRequest['headers'], etag: string, modified: number): number {
+function preconditionStatus(
+  headers: HttpRequest['headers'],
+  etag: string,
+  modified: number,
+): number {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers;
-  const isListed = (list: string, ...tags: string[]): boolean =>
-    list.split(',').some((tag) => ['*', etag, ...tags].includes(tag.trim()));
-  const notSince = parseHttpDate(headers['if-unmodified-since']);
-  if (match !== undefined ? !isListed(match) : modified > (notSince ?? Infinity)) return 412;
-  const since = parseHttpDate(headers['if-modified-since']);
-  const isFresh = noneMatch !== undefined
-    ? isListed(noneMatch, `W/${etag}`)
-    : since !== undefined && since >= modified;
-  return isFresh ? 304 : 200;
+  const notSince = parseHttpDate(headers['if-unmodified-since']) ?? Infinity;
+  if (match !== undefined ? !isListed(match, etag) : modified > notSince) return 412;
+  // A proxy that compresses the file makes the tag weak: `W/"…"`. Here a weak tag counts too.
+  if (noneMatch !== undefined) return isListed(noneMatch, etag, `W/${etag}`) ? 304 : 200;
+  const since = parseHttpDate(headers['if-modified-since']) ?? -Infinity;
+  return since >= modified ? 304 : 200;
 }
 
-/** Returns seconds since 1970, or `undefined`. HTTP has three formats of a date (RFC 9110 §5.6.7). */
+/** Whether a list contains one of the tags. `*` alone is any tag. */
+function isListed(list: string, ...tags: string[]): boolean {
+  return list.trim() === '*' || list.split(',').some((tag) => tags.includes(tag.trim()));
+}
+
+/** Returns seconds since 1970. HTTP has three formats of a date (RFC 9110 §5.6.7). */
 function parseHttpDate(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const last = new Date().getUTCFullYear() + 50; // the latest year that two digits can mean
@@ -115,4 +130,6 @@ function parseHttpDate(text: string | undefined): number | undefined {
 /** The site of this step: the tutorial and all files in `public/`. */
 export const site = (): Handler => withStatic(PUBLIC, tutorial().handle);
 
-if (isMain(import.meta.url)) serve(toListener(site()), 'Step 34', ['/', '/style.css', '/favicon.svg']);
+if (isMain(import.meta.url)) {
+  serve(toListener(site()), 'Step 34', ['/', '/style.css', '/favicon.svg']);
+}

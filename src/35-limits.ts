@@ -4,12 +4,13 @@
 // This attack is called Slowloris. Node's own limits are generous: a minute for the headers, five
 // minutes for a request. A client that breaks a limit gets a status and an explanation.
 import { createServer, type RequestListener, type Server, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './04-http.ts';
 import { site as tutorial } from './09-tutorial.ts';
 
-/** What one client may use. Times in milliseconds, as in `node:http`; sizes in bytes. */
+/** The limits for one client. Times in milliseconds, as in `node:http`; sizes in bytes. */
 export const LIMITS = {
   headersTimeout: 10_000, // a browser sends the headers in one packet
   requestTimeout: 30_000, // headers and body: 64 KiB in 30 s is slower than a modem of 1996
@@ -18,7 +19,7 @@ export const LIMITS = {
   connectionsCheckingInterval: 1_000, // Node's 30 s would turn a limit of 10 s into 40 s
   maxHeaderSize: 16 * 1024, // three full cookies of 4096 bytes, and more
 };
-const LINGER_TIME = 1_000; // how long a rejected client may continue to send
+const LINGER_TIME = 1_000; // milliseconds that a client may send after its last response
 
 /** Sends an error response on a socket that has no `ServerResponse`, and closes it. */
 export type Reject = (socket: Duplex, status: number) => void;
@@ -31,33 +32,43 @@ export function makeLimited(
 ): Server {
   const options = { ...limits, requireHostHeader: false }; // step strict responds with a reason
   const server = createServer(options, (request, response) => {
+    const { socket } = request;
+    if (!socket.writable) return; // an earlier response was the last one
     response.on('finish', () => {
-      if (!request.complete) setTimeout(() => request.socket.destroy(), LINGER_TIME).unref();
+      if (request.complete) return;
+      setTimeout(() => request.complete || socket.destroy(), LINGER_TIME).unref();
     });
     listener(request, response);
   });
   server.timeout = limits.timeout;
   server.maxHeadersCount = 0; // no limit, because maxHeaderSize is one; Node would ignore the rest
-  server.on('clientError', (error: ParseError, socket) => reject(socket, requestErrorStatus(error)));
-  server.on('checkExpectation', (request, response) => {
-    response.writeHead(417, { connection: 'close' }).end();
-    request.resume();
+  server.on('connection', (socket: Socket) => {
+    socket.destroySoon = () => closeGracefully(socket); // Node calls it after the last response
   });
+  server.on('clientError', (error, socket) => reject(socket, requestErrorStatus(error)));
+  server.on('checkExpectation', (request) => reject(request.resume().socket, 417));
   return server;
 }
 
-/**
- * Responds, ends this half of the connection, reads for a moment, and closes (RFC 9112 §9.6). If a
- * socket is closed with unread bytes, TCP resets the connection, and the response may be lost.
- */
+/** Sends an error response, and closes the connection. */
 export function respondAndClose(socket: Duplex, status: number): void {
   if (!socket.writable) return; // it was rejected before, or the client has left
-  const body = `${status} ${STATUS_CODES[status]}\n`;
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+  const title = `${status} ${STATUS_CODES[status]}`;
+  const body = `${title}\n\n${EXPLANATIONS[status]}\n`;
+  socket.write(
+    `HTTP/1.1 ${title}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
       `X-Content-Type-Options: nosniff\r\nDate: ${new Date().toUTCString()}\r\n` +
       `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
   );
+  closeGracefully(socket);
+}
+
+/**
+ * Ends this half of the connection, reads for a moment, and closes (RFC 9112 §9.6). If a socket is
+ * closed with unread bytes, TCP resets the connection, and the client may lose the response.
+ */
+function closeGracefully(socket: Duplex): void {
+  socket.end();
   socket.resume();
   setTimeout(() => socket.destroy(), LINGER_TIME).unref();
 }
@@ -76,6 +87,15 @@ const PARSE_ERROR_STATUS: Record<string, number> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
   ERR_HTTP_REQUEST_TIMEOUT: 408,
+};
+
+const EXPLANATIONS: Record<number, string> = {
+  400: 'The request is not well-formed HTTP/1.1.',
+  408: 'The request did not arrive in time.',
+  413: 'A chunk of the body has an extension that is too long.',
+  417: 'This server supports no expectation except 100-continue.',
+  431: `The headers may have ${LIMITS.maxHeaderSize} bytes together.`,
+  501: 'This server does not support the method of the request.',
 };
 
 if (isMain(import.meta.url)) serve(toListener(tutorial().handle), 'Step 35', ['/'], makeLimited);

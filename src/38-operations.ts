@@ -3,7 +3,10 @@
 // A process manager sets HOST, reads the log through a pipe, and sends SIGTERM to stop the server.
 // A stop is graceful: the server accepts no new connections, finishes the current requests, and
 // ends. A pipe without a reader must not end the server, because a log is not part of a response.
+import { existsSync, realpathSync } from 'node:fs';
 import type { RequestListener, Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './04-http.ts';
 import { site as tutorial } from './09-tutorial.ts';
@@ -11,26 +14,42 @@ import { makePipelined } from './36-pipeline.ts';
 import { strict } from './37-strict.ts';
 
 const STOP_TIMEOUT = 10_000; // milliseconds for the current requests
-const STOP_INTERVAL = 20; // milliseconds between two looks at the connections
+const STOP_INTERVAL = 20; // milliseconds between two checks for idle connections
 const REPEAT_TIME = 1_000; // milliseconds: npm passes one Ctrl-C on as a second signal
 
 /** Serves with all protections of part IV, on `HOST` (default 127.0.0.1) and `PORT`. */
-export function operate(listener: RequestListener, title: string, paths: readonly string[]): Server {
+export function operate(
+  listener: RequestListener,
+  title: string,
+  paths: readonly string[],
+): Server {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}); // EPIPE
   const host = process.env.HOST?.trim() || '127.0.0.1';
   const make = (inner: RequestListener): Server => {
     const server = makePipelined(strict(inner));
     server.on('error', (error: NodeJS.ErrnoException) => {
-      if (!HOST_ERRORS.includes(error.code ?? '')) return;
+      if (!error.code || PORT_ERRORS.includes(error.code)) return;
       error.message = `HOST is '${host}', which is not an address of this machine. Unset HOST`;
     });
+    server.on('listening', () => warnIfBlocked(server.address() as AddressInfo));
     stopOnSignals(server);
     return server;
   };
   return serve(listener, title, paths, make, [host, nameOf(host)]);
 }
 
-const HOST_ERRORS = ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EINVAL'];
+const PORT_ERRORS = ['EADDRINUSE', 'EACCES'];
+
+/** Ports of other protocols (Fetch standard: "bad port"), except those that need a privilege. */
+const BLOCKED_PORTS = new Set([
+  1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669,
+  6679, 6697, 10080,
+]);
+
+function warnIfBlocked({ port }: AddressInfo): void {
+  if (!BLOCKED_PORTS.has(port)) return;
+  console.error(`Browsers do not open port ${port}. Set PORT to another number.`);
+}
 
 /** Returns the name that a browser on this machine can open. */
 function nameOf(host: string): string {
@@ -40,12 +59,14 @@ function nameOf(host: string): string {
 
 /** Stops the server after SIGINT or SIGTERM. A later second signal ends the process immediately. */
 export function stopOnSignals(server: Server): void {
-  let stopped: number | undefined;
+  let first: number | undefined; // the time of the first signal
   const onSignal = (): void => {
-    if (stopped !== undefined && Date.now() - stopped > REPEAT_TIME) process.exit(1);
-    stopped ??= Date.now();
-    stop(server);
+    const time = performance.now();
+    if (first === undefined) stop(server);
+    else if (time - first > REPEAT_TIME) process.exit(1);
+    first ??= time;
   };
+  // Not SIGHUP: a program that `nohup` starts ignores it.
   const signals = ['SIGINT', 'SIGTERM'] as const;
   for (const signal of signals) process.on(signal, onSignal);
   server.on('close', () => signals.forEach((signal) => process.off(signal, onSignal)));
@@ -53,11 +74,21 @@ export function stopOnSignals(server: Server): void {
 
 /** Accepts no new connections, and closes each connection after its current response. */
 export function stop(server: Server, timeout = STOP_TIMEOUT): void {
-  if (!server.listening) return;
+  if (!server.listening) {
+    server.once('listening', () => stop(server, timeout)); // the name in HOST is being looked up
+    return;
+  }
   server.close();
   setTimeout(() => server.closeAllConnections(), timeout).unref();
   const timer = setInterval(() => server.closeIdleConnections(), STOP_INTERVAL);
   server.on('close', () => clearInterval(timer));
 }
 
-if (isMain(import.meta.url)) operate(toListener(tutorial().handle), 'Step 38', ['/', '/howdy']);
+/** Returns true in the program, also if the process manager pm2 imports it. */
+export function isProgram(moduleUrl: string): boolean {
+  const file = process.env.pm_exec_path ?? ''; // pm2 sets it
+  const isPm2 = existsSync(file) && realpathSync(file) === fileURLToPath(moduleUrl);
+  return isPm2 || isMain(moduleUrl);
+}
+
+if (isProgram(import.meta.url)) operate(toListener(tutorial().handle), 'Step 38', ['/', '/howdy']);

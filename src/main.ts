@@ -8,7 +8,6 @@
 //   TRUSTED_ORIGINS    other origins whose pages may send forms, with commas between them (step 17)
 //   NODE_ENV           production: a Secure cookie with the name __Host-session, no inspector, and
 //                      the server does not start with the secret of the tutorial
-import { isMain } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
@@ -27,7 +26,7 @@ import { addApi } from './30-api.ts';
 import { RedisClient } from './32-redis-client.ts';
 import { RedisStore } from './33-redis-store.ts';
 import { PUBLIC, withStatic } from './34-static.ts';
-import { operate } from './38-operations.ts';
+import { isProgram, operate } from './38-operations.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -115,7 +114,7 @@ function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
   };
 }
 
-if (isMain(import.meta.url)) {
+if (isProgram(import.meta.url)) {
   try {
     const paths = ['/', '/articles', '/cart', '/login'];
     operate(toListener(site(process.env)), 'Sessions from Scratch', paths);

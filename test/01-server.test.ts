@@ -119,6 +119,20 @@ describe('01-server: starting the server', () => {
     }
   });
 
+  it('serve() reports every other error of the server in one line too', (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    t.mock.method(Server.prototype, 'listen', function (this: Server) {
+      return this;
+    });
+    restoreAfter(t);
+    process.env.PORT = '80';
+    const reason = 'listen EACCES: permission denied 127.0.0.1:80';
+    serve(countVisits, 'Test', ['/']).emit('error', new Error(reason));
+    const line = `Cannot listen on port 80: ${reason}. Set PORT to another number.`;
+    assert.deepEqual(mock.calls.map((call) => call.arguments), [[line]]);
+    assert.equal(process.exitCode, 1);
+  });
+
   it('serve() uses the server of make and the place of a later step', async (t) => {
     const { mock } = t.mock.method(console, 'log', () => {});
     restoreAfter(t);

@@ -173,7 +173,7 @@ describe('03-signer: secrets', () => {
   it('Signer() throws if a secret is missing or empty', () => {
     for (const secrets of [[], [''], ['good', ''], ['', 'good']]) {
       const create = (): Signer => new Signer({ secrets, salt: 'count.' });
-      const message = 'Cannot create a signer: it needs a secret that is not empty';
+      const message = 'A secret is missing';
       assert.throws(create, { name: 'TypeError', message }, JSON.stringify(secrets));
     }
   });

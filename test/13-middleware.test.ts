@@ -111,7 +111,7 @@ describe('13-middleware: RouteGroup', () => {
     }
   });
 
-  it('RouteGroup.get() runs no inner middleware if an outer middleware responds itself', async () => {
+  it('RouteGroup.get() runs no inner middleware if an outer middleware responds', async () => {
     const router = new Router();
     const ran: string[] = [];
     const noting: Middleware<object> = (page) => (request) => {

@@ -128,7 +128,7 @@ describe('14-flash: withFlash', () => {
     assert.deepEqual(messagesOf(await visitor.get('/articles')), [], 'after a reload');
   });
 
-  it('withFlash() keeps a message until a page shows it, after any number of redirects', async () => {
+  it('withFlash() keeps a message until a page shows it, also after many redirects', async () => {
     const visitor = makeVisitor();
     for (const path of ['/leave?hello', '/first', '/second']) {
       assert.equal((await visitor.get(path)).status, 303, path);

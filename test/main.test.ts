@@ -1,264 +1,250 @@
+// The finished site: its environment variables, its pages and its process.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import type { ChildProcessByStdio } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AddressInfo } from 'node:net';
-import type { Readable } from 'node:stream';
-import { text as textOf } from 'node:stream/consumers';
 import { describe } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { explainedIt } from '../.tools/explain.ts';
-import { makeServer } from '../src/01-server.ts';
-import { problem, toListener } from '../src/02-http.ts';
-import type { HttpResponse } from '../src/02-http.ts';
-import { html, page } from '../src/04-template.ts';
-import { Browser, parseSetCookie } from '../src/08-browser.ts';
-import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
-import { hashPassword } from '../src/16-login.ts';
-import type { SiteData } from '../src/16-login.ts';
-import { DEMO_SECRET, site, withErrorPages, withFrame } from '../src/main.ts';
+import { bodyText, setCookies } from '../.tools/request.ts';
+import { ROOT, startProgram, startServer } from '../.tools/serve.ts';
+import { type Handler, type HttpResponse, toListener } from '../src/04-http.ts';
+import { Browser } from '../src/16-browser.ts';
+import { hashPassword } from '../src/21-password.ts';
+import { makePipelined } from '../src/36-pipeline.ts';
+import { strict } from '../src/37-strict.ts';
+import { DEMO_SECRET, site } from '../src/main.ts';
 
 const it = explainedIt(import.meta.url);
+const NOW = 1_700_000_000;
 const ORIGIN = 'http://localhost:6543';
-const LONG = '0123456789abcdef0123456789abcdef'; // 32 characters, the least that production takes
+const HTTPS = 'https://example.org';
+const LONG = '0123456789abcdef0123456789abcdef'; // 32 characters: the minimum in production
 const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: LONG };
-const HTML = { accept: 'text/html,application/xhtml+xml' }; // as a browser asks
+const HTML = { accept: 'text/html,application/xhtml+xml' }; // as a browser sends it
+const SAME = { 'sec-fetch-site': 'same-origin' };
+const hasSqlite = process.getBuiltinModule?.('node:sqlite' as 'node:fs') !== undefined;
+const users = hashPassword('secret', 4).then((hash) => new Map([['ada', hash]]));
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const main = join(ROOT, 'src/main.ts');
-const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
-
-type Child = ChildProcessByStdio<null, Readable, Readable>;
-
-/** Starts the finished site as a process of its own, on a free port. */
-function start(env: Record<string, string>): Child {
-  return spawn(process.execPath, [...tsx, main], {
-    env: { ...process.env, NODE_ENV: '', SESSIONS: '', PORT: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+/** The count on a page. */
+function count(response: HttpResponse): number {
+  return Number(/<p>Count: (\d+)<\/p>/.exec(bodyText(response))?.[1]);
 }
 
-/** The address that a server prints once it listens. */
-async function originOf(child: Child): Promise<string> {
-  let printed = '';
-  for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
-    printed += String(chunk);
-    if (!printed.includes('stop with Ctrl-C\n')) continue;
-    const [origin = '', port] = /http:\/\/localhost:(\d+)/.exec(printed) ?? [];
-    const hints = ['/', '/articles', '/cart', '/login'].map((path) => `  open ${origin}${path}\n`);
-    const lines = `Sessions from Scratch · ${origin}\n${hints.join('')}  stop with Ctrl-C\n`;
-    assert.equal(printed, lines);
-    return `http://127.0.0.1:${port}`;
-  }
-  throw new Error(`The server ended before it listened. It printed: ${printed}`);
+async function countAt(browser: Browser, path = '/'): Promise<number> {
+  return count(await browser.get(path));
 }
 
-function count(body: HttpResponse['body']): number {
-  return Number(/<p>Count: (\d+)<\/p>/.exec(String(body))?.[1]);
+function login(browser: Browser, password = 'secret'): Promise<HttpResponse> {
+  return browser.request('POST', '/login', `username=ada&password=${password}`, SAME);
+}
+
+/** A browser on the finished site whose visitor is logged in and has a teapot in the cart. */
+async function loggedIn(env: Record<string, string> = {}): Promise<Browser> {
+  const browser = new Browser(site(env, undefined, await users));
+  await browser.request('POST', '/cart/add', 'item=pot', SAME);
+  assert.equal((await login(browser)).status, 303, 'POST /login with the right password');
+  return browser;
 }
 
 describe('main: the environment', () => {
-  const printed = 'Cannot start: in production each part of SESSION_SECRET must be 32 characters';
-  const REFUSED: [string, Record<string, string>, string][] = [
-    ['production without a secret', { SESSION_SECRET: '' }, printed],
-    ['production with the printed secret', { SESSION_SECRET: DEMO_SECRET }, printed],
-    ['production with 31 characters', { SESSION_SECRET: LONG.slice(1) }, printed],
-    ['production with a short old secret', { SESSION_SECRET: `${LONG},short` }, printed],
-    ['production with spaces for length', { SESSION_SECRET: ` short${' '.repeat(40)}` }, printed],
-    ['an empty part', { SESSION_SECRET: `${LONG},` }, 'Cannot start: SESSION_SECRET has an empty'],
-    ['another kind', { ...PRODUCTION, SESSIONS: 'x' }, 'Cannot start: SESSIONS must be '],
-    ['a kind of two lines', { ...PRODUCTION, SESSIONS: 'a\nb' }, 'Cannot start: SESSIONS must be'],
-    ['sqlite without a file', { ...PRODUCTION, SESSIONS: 'sqlite:' }, 'Cannot start: SESSIONS must'],
-    ['sqlite and no more', { ...PRODUCTION, SESSIONS: 'sqlite' }, 'Cannot start: SESSIONS must'],
-    ['redis without a host', { ...PRODUCTION, SESSIONS: 'redis:h' }, 'Cannot start: SESSIONS must'],
-    ['a file in no folder', { ...PRODUCTION, SESSIONS: 'sqlite:/no/no' }, 'Cannot open /no/no: '],
-    ['a half URL of Redis', { ...PRODUCTION, SESSIONS: 'redis://[' }, 'Cannot start: SESSIONS must'],
-    ['a bad escape', { ...PRODUCTION, SESSIONS: 'redis://:p%zz@h' }, 'Cannot start: SESSIONS must be'],
-    ['another URL', { ...PRODUCTION, SESSIONS: 'http://localhost' }, 'Cannot start: SESSIONS must'],
+  const weak = 'Cannot start: in production, each part of SESSION_SECRET needs 32 characters';
+  const kind = 'Cannot start: SESSIONS must be ';
+  const REJECTED: [string, Record<string, string>, string][] = [
+    ['production without a secret', { SESSION_SECRET: '' }, weak],
+    ['production with the secret of the tutorial', { SESSION_SECRET: DEMO_SECRET }, weak],
+    ['production with 31 characters', { SESSION_SECRET: LONG.slice(1) }, weak],
+    ['production with a short old secret', { SESSION_SECRET: `${LONG},short` }, weak],
+    ['production with a secret of spaces', { SESSION_SECRET: ` short${' '.repeat(40)}` }, weak],
+    ['a secret with an empty part', { SESSION_SECRET: `${LONG},` }, 'Cannot start: SESSION_SECRET has'],
+    ['an unknown kind of session', { ...PRODUCTION, SESSIONS: 'x' }, kind],
+    ['a name of Object.prototype', { ...PRODUCTION, SESSIONS: 'toString' }, kind],
+    ['a kind of two lines', { ...PRODUCTION, SESSIONS: 'a\nb' }, kind],
+    ['sqlite: without a file', { ...PRODUCTION, SESSIONS: 'sqlite:' }, kind],
+    ['sqlite without a colon', { ...PRODUCTION, SESSIONS: 'sqlite' }, kind],
+    ['redis without a host', { ...PRODUCTION, SESSIONS: 'redis:h' }, kind],
+    ['a file in a folder that does not exist', { ...PRODUCTION, SESSIONS: 'sqlite:/no/no' }, 'Cannot open /no/no: '],
+    ['half a URL of Redis', { ...PRODUCTION, SESSIONS: 'redis://[' }, kind],
+    ['a wrong encoding in the URL of Redis', { ...PRODUCTION, SESSIONS: 'redis://:p%zz@h' }, kind],
+    ['the URL of another protocol', { ...PRODUCTION, SESSIONS: 'http://localhost' }, kind],
+    ['an unknown NODE_ENV', { NODE_ENV: 'prod' }, 'Cannot start: NODE_ENV must be '],
   ];
-  for (const [name, env, words] of REFUSED) {
-    it(`site() refuses ${name}, in one line`, () => {
-      const build = (): unknown => site({ NODE_ENV: 'production', ...env });
-      assert.throws(build, (error) => {
+  for (const [name, env, message] of REJECTED) {
+    it(`site() rejects ${name} with one line`, () => {
+      const create = (): unknown => site({ NODE_ENV: 'production', ...env });
+      assert.throws(create, (error) => {
         assert.ok(error instanceof RangeError, String(error));
-        assert.ok(error.message.startsWith(words), error.message);
+        assert.ok(error.message.startsWith(message), error.message);
         assert.doesNotMatch(error.message, /\n/);
-        assert.ok(!error.message.includes(LONG), 'no secret in a message');
+        assert.ok(!error.message.includes(LONG), 'the message contains no secret');
         return true;
       });
     });
   }
 
-  it('site() shows nothing of SESSIONS behind its first colon: a password may stand there', () => {
-    for (const kind of ['redis://u:hunter2@[', 'rediz://u:hunter2@h', 'x:hunter2']) {
-      assert.throws(
-        () => site({ SESSIONS: kind }),
-        (error) => error instanceof RangeError && !error.message.includes('hunter2'),
-        kind,
-      );
+  it('site() shows only the scheme of SESSIONS, because a password can follow it', () => {
+    for (const SESSIONS of ['redis://u:hunter2@[', 'rediz://u:hunter2@h', 'x:hunter2']) {
+      const isSafe = (error: unknown): boolean =>
+        error instanceof RangeError && !error.message.includes('hunter2');
+      assert.throws(() => site({ SESSIONS }), isSafe, SESSIONS);
     }
   });
 
-  it('site() names the kinds of sessions that there are', () => {
-    const kinds = 'signed, encrypted, memory, sqlite:FILE or redis://HOST';
-    const message = `Cannot start: SESSIONS must be ${kinds}: it begins with "other"`;
+  it('site() names the kinds of session in its message', () => {
+    const message =
+      'Cannot start: SESSIONS must be signed, encrypted, memory, sqlite:FILE or redis://HOST, not "other"';
     assert.throws(() => site({ SESSIONS: 'other:x' }), { name: 'RangeError', message });
   });
 
-  it('npm run secret prints one that production takes, and another each time', () => {
+  it('site() ignores spaces and line ends around NODE_ENV, and then it is production (C04)', () => {
+    for (const NODE_ENV of ['production ', 'production\r', ' production']) {
+      assert.throws(() => site({ NODE_ENV }), /in production/, JSON.stringify(NODE_ENV));
+    }
+    assert.throws(() => site({ NODE_ENV: 'Production' }), /not "Production"/);
+  });
+
+  it('site() ignores spaces around each variable', async () => {
+    const env = {
+      NODE_ENV: 'production\r', SESSION_SECRET: ` ${LONG}\r`, SESSIONS: 'memory ',
+      SESSION_COOKIE: ' sid', TRUSTED_ORIGINS: ' https://a.example , https://b.example\r',
+    };
+    const browser = new Browser(site(env), HTTPS);
+    assert.match(String(setCookies(await browser.get('/'))), /^sid=[\w-]{43};/);
+  });
+
+  it('npm run secret prints a secret that production accepts, and another one each time', () => {
     const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-    const secrets = [1, 2].map(() => {
-      const { stdout } = spawnSync(scripts.secret, { shell: true, encoding: 'utf8' });
-      return stdout.trim();
-    });
+    const secrets = [1, 2].map(() =>
+      spawnSync(scripts.secret, { shell: true, encoding: 'utf8' }).stdout.trim());
     assert.equal(new Set(secrets).size, 2);
     for (const SESSION_SECRET of secrets) {
-      assert.match(SESSION_SECRET, /^[\w-]{43}$/, '256 bits, in characters that any shell takes');
+      assert.match(SESSION_SECRET, /^[\w-]{43}$/, '256 bits, in characters that each shell accepts');
       site({ NODE_ENV: 'production', SESSION_SECRET });
     }
   });
 
-  it('site() needs nothing in the environment where it is not in production', async () => {
+  it('site() needs no variable for development', async () => {
     for (const env of [{}, { SESSION_SECRET: 'short' }, { SESSIONS: 'signed' }, { SESSIONS: '' }]) {
-      assert.equal(count((await new Browser(site(env).handle).get('/')).body), 1);
+      assert.equal(await countAt(new Browser(site(env))), 1);
     }
   });
 
   it('site() sets Secure cookies in production, and has no inspector there', async () => {
-    const browser = new Browser(site(PRODUCTION).handle, 'https://example.org');
-    const { headers, body } = await browser.get('/');
-    assert.match(String(headers['set-cookie']), /; Secure; HttpOnly; SameSite=Lax$/);
-    assert.doesNotMatch(String(body), /inspect/i);
+    const browser = new Browser(site(PRODUCTION), HTTPS);
+    const response = await browser.get('/');
+    assert.match(String(setCookies(response)), /; Secure; HttpOnly; SameSite=Lax$/);
+    assert.doesNotMatch(bodyText(response), /inspect/i);
     assert.equal((await browser.get('/inspect')).status, 404);
-    assert.equal(count((await browser.get('/howdy')).body), 2);
+    assert.equal(await countAt(browser, '/howdy'), 2);
   });
 
-  it('site() keeps sessions where SESSIONS says, and shows /sessions where it can', async () => {
-    const KINDS: [kind: string, line: RegExp, sessions: number][] = [
+  it('site() sets cookies without Secure in development, because http is used there', async () => {
+    assert.doesNotMatch(String(setCookies(await new Browser(site()).get('/'))), /Secure/);
+  });
+
+  it('site() keeps the sessions where SESSIONS says, and has /sessions for a store', async () => {
+    const KINDS: [kind: string, setCookie: RegExp, status: number][] = [
       ['signed', /^__Host-session=[\w-]{120,};/, 404],
       ['encrypted', /^__Host-session=A[\w-]{80,};/, 404],
       ['memory', /^__Host-session=[\w-]{43};/, 303],
+      ...(hasSqlite ? [['sqlite::memory:', /^__Host-session=[\w-]{43};/, 303] as [string, RegExp, number]] : []),
     ];
-    for (const [SESSIONS, line, sessions] of KINDS) {
-      const browser = new Browser(site({ ...PRODUCTION, SESSIONS }).handle, 'https://example.org');
-      const { headers, body } = await browser.get('/');
-      assert.match(String(headers['set-cookie']), line, SESSIONS);
-      assert.match(String(headers['set-cookie']), /; Secure; HttpOnly; SameSite=Lax$/, SESSIONS);
-      assert.deepEqual([count(body), count((await browser.get('/howdy')).body)], [1, 2], SESSIONS);
-      assert.equal((await browser.request('GET', '/sessions')).status, sessions, SESSIONS);
+    for (const [SESSIONS, setCookie, status] of KINDS) {
+      const browser = new Browser(site({ ...PRODUCTION, SESSIONS }), HTTPS);
+      const response = await browser.get('/');
+      assert.match(String(setCookies(response)), setCookie, SESSIONS);
+      assert.deepEqual([count(response), await countAt(browser, '/howdy')], [1, 2], SESSIONS);
+      assert.equal((await browser.request('GET', '/sessions')).status, status, SESSIONS);
     }
   });
 
-  it('site() calls its cookie __Host-session in production, from login to logout', async () => {
-    const some = new Map([['ada', await hashPassword('secret', 4)]]);
-    const origin = 'https://example.org';
-    const same = { 'sec-fetch-site': 'same-origin' };
+  it('site() uses the cookie __Host-session in production, from login to logout', async () => {
     for (const SESSIONS of ['signed', 'encrypted', 'memory']) {
-      const { handle } = site({ ...PRODUCTION, SESSIONS }, undefined, some);
-      const browser = new Browser(handle, origin);
-      const sent = (): string => browser.jar.headerFor(new URL(origin), Date.now() / 1000) ?? '';
-      const post = (path: string, form = ''): Promise<HttpResponse> =>
-        browser.request('POST', path, form, same);
+      const handle = site({ ...PRODUCTION, SESSIONS }, undefined, await users);
+      const browser = new Browser(handle, HTTPS);
+      const sent = (): string => browser.jar.headerFor(new URL(HTTPS), Date.now() / 1000) ?? '';
       await browser.get('/');
       const before = sent();
       assert.match(before, /^__Host-session=[\w-]+$/, SESSIONS);
-      assert.equal((await post('/login', 'name=ada&password=secret')).status, 303, SESSIONS);
-      assert.match(String((await browser.get('/dashboard')).body), /Hello, ada/, SESSIONS);
-      assert.match(sent(), /^__Host-session=[\w-]+$/, `${SESSIONS}: one cookie, and no other`);
+      assert.equal((await login(browser)).status, 303, SESSIONS);
+      assert.match(bodyText(await browser.get('/dashboard')), /Hello, ada/, SESSIONS);
+      assert.match(sent(), /^__Host-session=[\w-]+$/, `${SESSIONS}: exactly one cookie`);
       assert.notEqual(sent(), before, SESSIONS);
-      await post('/logout');
-      assert.match(sent(), /^__Host-session=[\w-]+$/, `${SESSIONS}: with words of farewell`);
+      await browser.request('POST', '/logout', '', SAME);
       assert.equal((await browser.request('GET', '/dashboard')).status, 303, SESSIONS);
-      const old = { cookie: before.replace('__Host-', '') };
-      const { body } = await new Browser(handle, origin).request('GET', '/', '', old);
-      assert.equal(count(body), 1, `${SESSIONS}: a subdomain can set one without that prefix`);
+      const cookie = before.replace('__Host-', ''); // a subdomain can set a cookie with this name
+      const response = await new Browser(handle, HTTPS).request('GET', '/', '', { cookie });
+      assert.equal(count(response), 1, SESSIONS);
     }
   });
 
-  it('site() rotates secrets in production too', async () => {
-    let { handle } = site(PRODUCTION);
-    const browser = new Browser((request) => handle(request), 'https://example.org');
-    const visit = async (): Promise<number> => count((await browser.get('/')).body);
-    assert.equal(await visit(), 1);
-    const secret = LONG.toUpperCase();
-    ({ handle } = site({ ...PRODUCTION, SESSION_SECRET: `${secret},${LONG}` }));
-    assert.equal(await visit(), 2, 'still verified by the old one');
-    ({ handle } = site({ ...PRODUCTION, SESSION_SECRET: secret }));
-    assert.equal(await visit(), 3, 'signed by the new one since');
+  it('SESSION_COOKIE lets two sites share a host, and none ends the sessions of the other', async () => {
+    const sites = [site({ SESSION_COOKIE: 'one' }), site({ SESSION_COOKIE: 'two', SESSION_SECRET: 'b' })];
+    let current = sites[0] as Handler;
+    const browser = new Browser((request) => current(request));
+    const counts = [];
+    for (const handle of [...sites, ...sites]) {
+      current = handle;
+      counts.push(await countAt(browser));
+    }
+    assert.deepEqual(counts, [1, 1, 2, 2]);
   });
 
-  it('site() answers 503 where Redis is down, and the rest of the site as ever', async (t) => {
+  it('SESSION_COOKIE must be a name that a browser keeps', () => {
+    assert.throws(() => site({ SESSION_COOKIE: 'a b' }), /cookie/i);
+    assert.throws(() => site({ SESSION_COOKIE: '__Host-sid' }), /__Host-/, 'http has no Secure');
+  });
+
+  it('TRUSTED_ORIGINS lets pages of other origins send forms (C26)', async () => {
+    const host = { host: '127.0.0.1:6543', origin: 'http://192.168.1.5' };
+    const statusOf = async (env: Record<string, string>): Promise<number> =>
+      (await new Browser(site(env)).request('POST', '/cart/empty', '', host)).status;
+    assert.equal(await statusOf({}), 403);
+    assert.equal(await statusOf({ TRUSTED_ORIGINS: 'https://a.example,http://192.168.1.5' }), 303);
+    assert.throws(() => site({ TRUSTED_ORIGINS: 'example.org' }), /example\.org/);
+  });
+
+  for (const env of [{}, { NODE_ENV: 'production' }]) {
+    const origin = 'NODE_ENV' in env ? HTTPS : ORIGIN;
+    it(`site() accepts old secrets, ${origin}: the newest signs, all verify`, async () => {
+      const [old, newest] = [LONG, LONG.toUpperCase()];
+      let handle = site({ ...env, SESSION_SECRET: old });
+      const browser = new Browser((request) => handle(request), origin);
+      assert.equal(await countAt(browser), 1);
+      handle = site({ ...env, SESSION_SECRET: ` ${newest} , ${old} ` });
+      assert.equal(await countAt(browser), 2, 'verified with the old secret');
+      handle = site({ ...env, SESSION_SECRET: newest });
+      assert.equal(await countAt(browser), 3, 'signed with the new secret');
+      handle = site({ ...env, SESSION_SECRET: 'x'.repeat(32) });
+      assert.equal(await countAt(browser), 1, 'an unknown secret');
+    });
+  }
+
+  it('site() responds 503 if Redis is down, and pages without a session work', async (t) => {
     const log = t.mock.method(console, 'error', () => {});
-    const browser = new Browser(site({ SESSIONS: 'redis://127.0.0.1:1' }).handle);
+    const browser = new Browser(site({ SESSIONS: 'redis://127.0.0.1:1' }));
     const page = await browser.request('GET', '/', '', HTML);
     assert.deepEqual([page.status, page.headers['retry-after']], [503, '1']);
-    assert.match(String(page.body), /<h1>503 Service Unavailable<\/h1><p>We cannot get at/);
+    assert.match(bodyText(page), /<h1>503 Service Unavailable<\/h1>/);
     assert.equal((await browser.get('/style.css')).status, 200);
-    assert.equal((await browser.request('GET', '/nowhere', '', HTML)).status, 404, 'of a stranger');
+    assert.equal((await browser.request('GET', '/nowhere', '', HTML)).status, 404, 'a new visitor');
     const known = { ...HTML, cookie: `session=${'A'.repeat(43)}` };
-    assert.equal((await browser.request('GET', '/nowhere', '', known)).status, 503, 'in its frame');
-    assert.equal((await browser.get('/nowhere')).status, 404);
+    assert.equal((await browser.request('GET', '/nowhere', '', known)).status, 404, 'a page without session');
     assert.equal((await browser.get('/api/counter')).status, 401);
     const lines = log.mock.calls.map(({ arguments: [line] }) => String(line));
     assert.ok(lines.some((line) => line.startsWith('503 GET /: ')), lines.join('\n'));
   });
 
-  it('site() has the API, with keys made of the secret', async () => {
-    const browser = new Browser(site().handle);
-    const { status } = await browser.request('POST', '/api/token', '', {
-      'sec-fetch-site': 'same-origin',
-    });
-    assert.equal(status, 403, 'to nobody who is not logged in');
-    assert.equal((await browser.get('/api/counter')).status, 401);
-  });
-
-  it('site() sets cookies without Secure elsewhere, where there is only http', async () => {
-    const { headers } = await new Browser(site().handle).get('/');
-    assert.doesNotMatch(String(headers['set-cookie']), /Secure/);
-  });
-
-  it('site() rotates secrets by comma: the newest signs, all verify', async () => {
-    let { handle } = site({ SESSION_SECRET: 'old' });
-    const browser = new Browser((request) => handle(request));
-    const visit = async (): Promise<number> => count((await browser.get('/')).body);
-    assert.equal(await visit(), 1);
-    ({ handle } = site({ SESSION_SECRET: ' new , old ' }));
-    assert.equal(await visit(), 2, 'still verified by the old one');
-    ({ handle } = site({ SESSION_SECRET: 'new' }));
-    assert.equal(await visit(), 3, 'signed by the new one since');
-    ({ handle } = site({ SESSION_SECRET: 'other' }));
-    assert.equal(await visit(), 1);
-  });
-
-  it('site() takes a clock', async () => {
-    const clock = { now: 1_700_000_000 };
-    const browser = new Browser(site({}, () => clock.now).handle, ORIGIN, () => clock.now);
-    await browser.get('/');
-    clock.now += 1201;
-    assert.equal(count((await browser.get('/')).body), 1, 'idle for longer than 20 minutes');
-  });
-
-  it('site() gives its clock to all that have need of one', async () => {
-    const clock = { now: 1_700_000_000 };
-    const some = new Map([['ada', await hashPassword('secret', 4)]]);
-    const file = process.getBuiltinModule?.('node:sqlite' as 'node:fs') ? ['sqlite::memory:'] : [];
-    for (const SESSIONS of ['signed', 'encrypted', 'memory', ...file]) {
+  it('site() passes its clock to each part that needs one', async () => {
+    for (const SESSIONS of ['signed', 'encrypted', 'memory', ...(hasSqlite ? ['sqlite::memory:'] : [])]) {
+      const clock = { now: NOW };
       const now = (): number => clock.now;
-      const browser = new Browser(site({ SESSIONS }, now, some).handle, ORIGIN, now);
-      const login = async (password: string): Promise<number> => {
-        const form = `name=ada&password=${password}`;
-        const same = { 'sec-fetch-site': 'same-origin' };
-        return (await browser.request('POST', '/login', form, same)).status;
-      };
-      for (let i = 0; i < 5; i++) assert.equal(await login('wrong'), 422, SESSIONS);
-      assert.equal(await login('secret'), 429, SESSIONS);
+      const browser = new Browser(site({ SESSIONS }, now, await users), ORIGIN, now);
+      for (let i = 0; i < 5; i++) assert.equal((await login(browser, 'wrong')).status, 422, SESSIONS);
+      assert.equal((await login(browser)).status, 429, SESSIONS);
       clock.now += 2;
-      assert.equal(await login('secret'), 303, SESSIONS);
-      const same = { 'sec-fetch-site': 'same-origin' };
-      const { body } = await browser.request('POST', '/api/token', '', same);
-      const authorization = `Bearer ${JSON.parse(String(body)).token}`;
+      assert.equal((await login(browser)).status, 303, SESSIONS);
+      const token = await browser.request('POST', '/api/token', '', SAME);
+      const authorization = `Bearer ${JSON.parse(bodyText(token)).token}`;
       const ask = async (): Promise<number> =>
         (await browser.request('GET', '/api/counter', '', { authorization })).status;
       assert.equal(await ask(), 200, SESSIONS);
@@ -266,174 +252,30 @@ describe('main: the environment', () => {
       assert.equal(await ask(), 401, SESSIONS);
       assert.equal((await browser.get('/dashboard')).status, 200, SESSIONS);
       clock.now += 1201;
-      assert.notEqual((await browser.request('GET', '/dashboard')).status, 200, SESSIONS);
+      assert.equal((await browser.request('GET', '/dashboard')).status, 303, SESSIONS);
     }
   });
 });
 
-describe('main: what the visitor has', () => {
-  const SAME = { 'sec-fetch-site': 'same-origin' };
-  const users = hashPassword('secret', 4).then((hash) => new Map([['ada', hash]]));
+describe('main: what the visitor sees', () => {
+  const PAGES = ['/', '/howdy', '/articles', '/cart', '/login', '/inspect', '/inspect/cookie', '/nowhere'];
 
-  /** A browser on the finished site that is logged in and has a teapot. */
-  async function atHome(): Promise<Browser> {
-    const browser = new Browser(site({}, undefined, await users).handle);
-    await browser.request('POST', '/cart/add', 'item=pot', SAME);
-    const { status } = await browser.request('POST', '/login', 'name=ada&password=secret', SAME);
-    assert.equal(status, 303, 'POST /login with the right password');
-    return browser;
-  }
-
-  it('site() shows on every page, and on refusals, who is logged in and the cart', async () => {
-    const browser = await atHome();
-    const pages = ['/', '/howdy', '/articles', '/cart', '/login', '/dashboard', '/inspect', '/none'];
-    for (const path of pages) {
-      const { headers, body } = await browser.request('GET', path, '', HTML);
-      assert.match(String(body), /Logged in as <strong>ada<\/strong>/, path);
-      assert.match(String(body), /Cart \(1\)<\/a>/, path);
-      assert.match(String(body), /<form method="post" action="\/logout">/, path);
-      assert.equal(headers['cache-control'], 'no-store', path);
+  it('site() shows the user and the cart on each page and on error pages', async () => {
+    const browser = await loggedIn();
+    for (const path of [...PAGES, '/dashboard']) {
+      const response = await browser.request('GET', path, '', HTML);
+      const page = bodyText(response);
+      assert.match(page, /Logged in as <strong>ada<\/strong>/, path);
+      assert.match(page, /Cart \(1\)<\/a>/, path);
+      assert.match(page, /<form method="post" action="\/logout">/, path);
+      assert.equal(response.headers['cache-control'], 'no-store', path);
     }
   });
 
-  it('site() makes a page of the 403 for a forged form, and of the 422 for a wrong one', async () => {
-    const browser = await atHome();
-    const forged = { ...HTML, 'sec-fetch-site': 'cross-site' };
-    const refused = await browser.request('POST', '/cart/empty', '', forged);
-    assert.equal(refused.status, 403);
-    assert.match(String(refused.body), /<h1>403 Forbidden<\/h1><p>[^<]+ Nothing was done\./);
-    assert.match(String(refused.body), /Logged in as <strong>ada/);
-    const wrong = await browser.request('POST', '/articles', 'title=', { ...HTML, ...SAME });
-    assert.equal(wrong.status, 422);
-    assert.match(String(wrong.body), /<nav .*<p class="flash error" role="alert">A title/s);
-  });
-
-  it('site() says where the session is full, and loses nothing of it', async () => {
-    const browser = await atHome();
-    const keep = (length: number) =>
-      browser.request('POST', '/cart/note', `note=${encodeURIComponent('€'.repeat(length))}`, SAME);
-    let length = 1000;
-    while ((await keep(length)).status === 422) length -= 1; // till it fits, with no byte to spare
-    const before = String((await browser.get('/cart')).body);
-    const note = await keep(1500);
-    assert.match(String(note.body), /There is no room for that\. Your cart is as it was before\./);
-    assert.ok(String(note.body).includes('€'.repeat(1500)), 'what was typed is shown back');
-    const full = await browser.request('POST', '/articles', 'title=a&body=b', SAME);
-    assert.equal(full.status, 422);
-    assert.match(String(full.body), /<title>Full<\/title>/);
-    assert.match(String(full.body), /<h1>There is no room for that<\/h1>/);
-    assert.match(String(full.body), /Logged in as <strong>ada/);
-    assert.equal(String((await browser.get('/cart')).body), before);
-    await keep(10);
-    const { body } = await browser.post('/cart/add', { item: 'tea', csrf_token: tokenOf(before) });
-    assert.match(String(body), /Cart \(2\)/);
-  });
-
-  it('site() shows in the panel a message that comes and goes, the token and the cart', async () => {
-    const browser = new Browser(site().handle);
-    const panel = async (path: string): Promise<string> =>
-      String((await browser.get(path)).body).replace(/^[^]*<details/, '').replaceAll('&quot;', '"');
-    assert.match(await panel('/articles'), /Data, as it came<.*\n.*none<[^]*"_csrft_": "/);
-    await browser.request('POST', '/articles', 'title=a&body=b', SAME);
-    assert.match(await panel('/'), /as it came<[^]*"_f_success": \[\s+"Article saved[^]*Data</);
-    assert.doesNotMatch(await panel('/'), /_f_success/, 'shown, and so gone');
-    await browser.request('POST', '/cart/add', 'item=pot', SAME);
-    assert.match(await panel('/cart'), /"cart": \{\s+"items": \{\s+"pot": 1/);
-  });
-
-  it('site() shows a message on a refusal too, and there HEAD leaves it for GET', async () => {
-    const browser = new Browser(site().handle);
-    await browser.request('POST', '/articles', 'title=a&body=b', SAME);
-    const head = await browser.request('HEAD', '/none', '', HTML);
-    assert.deepEqual([head.status, head.headers['set-cookie']], [404, undefined]);
-    const shown = await browser.request('GET', '/none', '', HTML);
-    assert.match(String(shown.body), /Article saved successfully!/);
-    const next = await browser.request('GET', '/none', '', HTML);
-    assert.doesNotMatch(String(next.body), /Article saved successfully!/, 'it was taken');
-  });
-
-  it('site() leads where there is something for this visitor, by its name', async () => {
-    const linksOf = ({ body }: HttpResponse): string[] => {
-      const [nav = ''] = /<nav[^]*<\/nav>/.exec(String(body)) ?? [];
-      const links = nav.matchAll(/href="([^"]*)"[^>]*>([^<]*)/g);
-      return [...links].map(([, path, name]) => `${name} ${path}`);
-    };
-    const first = ['Home /', 'Howdy /howdy', 'Articles /articles', 'Cart /cart'];
-    const login = 'Login /login';
-    const [sessions, inspector] = ['Sessions /sessions', 'Inspector /inspect'];
-    const table: [env: Record<string, string>, links: string[]][] = [
-      [{}, [...first, login, inspector]],
-      [{ SESSIONS: 'memory' }, [...first, login, sessions, inspector]],
-      [PRODUCTION, [...first, login]],
-    ];
-    for (const [env, links] of table) {
-      assert.deepEqual(linksOf(await new Browser(site(env).handle).get('/')), links);
-    }
-    const home = await (await atHome()).get('/');
-    const cart = first.with(3, 'Cart (1) /cart');
-    assert.deepEqual(linksOf(home), [...cart, 'Dashboard /dashboard', inspector]);
-    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
-    const alone = withSession(factory, withFrame(() => page('t', html`<main></main>`)));
-    assert.deepEqual(linksOf(await new Browser(alone).get('/')), [...first, login]);
-  });
-
-  it('site() answers each page to HEAD without a cookie, and keeps the message for GET', async () => {
-    const browser = new Browser(site().handle);
-    await browser.request('POST', '/articles', 'title=a&body=b', SAME);
-    for (const path of ['/', '/articles', '/cart', '/login']) {
-      const { headers } = await browser.request('HEAD', path);
-      assert.deepEqual([headers['set-cookie'] ?? []].flat(), [], path);
-    }
-    assert.match(String((await browser.get('/cart')).body), /Article saved successfully!/);
-  });
-
-  function tokenOf(body: string): string {
-    return /name="csrf_token" value="(\w+)"/.exec(body)?.[1] ?? assert.fail('no token on the page');
-  }
-});
-
-describe('main: as a process', () => {
-  it('main.ts counts 1, 2, is stopped and started, and counts 3; another secret: 1', async (t) => {
-    let cookie = '';
-    /** Starts a server, opens each path, and stops it; gives the counts. */
-    const run = async (secret: string, ...paths: string[]): Promise<number[]> => {
-      const child = start({ SESSION_SECRET: secret });
-      t.after(() => child.kill('SIGKILL'));
-      const exit = once(child, 'exit');
-      const origin = await originOf(child);
-      const counts = [];
-      for (const path of paths) {
-        const response = await fetch(origin + path, { headers: { cookie, connection: 'close' } });
-        const [line = ''] = response.headers.getSetCookie();
-        cookie = `session=${parseSetCookie(line, 0)?.value}`;
-        counts.push(count(await response.text()));
-      }
-      child.kill('SIGTERM');
-      assert.deepEqual(await exit, [0, null], 'SIGTERM is a clean end');
-      return counts;
-    };
-    assert.deepEqual(await run('one', '/', '/howdy'), [1, 2]);
-    assert.deepEqual(await run('one', '/'), [3], 'after a restart');
-    assert.deepEqual(await run('two', '/'), [1], 'what another secret signed is not ours');
-  });
-
-  it('main.ts does not start on the printed secret in production: one line, code 1', async () => {
-    const child = start({ NODE_ENV: 'production', SESSION_SECRET: DEMO_SECRET });
-    const [stderr, [code]] = await Promise.all([textOf(child.stderr), once(child, 'exit')]);
-    assert.equal(code, 1);
-    assert.match(stderr, /^Cannot start: in production .* npm run secret\n$/);
-  });
-});
-
-describe('main: pages', () => {
-  const PAGES = ['/', '/howdy', '/articles', '/cart', '/login', '/inspect', '/nowhere'];
-
-  it('site() makes whole pages: language, title, one h1, navigation, a way past it', async () => {
-    const { handle } = site();
-    const browser = new Browser(handle);
+  it('site() makes complete pages: language, title, one h1, navigation and a link past it', async () => {
+    const browser = new Browser(site());
     for (const path of PAGES) {
-      const { body } = await browser.request('GET', path, '', HTML);
-      const page = String(body);
+      const page = bodyText(await browser.request('GET', path, '', HTML));
       const once = (pattern: RegExp): void =>
         assert.equal([...page.matchAll(pattern)].length, 1, `${path}: once ${pattern}`);
       for (const tag of ['h1', 'title', 'main', 'nav', 'header', 'body']) {
@@ -447,57 +289,127 @@ describe('main: pages', () => {
     }
   });
 
-  it('site() says nothing of a cart that is empty', async () => {
-    assert.match(String((await new Browser(site().handle).get('/')).body), /<a href="\/cart">Cart<\/a>/);
+  it('site() links to the pages that exist for this visitor', async () => {
+    const linksOf = (response: HttpResponse): string[] => {
+      const [nav = ''] = /<nav[^]*?<\/nav>/.exec(bodyText(response)) ?? [];
+      return [...nav.matchAll(/href="([^"]*)"[^>]*>([^<]*)/g)].map(([, path, name]) => `${name} ${path}`);
+    };
+    const first = ['Home /', 'Howdy /howdy', 'Articles /articles', 'Cart /cart'];
+    const [sessions, inspector] = ['Sessions /sessions', 'Inspector /inspect'];
+    const table: [env: Record<string, string>, links: string[]][] = [
+      [{}, [...first, 'Login /login', inspector]],
+      [{ SESSIONS: 'memory' }, [...first, 'Login /login', sessions, inspector]],
+      [PRODUCTION, [...first, 'Login /login']],
+    ];
+    for (const [env, links] of table) {
+      assert.deepEqual(linksOf(await new Browser(site(env)).get('/')), links);
+    }
+    const home = await (await loggedIn()).get('/');
+    const cart = first.with(3, 'Cart (1) /cart');
+    assert.deepEqual(linksOf(home), [...cart, 'Dashboard /dashboard', inspector]);
   });
 
-  it('site() marks in the navigation where the visitor is', async () => {
-    const browser = new Browser(site().handle);
-    for (const path of PAGES.slice(0, -1)) {
-      const { body } = await browser.get(path);
-      const marked = [...String(body).matchAll(/<a href="([^"]*)" aria-current="page">/g)];
+  it('site() marks the current page in the navigation', async () => {
+    const browser = new Browser(site());
+    for (const path of PAGES.filter((page) => !/nowhere|cookie/.test(page))) {
+      const page = bodyText(await browser.get(path));
+      const marked = [...page.matchAll(/<a href="([^"]*)" aria-current="page">/g)];
       assert.deepEqual(marked.map(([, href]) => href), [path]);
     }
   });
 
-  it('site() sends a policy that allows no script, and has no inline script or style', async () => {
-    const browser = new Browser(site().handle);
+  it('site() shows the message, the token and the cart in the inspector', async () => {
+    const browser = new Browser(site());
+    const panel = async (path: string): Promise<string> =>
+      bodyText(await browser.get(path)).replace(/^[^]*<details/, '').replaceAll('&quot;', '"');
+    assert.match(await panel('/articles'), /"_csrft_": "/);
+    await browser.request('POST', '/articles', 'title=a&body=b', SAME);
+    assert.match(bodyText(await browser.get('/inspect')), /_f_success/, 'the message waits');
+    await browser.request('POST', '/cart/add', 'item=pot', SAME);
+    assert.match(await panel('/cart'), /"cart": \{\s+"items": \{\s+"pot": 1/);
+  });
+
+  it('site() keeps a message for the page that the visitor sees', async () => {
+    const browser = new Browser(site());
+    await browser.request('POST', '/articles', 'title=a&body=b', SAME);
+    await browser.request('HEAD', '/cart');
+    await browser.request('GET', '/cart', '', { 'sec-purpose': 'prefetch' });
+    await browser.request('GET', '/nowhere', '', HTML);
+    assert.match(bodyText(await browser.get('/cart')), /Article saved/);
+    assert.doesNotMatch(bodyText(await browser.get('/cart')), /Article saved/, 'once');
+  });
+
+  it('site() says that the session is full, and loses nothing', async () => {
+    const browser = await loggedIn();
+    const save = async (length: number): Promise<number> => {
+      const note = encodeURIComponent('€'.repeat(length));
+      return (await browser.request('POST', '/cart/note', `note=${note}`, SAME)).status;
+    };
+    let length = 1000;
+    while ((await save(length)) === 422) length -= 1; // the longest note that fits
+    const before = bodyText(await browser.get('/cart'));
+    const full = await browser.request('POST', '/articles', 'title=a&body=b', SAME);
+    assert.equal(full.status, 422);
+    assert.match(bodyText(full), /<h1>The session is full<\/h1>/);
+    assert.match(bodyText(full), /Logged in as <strong>ada/);
+    assert.equal(bodyText(await browser.get('/cart')), before);
+    assert.equal(await save(10), 303);
+    await browser.request('POST', '/cart/add', 'item=tea', SAME);
+    assert.match(bodyText(await browser.get('/cart')), /Cart \(2\)/);
+  });
+
+  it('site() explains errors on a page of the site, and to a program in plain text', async () => {
+    const browser = await loggedIn();
+    const forged = { ...HTML, 'sec-fetch-site': 'cross-site' };
+    const rejected = await browser.request('POST', '/cart/empty', '', forged);
+    assert.equal(rejected.status, 403);
+    assert.match(bodyText(rejected), /<h1>403 Forbidden<\/h1>\s*<p>[^<]+ Nothing was done\./);
+    const method = await browser.request('DELETE', '/', '', HTML);
+    assert.deepEqual([method.status, method.headers.allow], [405, 'GET, HEAD']);
+    const missing = await browser.request('GET', '/<b>&', '', HTML);
+    assert.match(bodyText(missing), /<title>404 Not Found<\/title>/);
+    assert.doesNotMatch(bodyText(missing), /<b>/);
+    const plain = await browser.get('/nowhere');
+    assert.equal(plain.headers['content-type'], 'text/plain; charset=utf-8');
+    assert.match(bodyText(plain), /^404 Not Found\n\nThere is no page at \/nowhere\./);
+  });
+});
+
+describe('main: security of each response', () => {
+  const PAGES = ['/', '/howdy', '/articles', '/cart', '/login', '/inspect', '/nowhere'];
+
+  it('site() sends a policy without scripts, and has no inline script or style', async () => {
+    const browser = new Browser(site());
     for (const path of PAGES) {
-      const { body, headers } = await browser.request('GET', path, '', HTML);
-      assert.match(String(headers['content-security-policy']), /default-src 'none'/, path);
-      assert.equal(headers['x-content-type-options'], 'nosniff', path);
-      assert.doesNotMatch(String(body), /<script|<style|\sstyle=|\son\w+=|javascript:/i, path);
+      const response = await browser.request('GET', path, '', HTML);
+      assert.match(String(response.headers['content-security-policy']), /default-src 'none'/, path);
+      const page = bodyText(response);
+      assert.doesNotMatch(page, /<script|<style|\sstyle=|\son\w+=|javascript:/i, path);
     }
   });
 
-  it('site() says on each answer, whatever it is, what a browser may do with it', async (t) => {
-    const ANSWERS: [method: string, path: string, status: number][] = [
+  it('site() sends the security headers with each response', async (t) => {
+    const REQUESTS: [method: string, path: string, status: number][] = [
       ['GET', '/', 200], ['HEAD', '/', 200], ['GET', '/login', 200], ['GET', '/style.css', 200],
       ['GET', '/favicon.svg', 200], ['GET', '/dashboard', 303], ['POST', '/articles', 403],
       ['GET', '/nowhere', 404], ['DELETE', '/', 405], ['OPTIONS', '/', 204],
-      ['GET', '/api/counter', 401], ['GET', '/%zz', 400], ['GET', `/${'a'.repeat(8_000)}`, 414],
+      ['GET', '/api/counter', 401],
     ];
     for (const env of [{}, PRODUCTION]) {
-      const { handle, headers } = site(env);
-      const server = makeServer(toListener(handle, headers)).listen(0, '127.0.0.1');
-      t.after(() => (server.close(), server.closeAllConnections()));
-      await once(server, 'listening');
-      const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const server = await startServer(t, strict(toListener(site(env))), makePipelined);
       const isSecure = env === PRODUCTION;
-      for (const [method, path, status] of ANSWERS) {
+      for (const [method, path, status] of REQUESTS) {
         for (const accept of ['text/html', '*/*']) {
-          const asked = { method, headers: { accept }, redirect: 'manual' as const };
-          const response = await fetch(origin + path, asked);
-          await response.arrayBuffer();
-          const where = `${method} ${path.slice(0, 20)} for ${accept}`;
+          const response = await server.request(method, path, { accept });
+          const where = `${method} ${path} for ${accept}`;
           assert.equal(response.status, status, where);
           const header = (name: string): string | null => response.headers.get(name);
           const policy = header('content-security-policy') ?? '';
           assert.match(policy, /^default-src 'none'/, where);
           assert.match(policy, /; frame-ancestors 'none'$/, where);
           assert.doesNotMatch(policy, /unsafe/, where);
-          const isPage = header('content-type')?.startsWith('text/html');
-          assert.equal(policy.includes("style-src 'self'"), Boolean(isPage), where);
+          const isPage = header('content-type')?.startsWith('text/html') ?? false;
+          assert.equal(policy.includes("style-src 'self'"), isPage, where);
           assert.equal(header('x-content-type-options'), 'nosniff', where);
           assert.equal(header('referrer-policy'), 'same-origin', where);
           assert.equal(header('cross-origin-resource-policy'), 'same-origin', where);
@@ -510,154 +422,107 @@ describe('main: pages', () => {
     }
   });
 
-  it('site() lets the page of no other origin read an answer', async () => {
-    const { handle, headers: common } = site();
+  it('site() lets no page of another origin read a response', async () => {
     const origin = 'https://evil.example';
     const preflight = { origin, 'access-control-request-method': 'POST' };
-    const browser = new Browser(handle);
+    const browser = new Browser(site());
     for (const path of ['/', '/login', '/style.css', '/api/counter', '/nowhere', '/cart/add']) {
       for (const [method, sent] of [['GET', { origin }], ['OPTIONS', preflight]] as const) {
         const { headers } = await browser.request(method, path, '', sent);
-        const names = Object.keys({ ...common, ...headers });
-        assert.deepEqual(names.filter((name) => name.startsWith('access-control-')), [], path);
+        const names = Object.keys(headers).filter((name) => name.startsWith('access-control-'));
+        assert.deepEqual(names, [], path);
       }
     }
   });
 
-  it('site() does nothing by GET or HEAD that a form of it posts', async () => {
-    const { handle } = site({ SESSIONS: 'memory' });
-    const browser = new Browser(handle);
+  it('site() changes nothing for GET and HEAD', async () => {
+    const browser = new Browser(site({ SESSIONS: 'memory' }));
     const cart = ['/cart/add', '/cart/change', '/cart/remove', '/cart/empty', '/cart/note'];
-    const others = ['/logout', '/sessions/end', '/sessions/end-others', '/api/token'];
-    for (const path of [...cart, ...others]) {
+    for (const path of [...cart, '/logout', '/sessions/end', '/sessions/end-others', '/api/token']) {
       for (const method of ['GET', 'HEAD']) {
         const { status, headers } = await browser.request(method, `${path}?item=tea&key=a`);
-        assert.deepEqual([status, headers.allow], [405, 'POST, OPTIONS'], `${method} ${path}`);
+        assert.deepEqual([status, headers.allow], [405, 'POST'], `${method} ${path}`);
       }
     }
-    const forms = ['/articles?title=a&body=b', '/login?name=editor&password=editor'];
+    const forms = ['/articles?title=a&body=b', '/login?username=editor&password=editor'];
     for (const path of forms) assert.equal((await browser.get(path)).status, 200, path);
-    assert.doesNotMatch(String((await browser.get('/articles')).body), /<article>|Logged in/);
+    assert.doesNotMatch(bodyText(await browser.get('/articles')), /<article>|Logged in/);
   });
 
-  it('site() serves no file that is a script', () => {
+  it('site() has no file that is a script', () => {
     const names = readdirSync(join(ROOT, 'public'), { recursive: true }).map(String);
     assert.ok(names.includes('style.css'), names.join());
     assert.deepEqual(names.filter((name) => /\.(m?js|html?|wasm|swf|xht(ml)?)$/i.test(name)), []);
-    const svgs = names.filter((name) => name.endsWith('.svg'));
-    for (const name of svgs) {
+    for (const name of names.filter((one) => one.endsWith('.svg'))) {
       const markup = readFileSync(join(ROOT, 'public', name), 'utf8');
       assert.doesNotMatch(markup, /<script|\son\w+=|javascript:/i, name);
     }
   });
 
-  it('site() sets one cookie and no other, and never twice in an answer', async () => {
-    const some = new Map([['ada', await hashPassword('secret', 4)]]);
-    const same = { 'sec-fetch-site': 'same-origin' };
+  it('site() sets one cookie, and never twice in one response', async () => {
     const STEPS: [method: string, path: string, body?: string][] = [
       ['GET', '/'], ['POST', '/articles', 'title=a&body=b'], ['POST', '/cart/add', 'item=pot'],
-      ['POST', '/login', 'name=ada&password=secret'], ['GET', '/dashboard'], ['POST', '/inspect'],
-      ['GET', '/'], ['POST', '/login', 'name=ada&password=secret'], ['POST', '/logout'],
-      ['GET', '/'],
+      ['POST', '/login', 'username=ada&password=secret'], ['GET', '/dashboard'], ['GET', '/'],
+      ['POST', '/login', 'username=ada&password=secret'], ['POST', '/logout'], ['GET', '/'],
     ];
     for (const SESSIONS of ['signed', 'encrypted', 'memory']) {
-      const browser = new Browser(site({ SESSIONS }, undefined, some).handle);
-      let count = 0;
+      const browser = new Browser(site({ SESSIONS }, undefined, await users));
+      let total = 0;
       for (const [method, path, body = ''] of STEPS) {
-        const { headers } = await browser.request(method, path, body, same);
-        const lines = [headers['set-cookie'] ?? []].flat();
-        assert.ok(lines.length <= 1, `${SESSIONS}, ${method} ${path}: ${lines.join(' | ')}`);
-        for (const line of lines) assert.match(line, /^session=/, `${SESSIONS}, ${method} ${path}`);
-        count += lines.length;
+        const cookies = setCookies(await browser.request(method, path, body, SAME));
+        assert.ok(cookies.length <= 1, `${SESSIONS}, ${method} ${path}: ${cookies.join(' | ')}`);
+        for (const header of cookies) assert.match(header, /^session=/, `${SESSIONS}, ${method} ${path}`);
+        total += cookies.length;
       }
-      assert.ok(count >= 4, `${SESSIONS}: ${count} cookies`);
+      assert.ok(total >= 4, `${SESSIONS}: ${total} cookies`);
     }
   });
 
-  it('site() frames a refusal for a browser, with its status and its headers', async () => {
-    const browser = new Browser(site().handle);
-    const refused = await browser.request('DELETE', '/', '', HTML);
-    assert.equal(refused.status, 405);
-    assert.equal(refused.headers.allow, 'GET, HEAD, OPTIONS');
-    assert.equal(refused.headers['content-type'], 'text/html; charset=utf-8');
-    assert.match(String(refused.body), /<h1>405 Method Not Allowed<\/h1><p>\/ takes GET/);
-    const missing = await browser.request('GET', '/<b>&', '', HTML);
-    assert.equal(missing.status, 404);
-    assert.match(String(missing.body), /<title>404 Not Found<\/title>/);
-    assert.doesNotMatch(String(missing.body), /<b>/);
-  });
-
-  it('site() answers a program that asks for no page in plain words', async () => {
-    const { body, headers, status } = await new Browser(site().handle).get('/nowhere');
-    assert.equal(status, 404);
-    assert.equal(headers['content-type'], 'text/plain; charset=utf-8');
-    assert.match(String(body), /^404 Not Found\n\nThere is no page at \/nowhere\./);
-  });
-
-  it('withErrorPages() keeps the headers of a refusal, and escapes its words', async () => {
-    const refusal = { ...problem(429, 'Wait, <b>please</b>.'), headers: { 'retry-after': '60' } };
-    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
-    const browser = new Browser(withErrorPages((p) => withSession(factory, p), () => refusal));
-    const { status, headers, body } = await browser.request('GET', '/', '', HTML);
-    assert.equal(status, 429);
-    assert.equal(headers['retry-after'], '60');
-    assert.match(String(body), /<p>Wait, &lt;b&gt;please&lt;\/b&gt;\./);
-  });
-
-  it('withErrorPages() makes a page of a refusal, and of nothing else', async () => {
-    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
-    const ask = (response: HttpResponse, accept = HTML.accept) =>
-      new Browser(withErrorPages((p) => withSession(factory, p), () => response))
-        .request('GET', '/', '', { accept });
-    for (const status of [200, 204, 303, 399]) {
-      const response = { ...problem(status, 'x'), status };
-      assert.equal(await ask(response), response, `${status}`);
-    }
-    for (const status of [400, 404, 500]) {
-      const response = problem(status, 'x');
-      assert.match(String((await ask(response)).body), /^<!doctype html>/, `${status}`);
-      assert.equal(await ask(response, '*/*'), response, `${status} for a program`);
-    }
-    const { body } = await ask({ ...problem(404, ''), body: 'no more words' });
-    assert.match(String(body), /<h1>no more words<\/h1><p><\/p>/);
-  });
-
-  it('withErrorPages() shows a failure without a session, which may be what failed', async () => {
-    const mount = (): never => assert.fail('the session was asked for');
-    for (const status of [500, 503]) {
-      const handler = withErrorPages(mount, () => problem(status, 'Later.'));
-      const response = await new Browser(handler).request('GET', '/', '', HTML);
-      assert.equal(response.status, status);
-      assert.match(String(response.body), /<p>Later\./);
-    }
-  });
-
-  it('withFrame() leaves alone what is no page', async () => {
-    const browser = new Browser(site().handle);
-    const { body, headers } = await browser.get('/style.css');
-    assert.match(String(headers['content-type']), /^text\/css/);
-    assert.doesNotMatch(String(body), /<header>/);
-    const plain = { status: 200, headers: {}, body: 'a <body> of text' };
-    const factory = new SignedCookieSessionFactory<SiteData>({ secrets: ['x'] });
-    const handler = withSession(factory, withFrame(() => plain));
-    const framed = await new Browser(handler).get('/');
-    assert.equal(framed.body, plain.body);
-    const bytes = { ...plain, body: Buffer.from('<!doctype html><body>') };
-    const picture = await new Browser(withSession(factory, withFrame(() => bytes))).get('/');
-    assert.equal(picture.body, bytes.body);
-  });
-
-  it('site() gives HEAD the headers of GET and no cookie', async () => {
-    const now = (): number => 1_700_000_000; // the time is in the cookie, and so on the page
-    const browser = new Browser(site({}, now).handle, ORIGIN, now);
-    for (const path of ['/', '/howdy', '/style.css']) {
+  it('site() responds to HEAD with the status of GET and without a cookie', async () => {
+    const now = (): number => NOW;
+    const browser = new Browser(site({}, now), ORIGIN, now);
+    for (const path of ['/', '/howdy', '/style.css', '/articles', '/cart', '/login']) {
       const head = await browser.request('HEAD', path);
+      assert.deepEqual(setCookies(head), [], path);
       const get = await browser.request('GET', path);
       assert.equal(head.status, get.status);
-      const length = path.endsWith('.css') ? get.body?.length : undefined; // a panel is unmeasured
-      assert.equal(head.body?.length, length, `Content-Length of ${path}`);
-      assert.deepEqual([head.headers['set-cookie'] ?? []].flat(), [], 'nothing is saved');
+      assert.equal(head.headers['content-length'], get.headers['content-length'], path);
     }
-    assert.equal(count((await browser.get('/')).body), 3, 'two visits before this one');
+    assert.equal(await countAt(browser), 3, 'two visits before this one');
+  });
+});
+
+describe('main: the process', () => {
+  const clean = { NODE_ENV: '', SESSIONS: '', SESSION_COOKIE: '', TRUSTED_ORIGINS: '' };
+
+  it('main.ts counts 1 and 2, restarts, and counts 3; another secret counts 1', async (t) => {
+    let cookie = '';
+    const run = async (SESSION_SECRET: string, ...paths: string[]): Promise<number[]> => {
+      const program = startProgram(t, ['src/main.ts'], { ...clean, SESSION_SECRET });
+      const origin = await program.printed(/(http:\/\/localhost:\d+)[^]*stop with Ctrl-C/);
+      const counts = [];
+      for (const path of paths) {
+        const address = origin.replace('localhost', '127.0.0.1') + path;
+        const response = await fetch(address, { headers: { cookie, connection: 'close' } });
+        cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? cookie;
+        counts.push(Number(/<p>Count: (\d+)/.exec(await response.text())?.[1]));
+      }
+      program.kill('SIGTERM');
+      const { code, signal, stdout, stderr } = await program.ended();
+      assert.deepEqual([code, signal, stderr], [0, null, ''], 'SIGTERM ends the process cleanly');
+      const paths4 = ['/', '/articles', '/cart', '/login'].map((path) => `  open ${origin}${path}\n`);
+      assert.equal(stdout, `Sessions from Scratch · ${origin}\n${paths4.join('')}  stop with Ctrl-C\n`);
+      return counts;
+    };
+    assert.deepEqual(await run('one', '/', '/howdy'), [1, 2]);
+    assert.deepEqual(await run('one', '/'), [3], 'after a restart');
+    assert.deepEqual(await run('two', '/'), [1], 'signed with another secret');
+  });
+
+  it('main.ts does not start with the secret of the tutorial in production', async (t) => {
+    const env = { ...clean, NODE_ENV: 'production', SESSION_SECRET: DEMO_SECRET };
+    const { code, stderr } = await startProgram(t, ['src/main.ts'], env).ended();
+    assert.equal(code, 1);
+    assert.match(stderr, /^Cannot start: in production, .* npm run secret\n$/);
   });
 });

@@ -212,7 +212,7 @@ describe('03-signer: further proofs', () => {
     for (const secrets of [[unset], ['good', unset]]) {
       const create = (): Signer => new Signer({ secrets });
       const story = "the text 'undefined' must not become a secret that everyone can guess";
-      assert.throws(create, { name: 'TypeError', message: /needs a secret/ }, story);
+      assert.throws(create, { name: 'TypeError', message: /secret is missing/ }, story);
     }
   });
 

@@ -57,7 +57,7 @@ const { special, reissue, set_cookie: setCookieVectors } = JSON.parse(
 describe('11-timeouts: old cookies and real Pyramid', () => {
   it('withTimeouts() expires the cookies that Pyramid expires', async () => {
     const names = [
-      'exactly at the timeout', 'expired: 1200 s + 1 us after renewed', 'expired long ago',
+      'at the limit: 1200 s after renewed', 'expired: 1200 s + 1 us after renewed', 'expired long ago',
       'timeout 0, same second', 'timeout "1200" (string, int() is applied)',
       'timeout null, years later', 'signed: renewed is negative', 'expired and state not a dict',
     ];
@@ -210,13 +210,6 @@ describe('11-timeouts: proofs about the grammar', () => {
     for (const [options, message] of table) assert.throws(() => new SessionCookie(options), { message });
   });
 
-  it('SessionCookie() needs time in proportion to the length of a wrong domain', () => {
-    const started = performance.now();
-    assert.throws(() => new SessionCookie({ domain: `${'a.'.repeat(50_000)};` }), TypeError);
-    const time = performance.now() - started;
-    assert.ok(time < 2000, `${time} milliseconds; a few are enough`);
-  });
-
   it('SessionCookie.write() writes Max-Age=0 for maxAge -0', () => {
     assert.match(new SessionCookie({ maxAge: -0 }).write(''), /^session=; Max-Age=0; /);
   });
@@ -233,7 +226,8 @@ describe('11-timeouts: proofs about time', () => {
   it('withTimeouts() has the clock of the machine by default, in seconds', async (t) => {
     t.mock.method(Date, 'now', () => clock.now * 1000);
     const clock = { now: NOW };
-    const factory = withTimeouts(new SignedCookieSessionFactory({ secrets: SECRETS, sessionClass: Session }));
+    const options = { secrets: SECRETS, sessionClass: Session<{ counter: number }> };
+    const factory = withTimeouts(new SignedCookieSessionFactory(options));
     const value = await factory.save(factory.create().set('counter', 7));
     clock.now = NOW + 1200;
     assert.ok(await factory.open(value ?? ''));
@@ -265,7 +259,8 @@ describe('11-timeouts: proofs about time', () => {
 
   it('withSession() deletes a cookie with Max-Age=0 after its other attributes', async () => {
     const cookie = new SessionCookie({ maxAge: 3600, secure: true });
-    const options = { secrets: SECRETS, sessionClass: Session, now: () => NOW, cookie };
+    const sessionClass = Session<{ counter: number }>;
+    const options = { secrets: SECRETS, sessionClass, now: () => NOW, cookie };
     const factory = withTimeouts(new SignedCookieSessionFactory(options), { now: () => NOW });
     const page: Handler = withSession(factory)(({ path, session }) => {
       if (path === '/end') session.clear();

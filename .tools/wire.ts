@@ -1,0 +1,88 @@
+// Bytes on a socket, for the tests of steps 35 to 38 and of the finished site.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+import { requestBytes, type TestServer, withTimeLimit } from './serve.ts';
+
+/** A request that asks the server to close the connection after the response. */
+export const LAST = requestBytes('GET');
+/** A request after which the connection stays open. */
+export const KEEP = LAST.replace('Connection: close\r\n', '');
+export const HALF_HEADERS = 'GET / HTTP/1.1\r\nHost: local';
+export const HALF_BODY = 'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf ';
+/** The beginning of a body in chunks, without the first length. */
+export const CHUNKED = HALF_BODY.replace('Content-Length: 10', 'Transfer-Encoding: chunked')
+  .replace('half ', '');
+export const CONNECT = 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n';
+/** More bytes than the buffers between a server and a client can hold. */
+export const HUGE = Buffer.alloc(32 * 1024 * 1024);
+
+export const hello: RequestListener = (_request, response) => {
+  response.end('Hello');
+};
+
+/** Responds after the whole body has arrived. */
+export const readBody: RequestListener = (request, response) => {
+  request.resume().on('end', () => response.end('complete')).on('error', () => {});
+};
+
+/** Waits until the socket is closed. It listens to no error: an unhandled one must be noticed. */
+export function closeOf(socket: Socket): Promise<unknown> {
+  const closed = new Promise((resolve) => socket.on('close', resolve));
+  return withTimeLimit(closed, 'The connection stays open', 8_000);
+}
+
+/** Returns everything that arrives on a socket until it is closed. */
+export async function textOf(socket: Socket): Promise<string> {
+  let received = '';
+  socket.on('data', (chunk: string) => (received += chunk));
+  await closeOf(socket);
+  return received;
+}
+
+/** Opens a connection and returns both ends of it. */
+export async function bothEnds(
+  server: TestServer,
+  sent: string,
+): Promise<{ client: Socket; socket: Socket }> {
+  const connected = once(server.server, 'connection');
+  const client = server.open(sent);
+  const [socket] = (await connected) as [Socket];
+  return { client, socket };
+}
+
+/** Opens a connection that stays half open: the client does not close its end. */
+export function openHalf(t: TestContext, { port }: TestServer, sent: string): Socket {
+  const options = { port, host: '127.0.0.1', allowHalfOpen: true };
+  const socket = connect(options, () => socket.write(sent));
+  t.after(() => socket.destroy());
+  return socket.setEncoding('latin1').on('error', () => {});
+}
+
+/** Returns the status codes in the order of the responses: `200 404`. */
+export function statusesOf(received: string): string {
+  return [...received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status).join(' ');
+}
+
+/** Checks an error response: its status, type, date, length, explanation, and that it is the last. */
+export function assertRejected(received: string, status: string, what = ''): void {
+  const [head = '', ...rest] = received.split('\r\n\r\n');
+  const body = rest.join('\r\n\r\n');
+  const got = `${what}: ${JSON.stringify(received)}`;
+  assert.ok(received.startsWith(`HTTP/1.1 ${status}\r\n`), `expected ${status} for ${got}`);
+  const headers = new Map(head.split('\r\n').slice(1).map((line): [string, string] => {
+    const [name = '', value = ''] = line.split(/: (.*)/s);
+    return [name.toLowerCase(), value];
+  }));
+  assert.equal(headers.get('content-type'), 'text/plain; charset=utf-8', got);
+  assert.equal(headers.get('x-content-type-options'), 'nosniff', `no browser may guess for ${got}`);
+  assert.equal(headers.get('connection'), 'close', got);
+  assert.equal(headers.get('content-length'), String(body.length), got);
+  const date = headers.get('date') ?? '';
+  assert.equal(new Date(date).toUTCString(), date, `RFC 9110 §6.6.1 needs a date for ${got}`);
+  assert.ok(body.startsWith(`${status}\n\n`), got);
+  assert.match(body, /\n\n[A-Z].{10,}\.\n$/, `an explanation is missing for ${got}`);
+  assert.doesNotMatch(received, /node|undefined|\bat |\.ts|\r\n(server|x-powered-by):/i, got);
+}

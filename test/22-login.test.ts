@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { bodyText } from '../.tools/request.ts';
+import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
+import { Router } from '../src/05-router.ts';
+import { decodePayload, encodePayload } from '../src/07-session.ts';
+import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
+import { addTutorial, DEMO } from '../src/09-tutorial.ts';
+import { addArticles } from '../src/12-forms.ts';
+import { RouteGroup, sessionFrom } from '../src/13-middleware.ts';
+import { withFlash } from '../src/14-flash.ts';
+import { Browser } from '../src/16-browser.ts';
+import { withCsrf } from '../src/17-csrf.ts';
+import { addCart } from '../src/18-cart.ts';
+import { hashPassword } from '../src/21-password.ts';
+import { addLogin, safeRedirectPath, type SiteData, site } from '../src/22-login.ts';
+import { UserSession, withLogin, withUser } from '../src/22-login.ts';
+
+const it = explainedIt(import.meta.url);
+const ORIGIN = 'http://localhost:6543';
+const NOW = 1_700_000_000; // seconds since 1970
+const SAME_ORIGIN = { 'sec-fetch-site': 'same-origin' }; // what a browser sends with a form
+
+// The cheap hashes of N = 2^4 are enough for a test. The password is the name.
+const NAMES = ['editor', 'viewer', 'jos\u00e9'];
+const users = Promise.all(
+  NAMES.map(async (name) => [name, await hashPassword(name, 4)] as const),
+).then((entries) => new Map(entries));
+
+/** A browser at a site with a login, a cart and a clock that the test can set. */
+async function visit(clock = { now: NOW }) {
+  const options = { ...DEMO, now: () => clock.now, sessionClass: UserSession<SiteData> };
+  const factory = new SignedCookieSessionFactory(options);
+  const router = new Router();
+  const chain = RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf()).with(withUser);
+  const pages = chain.with(withFlash);
+  addTutorial(pages);
+  addArticles(pages);
+  addCart(pages);
+  addLogin(pages, await users);
+  const browser = new Browser(router.handle, ORIGIN, () => clock.now);
+  const send = (path: string, fields: Record<string, string> = {}): Promise<HttpResponse> =>
+    browser.request('POST', path, new URLSearchParams(fields).toString(), SAME_ORIGIN);
+  const login = (username: string, password = username, next = ''): Promise<HttpResponse> =>
+    send('/login', { username, password, next });
+  const cookie = (): string => browser.jar.headerFor(new URL(ORIGIN), clock.now) ?? '';
+  const session = () => factory.open(cookie().slice('session='.length));
+  return { browser, send, login, cookie, session, clock, pages, handle: router.handle };
+}
+
+/** Requests a page with a cookie, as an attacker does who has a copy of the cookie. */
+function getWith(handle: Handler, path: string, cookie: string): Promise<HttpResponse> {
+  return new Browser(handle, ORIGIN, () => NOW).request('GET', path, '', { cookie });
+}
+
+/** Returns the data of a session without the token. */
+function dataOf(session: UserSession<SiteData> | undefined): object {
+  const { _csrft_: _, ...data } = (session?.toJSON() ?? {}) as { _csrft_?: string };
+  return data;
+}
+
+function tokenIn(response: HttpResponse): string {
+  return /name="csrf_token" value="(\w+)"/.exec(bodyText(response))?.[1] ?? '';
+}
+
+/** Saves a session, and opens it in the next request. */
+function nextRequest(session: UserSession<SiteData>, now: number): UserSession<SiteData> {
+  return new UserSession<SiteData>(now, decodePayload(encodePayload(session, now)));
+}
+
+describe('22-login: a session that can end', () => {
+  it('UserSession.regenerateId() keeps the data, with a new token and a new age', () => {
+    const session = nextRequest(new UserSession<SiteData>(NOW).set('counter', 7), NOW + 60);
+    const token = session.csrfToken();
+    session.regenerateId();
+    assert.equal(session.get('counter'), 7);
+    assert.equal(session.created, NOW + 60);
+    assert.deepEqual([session.isEnded, session.isChanged], [true, true]);
+    assert.notEqual(session.csrfToken(), token);
+  });
+
+  it('UserSession.invalidate() removes the data, and what is set later is a new session', () => {
+    const session = nextRequest(new UserSession<SiteData>(NOW).set('counter', 7), NOW + 60);
+    const token = session.csrfToken();
+    session.flash('hello');
+    session.invalidate();
+    assert.deepEqual([session.size, session.isEnded, session.isChanged], [0, true, true]);
+    assert.equal(session.created, NOW + 60);
+    assert.notEqual(session.csrfToken(), token);
+  });
+});
+
+describe('22-login: the page after the login', () => {
+  const INSIDE = ['/', '/cart', '/dashboard?tab=2&x=%2F', '/%5cevil', '/a//b', '/.//evil.example'];
+  const OUTSIDE = [
+    '//evil.example', '///evil.example', '/\\evil.example', '\\\\evil.example', 'evil.example',
+    'https://evil.example', 'https:evil.example', 'javascript:alert(1)', '', ' /cart', '/ x', '?x',
+    '/\t/evil.example', '/\n/evil.example', '/\r\nSet-Cookie: x=1', '/\0', '/caf\u00e9', '/\u2028',
+    '#x', './x', `/${'a'.repeat(2001)}`, '@evil.example', '/\\/evil.example', '%2f%2fevil.example',
+    '/a\\b',
+  ];
+
+  it('safeRedirectPath() returns a path of this site', () => {
+    for (const next of INSIDE) assert.equal(safeRedirectPath(next), next);
+  });
+
+  it('safeRedirectPath() returns the dashboard for everything else', () => {
+    for (const next of [...OUTSIDE, null]) {
+      assert.equal(safeRedirectPath(next), '/dashboard', JSON.stringify(next)?.slice(0, 40));
+    }
+  });
+
+  it('safeRedirectPath() never leads to another site, according to the URL standard', () => {
+    for (const next of [...INSIDE, ...OUTSIDE]) {
+      const { origin } = new URL(safeRedirectPath(next), ORIGIN);
+      assert.equal(origin, ORIGIN, `next=${JSON.stringify(next).slice(0, 40)}`);
+    }
+  });
+
+  it('withLogin() sends a visitor to the login, and from there back to the page', async () => {
+    const { browser, login } = await visit();
+    const response = await browser.request('GET', '/dashboard?tab=2');
+    assert.equal(response.status, 303);
+    assert.equal(response.headers.location, '/login?next=%2Fdashboard%3Ftab%3D2');
+    const form = bodyText(await browser.get('/dashboard?tab=2'));
+    assert.match(form, /<input type="hidden" name="next" value="\/dashboard\?tab=2">/);
+    const { headers } = await login('editor', 'editor', '/dashboard?tab=2');
+    assert.equal(headers.location, '/dashboard?tab=2');
+    assert.match(bodyText(await browser.get('/dashboard')), /<h1>Hello, editor<\/h1>/);
+  });
+
+  it('withLogin() returns only to a page that GET can show', async () => {
+    const { pages, handle } = await visit();
+    const secret = pages.with(withLogin(await users));
+    secret.get('/secret', () => text('secret')).post('/secret/delete', () => text('deleted'));
+    const locationOf = async (method: string, path: string): Promise<unknown> => {
+      const browser = new Browser(handle, ORIGIN);
+      return (await browser.request(method, path, '', SAME_ORIGIN)).headers.location;
+    };
+    assert.equal(await locationOf('GET', '/secret?x=1&y='), '/login?next=%2Fsecret%3Fx%3D1%26y%3D');
+    const next = await locationOf('POST', '/secret/delete'); // GET /secret/delete would be a 405
+    assert.equal(next, '/login?next=%2Fdashboard');
+  });
+
+  it('addLogin() checks next in the form, and again when the form is sent', async () => {
+    const { browser, login } = await visit();
+    const form = bodyText(await browser.get('/login?next=//evil.example'));
+    assert.match(form, /name="next" value="\/dashboard"/);
+    const { headers } = await login('editor', 'editor', '//evil.example');
+    assert.equal(headers.location, '/dashboard', 'the visitor can change a hidden field');
+  });
+});
+
+describe('22-login: login', () => {
+  it('addLogin() responds the same to a wrong password and to an unknown name', async () => {
+    const { login, session } = await visit();
+    for (const name of ['editor', 'unknown', '', '__proto__', 'constructor']) {
+      const response = await login(name, 'wrong');
+      assert.equal(response.status, 422, name);
+      const [, error] = /role="alert">([^<]*)/.exec(bodyText(response)) ?? [];
+      assert.equal(error, 'The name or the password is wrong.', name);
+      assert.equal(session()?.has('user'), false, name);
+    }
+  });
+
+  it('addLogin() shows the typed name again as text, and never the password', async () => {
+    const { login } = await visit();
+    const body = bodyText(await login('<b>"ed"</b>', 'hunter2'));
+    assert.match(body, /name="username" value="&lt;b&gt;&quot;ed&quot;&lt;\/b&gt;"/);
+    assert.doesNotMatch(body, /hunter2/);
+  });
+
+  it('addLogin() starts a new session at login, and keeps the cart', async () => {
+    const { send, login, session, clock } = await visit();
+    await send('/cart/add', { item: 'tea' });
+    const before = session();
+    clock.now += 60;
+    await login('viewer');
+    const after = session();
+    assert.equal(before?.created, NOW);
+    assert.equal(after?.created, NOW + 60, 'the session is as old as the login');
+    assert.notEqual(after?.csrfToken(), before?.csrfToken());
+    assert.deepEqual(dataOf(after), { cart: { items: { tea: 1 }, note: '' }, user: 'viewer' });
+  });
+
+  it('addLogin() gives no rights to a cookie that was planted before the login', async () => {
+    const { browser, cookie, login, handle } = await visit();
+    await browser.get('/login');
+    const planted = cookie(); // the attacker got it first, and put it into this browser
+    await login('editor');
+    assert.equal((await getWith(handle, '/dashboard', cookie())).status, 200, 'the visitor');
+    assert.equal((await getWith(handle, '/dashboard', planted)).status, 303, 'the attacker');
+  });
+
+  it('addLogin() makes the token from before the login invalid', async () => {
+    const { browser, login } = await visit();
+    const old = tokenIn(await browser.get('/cart'));
+    await login('editor');
+    const empty = (token: string): Promise<HttpResponse> =>
+      browser.request('POST', '/cart/empty', `csrf_token=${token}`);
+    assert.equal((await empty(old)).status, 403, 'the attacker who planted the cookie knows it');
+    assert.equal((await empty(tokenIn(await browser.get('/cart')))).status, 303);
+  });
+
+  it('addLogin() does not give the cart of one user to another user', async () => {
+    const { send, login, session, clock } = await visit();
+    await send('/cart/add', { item: 'tea' });
+    await login('editor');
+    await login('editor'); // the same user again keeps the cart
+    const cart = { items: { tea: 1 }, note: '' };
+    assert.deepEqual(dataOf(session()), { cart, user: 'editor' });
+    clock.now += 60;
+    await login('viewer'); // on a shared computer, and the editor has not logged out
+    assert.deepEqual(dataOf(session()), { user: 'viewer' });
+    assert.equal(session()?.created, NOW + 60);
+  });
+
+  it('addLogin() accepts two logins with one cookie at the same time', async () => {
+    const { browser, login, cookie, handle } = await visit();
+    await browser.get('/login');
+    const cookies: string[] = [];
+    const tab = async (): Promise<unknown> => {
+      const { status, headers } = await login('editor');
+      cookies.push(cookie());
+      return [status, headers.location];
+    };
+    const both = await Promise.all([tab(), tab()]);
+    assert.deepEqual(both, [[303, '/dashboard'], [303, '/dashboard']]);
+    for (const cookie of cookies) {
+      assert.equal((await getWith(handle, '/dashboard', cookie)).status, 200);
+    }
+  });
+
+  it('addLogin() accepts a user name, however the keyboard writes its accent', async () => {
+    const { login, session } = await visit();
+    assert.equal((await login('jose\u0301', 'jose\u0301')).status, 303, 'e and a combining accent');
+    assert.equal(session()?.get('user'), 'jos\u00e9', 'é as one character, as in the user list');
+  });
+
+  it('addLogin() tells the keyboard of a phone not to change the user name', async () => {
+    const { browser } = await visit();
+    const [field = ''] = /<input name="username"[^>]*>/.exec(bodyText(await browser.get('/login'))) ?? [];
+    for (const attribute of ['autocapitalize="none"', 'autocorrect="off"', 'spellcheck="false"']) {
+      assert.ok(field.includes(attribute), `${attribute}: 'Editor' is not 'editor'`);
+    }
+    assert.ok(field.includes('autocomplete="username"'), 'for password managers');
+  });
+});
+
+describe('22-login: logged in, and logged out', () => {
+  it('withUser shows the user on each page, and no cache keeps the page', async () => {
+    const { browser, send, login } = await visit();
+    const paths = ['/', '/howdy', '/articles', '/cart', '/login', '/dashboard'];
+    for (const path of paths) {
+      const response = await browser.get(path);
+      assert.equal(response.headers['cache-control'], 'private, no-cache', `${path} of a visitor`);
+      assert.doesNotMatch(bodyText(response), /Logged in/, path);
+    }
+    await login('editor');
+    for (const path of paths) {
+      const response = await browser.get(path);
+      assert.equal(response.headers['cache-control'], 'no-store', `${path} of a user`);
+      assert.match(bodyText(response), /Logged in as <strong>editor<\/strong>/, path);
+      assert.match(bodyText(response), /<form method="post" action="\/logout">/, path);
+    }
+    const added = await send('/cart/add', { item: 'tea' });
+    assert.equal(added.headers['cache-control'], 'no-store', 'a redirect');
+  });
+
+  it('addLogin() ends the session at logout, with POST only', async () => {
+    const { browser, send, login, session } = await visit();
+    await send('/cart/add', { item: 'tea' });
+    await login('editor');
+    const byGet = await browser.request('GET', '/logout');
+    assert.equal(byGet.status, 405, 'an image on another site can send GET /logout');
+    assert.equal((await browser.request('GET', '/dashboard')).status, 200);
+    const response = await send('/logout');
+    assert.deepEqual([response.status, response.headers.location], [303, '/']);
+    assert.deepEqual(session()?.toJSON(), { _f_info: ['You are logged out.'] });
+    assert.equal((await browser.request('GET', '/dashboard')).status, 303);
+    assert.match(bodyText(await browser.get('/')), /You are logged out\./);
+    assert.equal((await send('/logout')).status, 303, 'a second logout does no harm');
+  });
+
+  it('addLogin() cannot end a copy of a signed cookie: that needs a store', async () => {
+    const { cookie, login, send, handle } = await visit();
+    await login('editor');
+    const copy = cookie();
+    await send('/logout');
+    const response = await getWith(handle, '/dashboard', copy);
+    assert.equal(response.status, 200, 'the logout deleted the cookie in one browser only');
+  });
+
+  it('site() of step 22 has a login, a dashboard and a cart', async () => {
+    const browser = new Browser(site(), ORIGIN);
+    const fields = { username: 'viewer', password: 'viewer' };
+    const body = new URLSearchParams(fields).toString();
+    const response = await browser.request('POST', '/login', body, SAME_ORIGIN);
+    assert.deepEqual([response.status, response.headers.location], [303, '/dashboard']);
+    await browser.get('/howdy');
+    await browser.request('POST', '/cart/add', 'item=tea', SAME_ORIGIN);
+    const dashboard = bodyText(await browser.get('/dashboard'));
+    assert.match(dashboard, /<h1>Hello, viewer<\/h1>/);
+    assert.match(dashboard, /the home page and Howdy: 1</);
+    assert.match(dashboard, /cart<\/a>: 1</);
+  });
+});

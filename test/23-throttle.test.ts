@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { countHashes } from '../.tools/hashes.ts';
+import { bodyText } from '../.tools/request.ts';
+import type { HttpResponse } from '../src/04-http.ts';
+import { Router } from '../src/05-router.ts';
+import { addStyle } from '../src/06-template.ts';
+import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
+import { DEMO } from '../src/09-tutorial.ts';
+import { explainSigned } from '../src/10-inspector.ts';
+import { withTimeouts } from '../src/11-timeouts.ts';
+import { Browser } from '../src/16-browser.ts';
+import { authenticator, hashPassword, RetryLater } from '../src/21-password.ts';
+import { type SiteData, UserSession } from '../src/22-login.ts';
+import { addSite, LoginThrottle, site, throttled } from '../src/23-throttle.ts';
+
+const it = explainedIt(import.meta.url);
+const ORIGIN = 'http://localhost:6543';
+const NOW = 1_700_000_000; // seconds since 1970
+const SAME_ORIGIN = { 'sec-fetch-site': 'same-origin' };
+
+// The cheap hashes of N = 2^4 are enough for a test. The password is the name.
+const users = Promise.all(
+  ['editor', 'viewer'].map(async (name) => [name, await hashPassword(name, 4)] as const),
+).then((entries) => new Map(entries));
+
+/** A browser at the site of this step, with cheap passwords and a clock that the test can set. */
+async function visit({ isProduction = false } = {}) {
+  const clock = { now: NOW };
+  const now = (): number => clock.now;
+  const options = { ...DEMO, now, sessionClass: UserSession<SiteData> };
+  const { handle } = addSite(addStyle(new Router()), {
+    factory: withTimeouts(new SignedCookieSessionFactory(options), { now }),
+    explain: isProduction ? undefined : explainSigned(),
+    users: await users,
+    now,
+  });
+  const address = { current: '192.0.2.1' };
+  const withAddress = (request: Parameters<typeof handle>[0]) =>
+    handle({ ...request, address: address.current });
+  const browser = new Browser(withAddress, ORIGIN, now);
+  const login = (username: string, password = username, headers = {}): Promise<HttpResponse> => {
+    const body = new URLSearchParams({ username, password }).toString();
+    return browser.request('POST', '/login', body, { ...SAME_ORIGIN, ...headers });
+  };
+  return { browser, login, clock, address };
+}
+
+/** Tries a password. Returns the result, or the seconds to wait. */
+async function attempt(result: Promise<boolean>): Promise<boolean | number> {
+  return result.catch((error: unknown) => {
+    if (error instanceof RetryLater) return error.seconds;
+    throw error;
+  });
+}
+
+describe('23-throttle: a table of failures', () => {
+  it('LoginThrottle.waitFor() is 0 for five failures, and then doubles to 15 minutes', () => {
+    const clock = { now: NOW };
+    const throttle = new LoginThrottle(5, () => clock.now);
+    const waits: number[] = [];
+    for (let i = 0; i < 18; i++) {
+      const wait = throttle.waitFor('ada');
+      waits.push(wait);
+      clock.now += wait;
+      throttle.add('ada');
+    }
+    assert.deepEqual(waits, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
+    assert.equal(throttle.waitFor('grace'), 0, 'another key');
+  });
+
+  it('LoginThrottle.add() counts from the beginning after a quarter of an hour in peace', () => {
+    const clock = { now: NOW };
+    const throttle = new LoginThrottle(5, () => clock.now);
+    for (let i = 0; i < 20; i++) throttle.add('ada');
+    assert.equal(throttle.waitFor('ada'), 900);
+    clock.now += 900 + 900; // the wait, and then exactly a quarter of an hour
+    throttle.add('ada');
+    assert.equal(throttle.waitFor('ada'), 900, 'the old failures still count');
+    clock.now += 900 + 901;
+    throttle.add('ada');
+    assert.equal(throttle.waitFor('ada'), 0, 'this is the first failure');
+  });
+
+  it('LoginThrottle.waitFor() does not lock a user out if the clock is set back', () => {
+    const clock = { now: NOW };
+    const throttle = new LoginThrottle(1, () => clock.now);
+    for (let i = 0; i < 12; i++) throttle.add('ada');
+    assert.equal(throttle.waitFor('ada'), 900, 'the longest wait');
+    clock.now -= 86_400;
+    assert.equal(throttle.waitFor('ada'), 0, 'a wait of more than a day is a wrong clock');
+    throttle.add('ada');
+    assert.equal(throttle.waitFor('ada'), 900, 'the next failure still counts');
+  });
+
+  it('LoginThrottle.forget() removes the failures of one key', () => {
+    const throttle = new LoginThrottle(1, () => NOW);
+    throttle.add('ada');
+    throttle.add('grace');
+    throttle.forget('ada');
+    assert.deepEqual([throttle.waitFor('ada'), throttle.waitFor('grace')], [0, 1]);
+  });
+
+  it('LoginThrottle.add() keeps 10,000 keys, and evicts the oldest', () => {
+    const throttle = new LoginThrottle(1, () => NOW);
+    for (let i = 0; i < 10_000; i++) throttle.add(`name ${i}`);
+    throttle.add('name 0'); // now `name 1` is the oldest
+    assert.equal(throttle.waitFor('name 1'), 1);
+    throttle.add('one more');
+    const waits = ['name 0', 'name 1', 'name 2'].map((name) => throttle.waitFor(name));
+    assert.deepEqual(waits, [2, 0, 1]);
+  });
+});
+
+describe('23-throttle: guesses', () => {
+  it('throttled() makes a user name wait after five failures, known or unknown', async () => {
+    for (const name of ['editor', 'unknown', '__proto__']) {
+      const clock = { now: NOW };
+      const guess = throttled(authenticator(await users), () => clock.now);
+      const results: (boolean | number)[] = [];
+      for (let i = 0; i < 7; i++) results.push(await attempt(guess(name, 'wrong', '')));
+      clock.now += 1;
+      results.push(await attempt(guess(name, 'wrong', '')), await attempt(guess(name, 'wrong', '')));
+      assert.deepEqual(results, [false, false, false, false, false, 1, 1, false, 2], name);
+    }
+  });
+
+  it('throttled() makes an address wait after twenty failures under many names', async () => {
+    const guess = throttled(authenticator(await users), () => NOW);
+    for (let i = 0; i < 20; i++) {
+      assert.equal(await attempt(guess(`name ${i}`, 'x', '192.0.2.1')), false, `failure ${i + 1}`);
+    }
+    assert.equal(await attempt(guess('editor', 'editor', '192.0.2.1')), 1, 'the same address');
+    assert.equal(await attempt(guess('editor', 'editor', '192.0.2.2')), true, 'another address');
+  });
+
+  it('throttled() forgets the failures of a name after the right password', async () => {
+    const guess = throttled(authenticator(await users), () => NOW);
+    for (let round = 0; round < 3; round++) {
+      for (let i = 0; i < 4; i++) assert.equal(await attempt(guess('editor', 'x', '')), false);
+      assert.equal(await attempt(guess('editor', 'editor', '')), true);
+    }
+    for (let i = 0; i < 8; i++) await attempt(guess(`name ${i}`, 'x', ''));
+    assert.equal(await attempt(guess('viewer', 'viewer', '')), 1, 'the address has 20 failures');
+  });
+
+  it('throttled() rejects 195 of 200 parallel guesses before it computes a hash', async () => {
+    const guess = throttled(authenticator(await users), () => NOW);
+    let results: (boolean | number)[] = [];
+    const { started } = await countHashes(async () => {
+      const guesses = Array.from({ length: 200 }, (_, i) => attempt(guess('editor', `${i}`, '')));
+      results = await Promise.all(guesses);
+    });
+    assert.equal(started, 5);
+    const rejected = results.filter((result) => typeof result === 'number');
+    assert.deepEqual([rejected.length, results.length], [195, 200]);
+  });
+
+  it('throttled() does the same work for a known name, an unknown name and no work to wait', async () => {
+    const guess = throttled(authenticator(await users), () => NOW);
+    const started: number[] = [];
+    for (const name of ['editor', 'editor', 'editor', 'editor', 'editor', 'editor', 'unknown']) {
+      started.push((await countHashes(() => attempt(guess(name, 'x', '')))).started);
+    }
+    assert.deepEqual(started, [1, 1, 1, 1, 1, 0, 1], 'the sixth guess comes too soon');
+  });
+});
+
+describe('23-throttle: the site', () => {
+  it('addSite() responds 429 after five failures, even to the right password', async () => {
+    const { login, clock } = await visit();
+    for (let i = 0; i < 5; i++) assert.equal((await login('editor', 'wrong')).status, 422);
+    const response = await login('editor');
+    assert.deepEqual([response.status, response.headers['retry-after']], [429, '1']);
+    const detail = 'Too many attempts to log in. Try again in 1 second.';
+    assert.equal(bodyText(response), `429 Too Many Requests\n\n${detail}\n`);
+    assert.equal((await login('viewer')).status, 303, 'another user');
+    clock.now += 1;
+    assert.equal((await login('editor')).status, 303);
+    assert.equal((await login('editor', 'wrong')).status, 422, 'five attempts are free again');
+  });
+
+  it('addSite() shows the 429 to a browser as a page with the navigation', async () => {
+    const { login } = await visit();
+    for (let i = 0; i < 5; i++) await login('editor', 'wrong');
+    const response = await login('editor', 'wrong', { accept: 'text/html' });
+    assert.deepEqual([response.status, response.headers['retry-after']], [429, '1']);
+    assert.match(bodyText(response), /<h1>429 Too Many Requests<\/h1>/);
+    assert.match(bodyText(response), /<nav aria-label="Pages">/);
+  });
+
+  it('addSite() responds 503 if 52 logins are in work, and hashes unknown names too', async () => {
+    const { login } = await visit();
+    const guesses = Array.from({ length: 60 }, (_, i) => login(`name ${i}`, 'x'));
+    const responses = await Promise.all(guesses);
+    const statuses = responses.map(({ status }) => status);
+    const count = (wanted: number): number => statuses.filter((one) => one === wanted).length;
+    assert.deepEqual([count(422), count(503)], [52, 8], 'two are hashed, and fifty wait');
+    const busy = responses.find(({ status }) => status === 503);
+    assert.equal(busy?.headers['retry-after'], '10');
+    const { status, headers } = await login('editor');
+    assert.deepEqual([status, headers['retry-after']], [429, '900'], 'the address failed 52 times');
+  });
+
+  it('addSite() counts the failures of each address', async () => {
+    const { login, address } = await visit();
+    for (let i = 0; i < 20; i++) await login(`name ${i}`, 'x');
+    assert.equal((await login('editor')).status, 429);
+    address.current = '192.0.2.2';
+    assert.equal((await login('editor')).status, 303);
+  });
+
+  it('site() of step 23 has all pages of parts I and II', async () => {
+    const browser = new Browser(site(), ORIGIN);
+    const home = bodyText(await browser.get('/'));
+    const links = [...home.matchAll(/<a href="(\/[^"]*)"[^>]*>([^<]*)<\/a>/g)];
+    assert.deepEqual(links.map(([, path, name]) => `${name} ${path}`), [
+      'Home /', 'Howdy /howdy', 'Articles /articles', 'Cart /cart', 'Login /login',
+      'Inspector /inspect', 'Cookies /inspect/cookie',
+    ]);
+    for (const [, path = ''] of links) {
+      const response = await browser.get(path);
+      assert.equal(response.status, 200, path);
+      assert.match(bodyText(response), /<nav aria-label="Pages">/, path);
+    }
+    assert.match(bodyText(await browser.get('/')), /<p>Count: 4<\/p>/, 'four visits of two pages');
+    const missing = await browser.request('GET', '/nonsense', '', { accept: 'text/html' });
+    assert.match(bodyText(missing), /<h1>404 Not Found<\/h1>/);
+  });
+});

@@ -1,0 +1,274 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { bodyText, setCookies } from '../.tools/request.ts';
+import { countVisits, idOf, makeGate, NOW, ORIGIN, type Page, setUp } from '../.tools/stored.ts';
+import { text } from '../src/04-http.ts';
+import { SessionTooLarge } from '../src/08-session-factory.ts';
+import { SessionCookie } from '../src/11-timeouts.ts';
+import { Browser } from '../src/16-browser.ts';
+import { UserSession } from '../src/22-login.ts';
+import { explainStored, hashId, MAX_STORED_SIZE, MemoryStore, site } from '../src/25-store.ts';
+import { StoredSessionFactory } from '../src/25-store.ts';
+
+const it = explainedIt(import.meta.url);
+const SAME_ORIGIN = { 'sec-fetch-site': 'same-origin' };
+const MADE_UP = 'A'.repeat(43); // it looks like an id
+
+type Data = { counter: number; words: string; list: string[]; user: string };
+const Factory = StoredSessionFactory<UserSession<Data>>;
+
+/** Returns the keys of these entries that the store still has. */
+function keysIn(store: MemoryStore, keys: string): string {
+  return [...keys].filter((key) => store.get(key)).join('');
+}
+
+describe('25-store: MemoryStore', () => {
+  const entry = { text: '[]', expires: NOW + 10 };
+
+  it('MemoryStore.put() stores an entry, and get() returns it with its version', () => {
+    const store = new MemoryStore({ now: () => NOW });
+    assert.equal(store.get('a'), undefined);
+    assert.equal(store.put('a', entry, 0), true);
+    assert.deepEqual(store.get('a'), { ...entry, version: 1 });
+    assert.equal(store.put('a', { ...entry, text: '[1]' }, 1), true);
+    assert.deepEqual(store.get('a'), { ...entry, text: '[1]', version: 2 });
+    store.delete('a');
+    assert.equal(store.get('a'), undefined);
+  });
+
+  it('MemoryStore.put() returns false if the entry has another version', () => {
+    const store = new MemoryStore({ now: () => NOW });
+    assert.equal(store.put('a', entry, 1), false, 'there is no version 1');
+    store.put('a', entry, 0);
+    store.put('a', { ...entry, text: 'new' }, 1);
+    for (const version of [0, 1, 3]) {
+      assert.equal(store.put('a', entry, version), false, `version ${version}`);
+    }
+    assert.equal(store.get('a')?.text, 'new');
+  });
+
+  it('MemoryStore.get() returns no entry that has expired', () => {
+    const clock = { now: NOW };
+    const store = new MemoryStore({ now: () => clock.now });
+    store.put('a', entry, 0);
+    clock.now = NOW + 9.999;
+    assert.equal(store.get('a')?.version, 1);
+    clock.now = NOW + 10;
+    assert.equal(store.get('a'), undefined);
+    assert.equal(store.put('a', { ...entry, expires: NOW + 20 }, 0), true, 'as a new entry');
+    assert.equal(store.get('a')?.version, 1);
+  });
+
+  it('MemoryStore.put() evicts old entries, and never the newest half', () => {
+    const store = new MemoryStore({ maxEntries: 6, now: () => NOW });
+    for (const key of 'abcdef') store.put(key, entry, 0);
+    assert.equal(keysIn(store, 'abcdef'), 'def', 'def is the newest half of six');
+    store.put('g', entry, 0);
+    store.put('d', entry, 1); // d is new again
+    assert.equal(keysIn(store, 'abcdefg'), 'defg');
+    store.put('h', entry, 0);
+    assert.equal(keysIn(store, 'abcdefgh'), 'dgh');
+  });
+
+  it('MemoryStore.put() keeps at most maxSize characters', () => {
+    const store = new MemoryStore({ maxSize: 100, now: () => NOW });
+    const put = (key: string, length: number, version = 0): boolean =>
+      store.put(key, { text: 'x'.repeat(length), expires: NOW + 10 }, version);
+    put('a', 40);
+    put('b', 20); // 60 characters: these two become old
+    put('c', 20);
+    assert.equal(keysIn(store, 'abc'), 'abc');
+    for (let version = 1; version < 20; version++) put('c', 20, version);
+    assert.equal(keysIn(store, 'abc'), 'abc', 'a text that was replaced does not count');
+    store.delete('c');
+    put('d', 40);
+    assert.equal(keysIn(store, 'abcd'), 'abd', 'a text that was deleted does not count');
+    put('e', 20);
+    assert.equal(keysIn(store, 'abcde'), 'de');
+  });
+});
+
+describe('25-store: the id', () => {
+  it('StoredSessionFactory keeps the session of each browser in the store', async () => {
+    const { browse } = setUp(Factory);
+    const [ada, bob] = [browse(countVisits), browse(countVisits)];
+    for (const count of ['1', '2', '3']) assert.equal((await ada.get('/')).body, count);
+    assert.equal((await bob.get('/')).body, '1');
+    assert.equal((await ada.get('/')).body, '4');
+  });
+
+  it('StoredSessionFactory.save() creates an id of 256 bits, and the store knows only its hash', async () => {
+    const { browse, memory, store } = setUp(Factory);
+    const ids = new Set<string>();
+    for (let i = 0; i < 20; i++) {
+      const browser = browse(countVisits);
+      const [header] = setCookies(await browser.get('/'));
+      assert.match(header ?? '', /^session=[\w-]{43}; Path=\/; HttpOnly; SameSite=Lax$/);
+      const id = idOf(browser);
+      assert.equal(Buffer.from(id, 'base64url').length, 32, '32 bytes are 256 bits');
+      const key = createHash('sha256').update(id).digest('base64url');
+      assert.match(memory.get(key)?.text ?? '', /"counter":1/);
+      assert.equal(memory.get(id), undefined);
+      ids.add(id);
+    }
+    assert.equal(ids.size, 20);
+    const everything = JSON.stringify(store.calls);
+    for (const id of ids) assert.ok(!everything.includes(id), 'the store never sees an id');
+  });
+
+  it('StoredSessionFactory.open() accepts no id that the visitor made up', async () => {
+    const { browse, memory } = setUp(Factory);
+    for (const sent of [MADE_UP, hashId(MADE_UP), 'x', '__proto__', `${MADE_UP}=`, '']) {
+      const browser = browse(countVisits);
+      const response = await browser.request('GET', '/', '', { cookie: `session=${sent}` });
+      assert.equal(response.body, '1', sent);
+      assert.match(idOf(browser), /^[\w-]{43}$/);
+      assert.notEqual(idOf(browser), sent, 'the site uses an id that the visitor made up');
+      assert.equal(memory.get(hashId(sent)), undefined);
+    }
+  });
+
+  it('StoredSessionFactory.open() does not ask the store for a value that is not an id', async () => {
+    const { factory, store } = setUp(Factory);
+    const values = ['', MADE_UP.slice(1), `${MADE_UP}A`, `${MADE_UP}=`, ` ${MADE_UP}`, `${MADE_UP}\n`];
+    for (const value of values) assert.equal(await factory.open(value), undefined, value);
+    assert.equal(store.count('get'), 0);
+  });
+
+  it('StoredSessionFactory.open() returns a new session for a damaged entry', async () => {
+    const { browse, memory } = setUp(Factory);
+    const times = `${NOW},${NOW}`;
+    const damaged = [
+      '', '[', 'null', '{}', '[1,2]', `[${times},[]]`, `[${times},null]`, `[${times},"x"]`,
+      `["${NOW}",${NOW},{}]`, `[${NOW},null,{}]`, '[null,null,{}]',
+      `[${times},{"counter":1e999}]`, `[${times},{"counter":1}] `.slice(0, -2),
+    ];
+    for (const broken of damaged) {
+      const browser = browse(countVisits);
+      await browser.get('/');
+      const id = idOf(browser);
+      memory.put(hashId(id), { text: broken, expires: NOW + 100 }, 1);
+      assert.equal((await browser.get('/')).body, '1', broken);
+      assert.notEqual(idOf(browser), id, broken);
+      assert.equal((await browser.get('/')).body, '2', broken);
+    }
+  });
+
+  it('StoredSessionFactory.save() writes only changes, and sends the id only once', async () => {
+    const { browse, store } = setUp(Factory);
+    const browser = browse((request) => (request.path === '/' ? countVisits(request) : text('read')));
+    assert.equal(setCookies(await browser.get('/')).length, 1);
+    assert.equal(store.count('put'), 1);
+    assert.deepEqual(setCookies(await browser.get('/')), [], 'the browser has the id');
+    assert.equal(store.count('put'), 2);
+    assert.deepEqual(setCookies(await browser.get('/read')), []);
+    assert.equal(store.count('put'), 2, 'the page only reads');
+  });
+
+  it('StoredSessionFactory.save() renews a cookie with Max-Age', async () => {
+    const { browse } = setUp(Factory, { cookie: new SessionCookie({ maxAge: 60 }) });
+    const browser = browse(countVisits);
+    const headers = [];
+    for (let visit = 0; visit < 3; visit++) headers.push(...setCookies(await browser.get('/')));
+    assert.equal(headers.length, 3);
+    assert.match(headers[0] ?? '', /^session=[\w-]{43}; Max-Age=60;/);
+    assert.equal(new Set(headers).size, 1, 'the same id');
+  });
+
+  it('explainStored() shows the id, and its key in the store', () => {
+    const meaning = `A random number. The key in the store is ${hashId('x')}.`;
+    assert.deepEqual(explainStored('x'), [{ name: 'id', text: 'x', meaning }]);
+    assert.equal(hashId('x'), 'LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE', 'sha256sum says so');
+  });
+});
+
+describe('25-store: the end of a session', () => {
+  const page: Page = (request) => {
+    if (request.path === '/login') request.session.regenerateId();
+    if (request.path !== '/logout') return countVisits(request);
+    request.session.invalidate();
+    return text('logged out');
+  };
+
+  it('invalidate() deletes the session immediately, so a copied cookie fails', async () => {
+    const { browse, memory } = setUp(Factory);
+    const browser = browse(page);
+    await browser.get('/');
+    const copy = { cookie: `session=${idOf(browser)}` };
+    const key = hashId(idOf(browser));
+    assert.equal((await browse(page).request('GET', '/', '', copy)).body, '2', 'the copy works');
+    const response = await browser.get('/logout');
+    assert.match(setCookies(response)[0] ?? '', /^session=;.*; Max-Age=0$/);
+    assert.equal(memory.get(key), undefined);
+    assert.equal((await browse(page).request('GET', '/', '', copy)).body, '1', 'a new session');
+  });
+
+  it('regenerateId() keeps the data under a new id, and deletes the old id', async () => {
+    const { browse, memory, store } = setUp(Factory);
+    const browser = browse(page);
+    await browser.get('/');
+    const old = idOf(browser);
+    assert.equal((await browser.get('/login')).body, '2');
+    assert.notEqual(idOf(browser), old);
+    assert.equal(memory.get(hashId(old)), undefined);
+    assert.equal((await browser.get('/')).body, '3');
+    const attack = { cookie: `session=${old}` };
+    assert.equal((await browse(page).request('GET', '/', '', attack)).body, '1', 'a planted cookie');
+    const calls = store.calls.map(({ method, key }) => `${method} ${key}`);
+    const stored = calls.lastIndexOf(`put ${hashId(idOf(browser))}`);
+    assert.ok(stored !== -1 && calls.includes(`delete ${hashId(old)}`));
+  });
+
+  it('StoredSessionFactory.save() throws if a session is too large, and the old session stays', async () => {
+    const { browse } = setUp(Factory);
+    const browser = browse((request) => {
+      const { session, path } = request;
+      if (path === '/') return countVisits(request);
+      if (path === '/login') session.regenerateId();
+      session.set('words', 'x'.repeat(MAX_STORED_SIZE));
+      return text('');
+    });
+    await browser.get('/');
+    for (const path of ['/large', '/login']) {
+      await assert.rejects(async () => browser.get(path), SessionTooLarge);
+    }
+    assert.equal((await browser.get('/')).body, '2');
+  });
+
+  it('StoredSessionFactory.save() loses an update: of two requests, the last one wins', async () => {
+    const { browse } = setUp(Factory);
+    const gate = makeGate();
+    const browser = browse(async (request) => {
+      if (request.path === '/slow') await gate.passed; // the session is open already
+      return countVisits(request);
+    });
+    await browser.get('/');
+    const slow = browser.request('GET', '/slow');
+    assert.equal((await browser.get('/')).body, '2');
+    gate.open();
+    assert.equal((await slow).body, '2', 'both requests read 1');
+    assert.equal((await browser.get('/')).body, '3', 'the fourth visit: step versions counts 4');
+  });
+
+  it('site() of step 25 ends the session at logout, also for each copy of its cookie', async () => {
+    const browser = new Browser(site(), ORIGIN);
+    const send = (path: string, form: string) => browser.request('POST', path, form, SAME_ORIGIN);
+    const cookie = (): string => browser.jar.headerFor(new URL(ORIGIN), Date.now() / 1000) ?? '';
+    await send('/cart/add', 'item=tea');
+    const before = cookie();
+    assert.equal((await send('/login', 'username=editor&password=editor')).status, 303);
+    const during = cookie();
+    assert.notEqual(before, during);
+    const dashboard = bodyText(await browser.get('/dashboard'));
+    assert.match(dashboard, /Hello, editor/);
+    assert.match(dashboard, /cart<\/a>: 1/, 'the cart of the visitor is kept');
+    assert.match(bodyText(await browser.get('/inspect')), /The key in the store is/);
+    await send('/logout', '');
+    for (const copy of [before, during]) {
+      const { status } = await browser.request('GET', '/dashboard', '', { cookie: copy });
+      assert.equal(status, 303, 'a copied cookie');
+    }
+  });
+});
