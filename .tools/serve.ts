@@ -4,10 +4,11 @@
 // limit, so a listener that never responds fails the test with a message. `startProgram` starts a
 // module in a process of its own. The requests appear in the message of a failing test.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { noteBytes } from './explain.ts';
@@ -152,6 +153,8 @@ export async function withTimeLimit<T>(
 }
 
 export type Program = {
+  /** The process. A test can close a pipe of it, as a reader that ends does. */
+  readonly child: ChildProcessByStdio<null, Readable, Readable>;
   kill(signal?: NodeJS.Signals): void;
   /** Waits until the output matches. Returns the first group of the pattern. */
   printed(pattern: RegExp): Promise<string>;
@@ -196,6 +199,7 @@ export function startProgram(
     return pattern.exec(stdout)?.[1] ?? '';
   };
   return {
+    child,
     kill: (signal = 'SIGTERM') => void child.kill(signal),
     printed,
     origin: async () => `http://127.0.0.1:${await printed(/http:\/\/localhost:(\d+)\n/)}`,

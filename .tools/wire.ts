@@ -66,7 +66,7 @@ export function statusesOf(received: string): string {
   return [...received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status).join(' ');
 }
 
-/** Checks an error response: its status, type, date, length, explanation, and that it is the last. */
+/** Checks each part of an error response, and that it is the last response of the connection. */
 export function assertRejected(received: string, status: string, what = ''): void {
   const [head = '', ...rest] = received.split('\r\n\r\n');
   const body = rest.join('\r\n\r\n');
@@ -79,7 +79,8 @@ export function assertRejected(received: string, status: string, what = ''): voi
   assert.equal(headers.get('content-type'), 'text/plain; charset=utf-8', got);
   assert.equal(headers.get('x-content-type-options'), 'nosniff', `no browser may guess for ${got}`);
   assert.equal(headers.get('connection'), 'close', got);
-  assert.equal(headers.get('content-length'), String(body.length), got);
+  // Node adds no length for another version of HTTP: there the end of the connection is the end.
+  assert.equal(headers.get('content-length') ?? `${body.length}`, `${body.length}`, got);
   const date = headers.get('date') ?? '';
   assert.equal(new Date(date).toUTCString(), date, `RFC 9110 §6.6.1 needs a date for ${got}`);
   assert.ok(body.startsWith(`${status}\n\n`), got);

@@ -80,8 +80,9 @@ export function fieldOf(form: URLSearchParams, name: string): string {
 
 /** Returns what is wrong with a text: its length, or a control character. `undefined`: nothing. */
 export function checkText(name: string, text: string, min: number, max: number) {
-  const control = /[\0-\x08\x0b-\x1f\x7f-\x9f]/.exec(text)?.[0].charCodeAt(0).toString(16);
-  if (control) return `${name} contains the character U+${control.padStart(4, '0')}. Remove it.`;
+  const [control] = /[\0-\x08\x0b-\x1f\x7f-\x9f]/.exec(text) ?? [];
+  const code = control?.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
+  if (code) return `${name} contains the character U+${code}. Remove it.`;
   const { length } = [...text]; // [...'😀'] has one element, but '😀'.length is 2
   if (length >= min && length <= max) return undefined;
   return `${name} must have ${min} to ${max} characters, not ${length}.`;
@@ -120,16 +121,15 @@ export function addArticles<R extends FormRequest>(pages: FormPages<R>, onSave =
   }));
 }
 
-/** Shows the form and the articles. After an error, the form still contains the typed text. */
-function articlesPage(request: FormRequest, list: Article[], typed?: Article, error?: string) {
-  const { title, body } = typed ?? {};
-  const fields = html`<label>Title <input name="title" value="${title}" maxlength="100"></label>
-<label>Text <textarea name="body" rows="4" maxlength="5000">\n${body}</textarea></label>
+/** Shows the form and the articles. After an error, the form still contains what was sent. */
+function articlesPage(request: FormRequest, list: Article[], sent?: Article, error?: string) {
+  const rows = html`<label>Title <input name="title" value="${sent?.title}" maxlength="100"></label>
+<label>Text <textarea name="body" rows="4" maxlength="5000">\n${sent?.body}</textarea></label>
 <button>Save</button>`;
-  const articles = list.map((article) => html`<article><h2 dir="auto">${article.title}</h2>
-<p dir="auto">${article.body}</p></article>`);
+  const articles = list.map(({ title, body }) => html`<article><h2 dir="auto">${title}</h2>
+<p dir="auto">${body}</p></article>`);
   const main = html`${error && html`<p class="flash error" role="alert">${error}</p>`}
-<h1>Articles</h1>\n${form(request, '/articles', fields)}${articles}`;
+<h1>Articles</h1>\n${form(request, '/articles', rows)}${articles}`;
   return page('Articles', main, error === undefined ? 200 : 422);
 }
 

@@ -26,7 +26,7 @@ export class CsrfSession<Data extends object> extends FlashSession<Data> {
     return String(this.#all.get(CSRF_KEY) ?? this.newCsrfToken());
   }
 
-  /** Replaces the token. Forms on pages that are already open become invalid. */
+  /** Replaces the token. The old one is not accepted any more. */
   newCsrfToken(): string {
     const token = randomBytes(20).toString('hex'); // 160 bits: no attacker can guess it
     this.#all.set(CSRF_KEY, token);

@@ -13,7 +13,8 @@ import { addStyle } from './06-template.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { rescue } from './19-rescue.ts';
 import { type SiteData, UserSession } from './22-login.ts';
-import { type Entry, type SessionStore, StoreUnavailable, type VersionedEntry } from './25-store.ts';
+import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
+import { StoreUnavailable } from './25-store.ts';
 import { addStoredSite, VersionedSessionFactory } from './26-versions.ts';
 
 /** A store in a file. Several processes can have it open. */
@@ -75,8 +76,7 @@ const STATEMENTS = {
   sweep: 'DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE expires <= ? LIMIT 2)',
 };
 
-const SETUP = `
-  PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+const SETUP = `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
   CREATE TABLE IF NOT EXISTS sessions (key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT);
   CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires);
   PRAGMA busy_timeout = 250; -- milliseconds to wait for another process; this process waits too`;
@@ -102,9 +102,8 @@ function openDatabase(file: string, tries = 500): [Database, Statements] {
     return [opened, Object.fromEntries(statements)];
   } catch (error) {
     database?.close();
-    const { message } = error as Error;
-    const isFinal = message !== 'database is locked' || tries === 1;
-    if (isFinal) throw new RangeError(`Cannot open ${file}: ${message}`);
+    const reason = (error as Error).message;
+    if (tries < 1 || !/locked/.test(reason)) throw new RangeError(`Cannot open ${file}: ${reason}`);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); // milliseconds
     return openDatabase(file, tries - 1);
   }

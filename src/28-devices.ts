@@ -1,173 +1,126 @@
 // Step 28 · Devices: a user sees all of their sessions and can end each of them.
 //
+//   store: hash of 'devices of ada' → ["<key of one session>", "<key of another session>"]
+//
 // A lost phone stays logged in. So each user has a list of sessions: one ordinary entry in the
-// store. A session of a user is valid only while this list contains it. If the list is lost, for
-// example evicted by Redis, the sessions end. They never become invisible.
+// store. A session of a user is valid only while this list contains its key. If the list is lost,
+// for example evicted by a full store, the sessions end. They never become invisible.
 import { isMain, serve } from './01-server.ts';
-import type { Cookie } from './02-cookie.ts';
-import { type Handler, type HttpResponse, toListener } from './04-http.ts';
+import { Cookie } from './02-cookie.ts';
+import { type Handler, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
-import { addStyle, type Html, html, page } from './06-template.ts';
+import { addStyle, html, page } from './06-template.ts';
 import { decodePayload } from './07-session.ts';
-import type { SessionFactory } from './08-session-factory.ts';
-import { MAX_COOKIE_AGE, withTimeouts } from './11-timeouts.ts';
-import { fieldOf, form, seeOther, withForm } from './12-forms.ts';
+import { withTimeouts } from './11-timeouts.ts';
+import { form, seeOther, withForm } from './12-forms.ts';
 import type { Middleware, RouteGroup } from './13-middleware.ts';
-import type { Link } from './20-layout.ts';
 import { USERS } from './21-password.ts';
 import { type SiteData, type UserRequest, UserSession, withLogin } from './22-login.ts';
 import type { SiteOptions } from './23-throttle.ts';
 import { hashId, MemoryStore, type SessionStore } from './25-store.ts';
 import { addStoredSite, VersionedSessionFactory } from './26-versions.ts';
+import { rescueStore } from './27-sqlite.ts';
 
 export const MAX_DEVICES = 50; // of one user; then the oldest session ends
 
-/** The sessions of each user, by their keys in the store. */
-export class Devices {
-  readonly store: SessionStore;
-  readonly #now: () => number;
+/** Returns the keys of the sessions of a user, the oldest first. */
+export async function keysOf(store: SessionStore, user: string): Promise<string[]> {
+  const list = await store.get(listKey(user));
+  return list ? (JSON.parse(list.text) as string[]) : [];
+}
 
-  constructor(store: SessionStore, now: () => number = () => Date.now() / 1000) {
-    this.store = store;
-    this.#now = now;
-  }
+const listKey = (user: string): string => hashId(`devices of ${user}`); // no id contains spaces
 
-  /** Returns the keys, the oldest first. */
-  async keysOf(user: string): Promise<string[]> {
-    const entry = await this.store.get(listKey(user));
-    return entry ? (JSON.parse(entry.text) as string[]) : [];
-  }
-
-  async add(user: string, key: string): Promise<void> {
-    await this.#update(user, (keys) => [...keys, key].slice(-MAX_DEVICES));
-  }
-
-  /** Ends the sessions that `isChosen` selects. The list changes first: then they are invalid. */
-  async end(user: string, isChosen: (key: string) => boolean): Promise<void> {
-    const keys = await this.keysOf(user);
-    await this.#update(user, (current) => current.filter((key) => !isChosen(key)));
-    for (const key of keys.filter(isChosen)) await this.store.delete(key);
-  }
-
-  async #update(user: string, fn: (keys: string[]) => string[]): Promise<void> {
-    for (;;) {
-      const entry = await this.store.get(listKey(user));
-      const text = JSON.stringify(fn(entry ? JSON.parse(entry.text) : []));
-      const expires = this.#now() + MAX_COOKIE_AGE; // later than any session
-      if (await this.store.put(listKey(user), { text, expires }, entry?.version ?? 0)) return;
-    }
+/** Replaces the list. `change` receives the keys of the sessions that the store still contains. */
+async function changeList(store: SessionStore, user: string, change: (keys: string[]) => string[]) {
+  for (let isStored = false; !isStored; ) { // until no other request changes it in between
+    const version = (await store.get(listKey(user)))?.version ?? 0;
+    const keys = await keysOf(store, user);
+    const entries = await Promise.all(keys.map((key) => store.get(key)));
+    const text = JSON.stringify(change(keys.filter((_key, i) => entries[i])));
+    isStored = await store.put(listKey(user), { text, expires: Infinity }, version);
   }
 }
 
-const listKey = (user: string): string => hashId(`devices of ${user}`);
-
-/**
- * Returns a factory whose sessions of a user are valid only while the list contains them. `keys`
- * receives the key of each opened session.
- */
-export function withDevices<S extends UserSession<SiteData>>(
-  factory: SessionFactory<S>,
-  keys: WeakMap<S, string>,
-  devices: Devices,
-): SessionFactory<S> {
-  return {
-    cookie: factory.cookie,
-    create: () => factory.create(),
-    async open(value) {
-      const session = await factory.open(value);
-      const user = session?.get('user');
-      if (!session || user === undefined) return session;
-      if (!(await devices.keysOf(user)).includes(hashId(value))) return undefined;
-      keys.set(session, hashId(value));
-      return session;
-    },
-    async save(session) {
-      const value = await factory.save(session);
-      const [user, key] = [session.get('user'), value ? hashId(value) : undefined];
-      if (user && key && key !== keys.get(session)) await devices.add(user, key); // a new id
-      return value;
-    },
-  };
+/** Ends the chosen sessions of a user. The list changes first: then no request can open them. */
+export async function endSessions(store: SessionStore, user: string, isChosen: Choice) {
+  const ended = (await keysOf(store, user)).filter(isChosen);
+  await changeList(store, user, (keys) => keys.filter((key) => !ended.includes(key)));
+  for (const key of ended) await store.delete(key);
 }
 
-/** Stores the name of the browser in the session of a user, for the list. */
-export const withAgent: Middleware<object, UserRequest> = (page) => async (request) => {
+type Choice = (key: string) => boolean;
+
+const openKeys = new WeakMap<object, string>(); // the keys of the sessions that requests have open
+
+/** A session of a user is valid only while the list of the user contains its key. */
+export class DeviceSessionFactory extends VersionedSessionFactory<UserSession<SiteData>> {
+  override async open(id: string): Promise<UserSession<SiteData> | undefined> {
+    const session = await super.open(id);
+    if (session) openKeys.set(session, hashId(id));
+    const user = session?.get('user');
+    if (user === undefined) return session;
+    return (await keysOf(this.store, user)).includes(hashId(id)) ? session : undefined;
+  }
+
+  override async save(session: UserSession<SiteData>): Promise<string | undefined> {
+    const [id, user] = [await super.save(session), session.get('user')];
+    const add = (keys: string[]) => [...new Set(keys).add(hashId(id ?? ''))].slice(-MAX_DEVICES);
+    if (id && user !== undefined) await changeList(this.store, user, add);
+    return id;
+  }
+}
+
+/** Stores the name of the browser in the session of a user. */
+const withAgent: Middleware<object, UserRequest> = (page) => async (request) => {
   const response = await page(request);
   const { session, headers } = request;
-  const agent = headers['user-agent']?.slice(0, 200) ?? '';
-  if (session.has('user') && !session.has('agent')) session.set('agent', agent);
+  if (session.has('user')) session.set('agent', headers['user-agent']?.slice(0, 200) ?? '');
   return response;
 };
 
-type OwnerRequest = UserRequest & { user: string };
-
 /** Adds `/sessions`: the list, and the forms that end one session or all others. */
-export function addDevices(
-  pages: RouteGroup<UserRequest>,
-  devices: Devices,
-  keyOf: (session: UserSession<SiteData>) => string | undefined,
-  users = USERS,
-): void {
-  const list = async (request: OwnerRequest): Promise<HttpResponse> => {
-    const own = keyOf(request.session);
-    const keys = await devices.keysOf(request.user);
-    const items = await Promise.all(keys.map(async (key) => {
-      const state = decodePayload((await devices.store.get(key))?.text);
-      return state && renderDevice(request, key, state, key === own);
-    }));
-    const button = html`<button>End all other sessions</button>`;
+export function addDevices(pages: RouteGroup<UserRequest>, store: SessionStore, users = USERS) {
+  const date = (time: number): string => new Date(time * 1000).toUTCString();
+  const group = pages.with(withLogin(users));
+  group.get('/sessions', async (request) => {
+    const own = openKeys.get(request.session);
+    const items = (await keysOf(store, request.user)).map(async (key) => {
+      const state = decodePayload((await store.get(key))?.text);
+      const name = (state?.data as Partial<SiteData> | undefined)?.agent || 'Unknown browser';
+      const button = html`<button class="quiet" name="key" value="${key}"
+aria-label="End: ${name}">End</button>`;
+      return state && html`<li><strong>${name}</strong>
+Since ${date(state.created)}, last seen ${date(state.accessed)}
+${key === own ? 'This browser.' : form(request, '/sessions/end', button)}</li>`;
+    });
     return page('Sessions', html`<h1>Your sessions</h1>
-<ul class="lines">${items}</ul>
-${form(request, '/sessions/end-others', button)}`);
-  };
-  const end = async ({ form, user }: OwnerRequest & { form: URLSearchParams }) => {
-    await devices.end(user, (key) => key === fieldOf(form, 'key')); // only keys of this user
+<ul class="lines">${await Promise.all(items)}</ul>
+${form(request, '/sessions/end-others', html`<button>End all other sessions</button>`)}`);
+  });
+  group.post('/sessions/end', withForm(async ({ user, form }) => {
+    await endSessions(store, user, (key) => key === form.get('key')); // only of this user
     return seeOther('/sessions');
-  };
-  const endOthers = async ({ session, user }: OwnerRequest) => {
-    await devices.end(user, (key) => key !== keyOf(session));
+  }));
+  group.post('/sessions/end-others', async ({ session, user }) => {
+    await endSessions(store, user, (key) => key !== openKeys.get(session));
     return seeOther('/sessions');
-  };
-  const owned = pages.with(withLogin(users));
-  owned.get('/sessions', list).post('/sessions/end', withForm(end));
-  owned.post('/sessions/end-others', endOthers);
+  });
 }
 
-function renderDevice(
-  request: OwnerRequest,
-  key: string,
-  { accessed, created, data }: { accessed: number; created: number; data: object },
-  isOwn: boolean,
-): Html {
-  const date = (time: number): string => new Date(time * 1000).toUTCString();
-  const name = 'agent' in data && data.agent !== '' ? String(data.agent) : 'Unknown browser';
-  const button = html`<input type="hidden" name="key" value="${key}">
-<button class="quiet" aria-label="End: ${name}">End</button>`;
-  return html`<li><strong>${name}</strong> ${isOwn && 'This browser.'}
-Since ${date(created)}, last seen ${date(accessed)}
-${form(request, '/sessions/end', button)}</li>`;
-}
+type DeviceOptions = Partial<SiteOptions> & { readonly cookie?: Cookie };
 
 /** Adds all pages over sessions in a store, and `/sessions`. */
-export function addDeviceSite(
-  router: Router,
-  store: SessionStore,
-  { cookie, ...options }: DeviceSiteOptions = {},
-) {
-  const { now, users } = options;
-  const clock = now ? { now } : {};
-  const sessions = { ...clock, ...(cookie && { cookie }), sessionClass: UserSession<SiteData> };
-  const stored = new VersionedSessionFactory(store, sessions);
-  const devices = new Devices(store, now);
-  const keys = new WeakMap<UserSession<SiteData>, string>();
-  const factory = withDevices(withTimeouts(stored, clock), keys, devices);
-  const links: Link[] = [['/sessions', 'Sessions']];
-  const site = addStoredSite(router, { ...options, factory, links, wrappers: [withAgent] });
-  addDevices(site.pages, devices, (session) => keys.get(session), users);
+export function addDeviceSite(router: Router, store: SessionStore, options: DeviceOptions = {}) {
+  const { cookie = new Cookie('session'), now = () => Date.now() / 1000 } = options;
+  const sessions = { cookie, now, sessionClass: UserSession<SiteData> };
+  const factory = withTimeouts(new DeviceSessionFactory(store, sessions), { now });
+  const links = [['/sessions', 'Sessions']] as const;
+  const more = { factory, links, rescues: [rescueStore], wrappers: [withAgent] };
+  const site = addStoredSite(router, { ...options, ...more });
+  addDevices(site.pages, store, options.users);
   return site;
 }
-
-type DeviceSiteOptions = Omit<SiteOptions, 'factory' | 'links' | 'wrappers'> & { cookie?: Cookie };
 
 /** The site of this step. */
 export function site(store: SessionStore = new MemoryStore()): Handler {

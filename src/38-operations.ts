@@ -41,7 +41,7 @@ export function operate(
 const PORT_ERRORS = ['EADDRINUSE', 'EACCES'];
 
 /** Ports of other protocols (Fetch standard: "bad port"), except those that need a privilege. */
-const BLOCKED_PORTS = new Set([
+export const BLOCKED_PORTS = new Set([
   1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669,
   6679, 6697, 10080,
 ]);

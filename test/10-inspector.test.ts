@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
+import { Signer } from '../src/03-signer.ts';
 import { type Handler, problem, text } from '../src/04-http.ts';
 import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
@@ -57,8 +58,11 @@ describe('10-inspector: the parts of a cookie', () => {
     const cookie = await cookieAfter(1);
     const texts = explainSigned()(cookie).map((part) => part.text);
     assert.deepEqual(texts, [cookie.slice(0, 86), cookie.slice(86)]); // 64 bytes: 85⅓ characters
-    const sha256 = explainSigned(32)(cookie).map((part) => part.text);
-    assert.deepEqual(sha256, [cookie.slice(0, 43), cookie.slice(43)]); // 32 bytes: 42⅔ characters
+    const signer = new Signer({ secrets: [SECRET], hashAlg: 'sha256' }); // 32 bytes: 42⅔ characters
+    const short = signer.encode('the payload');
+    const [signature, payload] = explainSigned(signer.digestSize)(short);
+    assert.deepEqual([signature?.text, payload?.text], [short.slice(0, 43), short.slice(43)]);
+    assert.equal(payload?.meaning, 'Everyone can read it: the payload');
   });
 
   it('fillSlot() appends to a slot of a page, or puts content before the rest', () => {

@@ -130,6 +130,7 @@ describe('17-csrf: who sent the form?', () => {
       assert.equal(await reasonFor({ origin, host }), undefined, `${origin} and ${host}`);
     }
     const different: [origin: string, host: string][] = [
+      ['https://shop.lan.evil.example', 'shop.lan'],
       ['https://shop.lan', 'shop.lan:80'],
       ['http://shop.lan', 'shop.lan:443'],
       ['app://localhost:6543', HOST], // an app, not a page of this site

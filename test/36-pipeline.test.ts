@@ -78,7 +78,7 @@ describe('36-pipeline: the order of responses', () => {
     }
   });
 
-  it('makePipelined() rejects immediately if the body of the current request is broken', async (t) => {
+  it('makePipelined() rejects a request immediately if its body is broken', async (t) => {
     const server = await startServer(t, readBody, makePipelined);
     assertRejected(await server.exchange(`${CHUNKED}half`), '400 Bad Request');
   });
@@ -150,7 +150,7 @@ describe('36-pipeline: other uses of a connection', () => {
     const upgrade = KEEP.replace('\r\n\r\n', '\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n');
     const received = await server.exchange(upgrade + LAST);
     assert.match(received, /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\n/);
-    assert.equal(statusesOf(received), '200', 'Node ignores the bytes after it, so nobody must wait');
+    assert.equal(statusesOf(received), '200', 'Node ignores the bytes after the request');
   });
 
   it('makePipelined() has the limits of step 35', async (t) => {

@@ -181,7 +181,7 @@ describe('12-forms: proofs with real sockets', () => {
       await new Promise(setImmediate);
     }
     const [received] = await withTimeLimit(once(socket, 'data'), 'the response');
-    assert.match(String(received), /^HTTP\/1\.1 303 See Other\r\n[^]*\r\nlocation: \/articles\r\n/);
+    assert.match(String(received), /^HTTP\/1\.1 303 See Other\r\n(?:.*\r\n)*location: \/articles\r\n/);
     assert.match((await get('/articles')).body, /<h2 dir="auto">On tea<\/h2>/);
   });
 });
@@ -237,7 +237,7 @@ describe('12-forms: proofs about the articles', () => {
     for (let code = 0; code < 0x100; code++) {
       const message = checkText('It', `a${String.fromCharCode(code)}`, 1, 9);
       const isControl = (code < 0x20 && code !== 9 && code !== 10) || (code >= 0x7f && code < 0xa0);
-      const name = `U+00${code.toString(16).padStart(2, '0')}`;
+      const name = `U+00${code.toString(16).toUpperCase().padStart(2, '0')}`;
       assert.equal(message, isControl ? `It contains the character ${name}. Remove it.` : undefined);
     }
   });

@@ -1,18 +1,24 @@
-// Further proofs of step 17: each case of the decision in one table, a comparison with Go, and each
-// form of the finished site.
+// Further proofs of step 17: each case of the decision in one table, a comparison with Go, each form
+// of the finished site, and the attack page of LESSON.md in a real browser.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { formsOf, type PageForm, tokenOf } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
-import { type Handler, text } from '../src/04-http.ts';
+import { startServer } from '../.tools/serve.ts';
+import { hasChromium, HOW_TO_GET, startChromium } from '../.tools/webdriver.ts';
+import { type Handler, text, toListener } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
 import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
 import { SignedCookieSessionFactory, withSession } from '../src/08-session-factory.ts';
 import { RouteGroup, sessionFrom } from '../src/13-middleware.ts';
+import { site as flashSite } from '../src/14-flash.ts';
 import { Browser } from '../src/16-browser.ts';
-import { CsrfSession, forgeryReason, withCsrf } from '../src/17-csrf.ts';
+import { CsrfSession, forgeryReason, site as csrfSite, withCsrf } from '../src/17-csrf.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { site as finishedSite } from '../src/main.ts';
 
@@ -318,5 +324,45 @@ describe('17-csrf: each form of the finished site', () => {
     assert.equal(await send(''), 403);
     assert.equal(await send(`https://app.example.org, ${origin}`), 303);
     await assert.rejects(send(`${origin}/`), /^TypeError: Cannot trust 'http:.*5\/'/);
+  });
+});
+
+describe('17-csrf: the attack page of the lesson', () => {
+  const skip = !process.env.CI && !hasChromium() ? `needs Chromium: ${HOW_TO_GET}` : false;
+
+  /** Returns the program of the lesson. It attacks this port, and prints its own port. */
+  function attackProgram(port: number): string {
+    const lesson = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8');
+    const [, source = ''] = /^cat > attack\.mjs <<'END'\n([^]*?)\nEND$/m.exec(lesson) ?? [];
+    assert.ok(source.includes('localhost:6543') && source.includes('.listen(7000)'), 'LESSON.md');
+    const listen = '.listen(0, function () { console.log(this.address().port); })';
+    return source.replace('localhost:6543', `localhost:${port}`).replace('.listen(7000)', listen);
+  }
+
+  it('site() of step 17 stops the attack page in Chromium', { skip, timeout: 60_000 }, async (t) => {
+    const browser = await startChromium();
+    t.after(() => browser.close());
+    const rows = [
+      // Step 14 saves the article. The cross-site form has no cookie, so the session is replaced.
+      [flashSite(), '127.0.0.1', 'Article saved', 'Count: 1'],
+      [flashSite(), 'localhost', 'Article saved', 'Count: 4'],
+      [csrfSite(), '127.0.0.1', '403 Forbidden', 'Count: 4'],
+      [csrfSite(), 'localhost', '403 Forbidden', 'Count: 4'],
+    ] as const;
+    for (const [handler, host, shown, count] of rows) {
+      const { port } = await startServer(t, toListener(handler));
+      const args = ['--input-type=module', '-e', attackProgram(port)];
+      const attack = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+      t.after(() => attack.kill());
+      const [attackPort] = await once(attack.stdout, 'data');
+      const home = `http://localhost:${port}/`;
+      await browser.devtools('Network.clearBrowserCookies');
+      for (let visit = 0; visit < 3; visit++) await browser.open(home);
+      await browser.open(`http://${host}:${String(attackPort).trim()}/`);
+      await browser.follow(() => browser.click('button'));
+      assert.ok((await browser.text()).includes(shown), `${host}: ${await browser.text()}`);
+      await browser.open(home);
+      assert.ok((await browser.text()).includes(count), `${host}: ${await browser.text()}`);
+    }
   });
 });

@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
+import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
+import { type Page, setUp } from '../.tools/stored.ts';
+import { text } from '../src/04-http.ts';
+import { Router } from '../src/05-router.ts';
+import type { SessionFactory } from '../src/08-session-factory.ts';
+import { seeOther } from '../src/12-forms.ts';
+import { Browser } from '../src/16-browser.ts';
+import { type SiteData, UserSession } from '../src/22-login.ts';
+import { hashId, MemoryStore } from '../src/25-store.ts';
+import { addStoredSite, onEnded, SessionEnded, site } from '../src/26-versions.ts';
+import { VersionedSessionFactory } from '../src/26-versions.ts';
+
+const it = explainedIt(import.meta.url);
+const SAME_ORIGIN = { 'sec-fetch-site': 'same-origin' };
+const Factory = VersionedSessionFactory<UserSession<Data>>;
+
+type Change = (session: UserSession<Data>) => unknown;
+
+/** A session in a store, opened by two requests at the same time. */
+async function openTwice(start: Partial<Data>) {
+  const { factory, memory } = setUp(Factory);
+  const id = 'A'.repeat(43);
+  memory.put(hashId(id), { text: JSON.stringify([NOW, NOW, start]), expires: Infinity }, 0);
+  const [one, two] = [await factory.open(id), await factory.open(id)];
+  assert.ok(one && two);
+  return { factory, memory, id, sessions: [one, two] as const };
+}
+
+/** Returns the data that the store has under an id. */
+async function dataOf(
+  factory: SessionFactory<UserSession<Data>>,
+  id = '',
+): Promise<Record<string, unknown>> {
+  return { ...(await factory.open(id))?.toJSON() };
+}
+
+/** Two requests open a session, change it, and save it one after the other. Returns the data. */
+async function race(start: Partial<Data>, first: Change, second: Change): Promise<object> {
+  const { factory, id, sessions: [one, two] } = await openTwice(start);
+  first(one);
+  second(two);
+  await factory.save(one);
+  await factory.save(two);
+  return dataOf(factory, id);
+}
+
+const up: Change = (session) => session.update('counter', (counter = 0) => counter + 1);
+
+describe('26-versions: no change is lost', () => {
+  it('VersionedSessionFactory.save() keeps an update that step 25 loses', async () => {
+    const { browse } = setUp(Factory);
+    const gate = makeGate();
+    const browser = browse(async (request) => {
+      if (request.path === '/slow') await gate.passed; // the session is open already
+      return countVisits(request);
+    });
+    await browser.get('/');
+    const slow = browser.request('GET', '/slow');
+    assert.equal((await browser.get('/')).body, '2');
+    gate.open();
+    assert.equal((await slow).body, '2', 'this page was rendered before the conflict');
+    assert.equal((await browser.get('/')).body, '4', 'the fourth visit');
+  });
+
+  it('VersionedSessionFactory.save() keeps changes of different keys', async () => {
+    const data = await race(
+      { counter: 1 },
+      (session) => session.set('words', 'one'),
+      (session) => session.set('user', 'ada'),
+    );
+    assert.deepEqual(data, { counter: 1, words: 'one', user: 'ada' });
+  });
+
+  it('VersionedSessionFactory.save() applies update() to the new value again', async () => {
+    assert.deepEqual(await race({ counter: 1 }, up, up), { counter: 3 });
+    assert.deepEqual(await race({ words: 'x' }, up, up), { words: 'x', counter: 2 }, 'a new key');
+    const twice: Change = (session) => [up(session), up(session)];
+    assert.deepEqual(await race({ counter: 1 }, twice, twice), { counter: 5 });
+  });
+
+  it('VersionedSessionFactory.save() applies update() again also inside a value', async () => {
+    const append = (word: string): Change => (session) =>
+      session.update('list', (list = []) => [...list, word]);
+    const push = (word: string): Change => (session) =>
+      session.update('list', (list = []) => {
+        list.push(word); // changes the value in place
+        return list;
+      });
+    const expected = { list: ['a', 'b', 'c'] };
+    assert.deepEqual(await race({ list: ['a'] }, append('b'), append('c')), expected);
+    assert.deepEqual(await race({ list: ['a'] }, push('b'), push('c')), expected);
+    assert.deepEqual(await race({ list: ['a'] }, append('b'), push('c')), expected);
+  });
+
+  it('VersionedSessionFactory.save() keeps the later value of a key that both requests set', async () => {
+    const one: Change = (session) => session.set('words', 'one').set('list', ['one']);
+    const two: Change = (session) => session.set('words', 'two');
+    assert.deepEqual(await race({ words: 'x' }, one, two), { words: 'two', list: ['one'] });
+    const inPlace: Change = (session) => session.get('list')?.push('b');
+    const set: Change = (session) => session.set('list', ['c']);
+    assert.deepEqual(await race({ list: ['a'] }, set, inPlace), { list: ['a', 'b'] });
+  });
+
+  it('VersionedSessionFactory.save() keeps a set() that was made before an update()', async () => {
+    const reset: Change = (session) => [session.set('counter', 100), up(session)];
+    assert.deepEqual(await race({ counter: 1 }, up, reset), { counter: 101 });
+    assert.deepEqual(await race({ counter: 1 }, reset, up), { counter: 102 });
+  });
+
+  it('VersionedSessionFactory.save() deletes only what its own request deleted', async () => {
+    const set: Change = (session) => session.set('user', 'ada');
+    const remove: Change = (session) => session.delete('words');
+    const start = { words: 'x', counter: 1 };
+    assert.deepEqual(await race(start, set, remove), { counter: 1, user: 'ada' });
+    assert.deepEqual(await race(start, remove, set), { counter: 1, user: 'ada' });
+    const removeCounter: Change = (session) => session.delete('counter');
+    assert.deepEqual(await race(start, removeCounter, up), { words: 'x', counter: 1 });
+  });
+
+  it('VersionedSessionFactory counts 20 parallel visits', async () => {
+    const { browse, store } = setUp(Factory);
+    const browser = browse(countVisits);
+    await browser.get('/');
+    await Promise.all(Array.from({ length: 20 }, () => browser.request('GET', '/')));
+    assert.equal((await browser.get('/')).body, '22');
+    assert.ok(store.count('put') <= 42, `${store.count('put')} writes: at most two for each visit`);
+  });
+
+  it('site() of step 26 loses no product of 20 parallel additions to the cart', async () => {
+    const browser = new Browser(site(), ORIGIN);
+    await browser.get('/cart');
+    const add = (_: unknown, i: number) =>
+      browser.request('POST', '/cart/add', `item=${i % 2 ? 'tea' : 'mug'}`, SAME_ORIGIN);
+    for (const { status } of await Promise.all(Array.from({ length: 20 }, add))) {
+      assert.equal(status, 303);
+    }
+    const cart = bodyText(await browser.get('/cart'));
+    assert.deepEqual([...cart.matchAll(/(\d+) for €/g)].map(([, n]) => n), ['10', '10']);
+  });
+});
+
+describe('26-versions: an ended session stays ended', () => {
+  const pages = (gate: Promise<void>): Page => async (request) => {
+    if (request.path === '/slow') await gate;
+    if (request.path !== '/logout') return countVisits(request);
+    request.session.invalidate();
+    return text('logged out');
+  };
+
+  it('VersionedSessionFactory.save() does not bring back a session that has ended', async () => {
+    const { browse, memory } = setUp(Factory);
+    const gate = makeGate();
+    const browser = browse(pages(gate.passed));
+    await browser.get('/');
+    const key = hashId(idOf(browser));
+    const slow = browser.request('GET', '/slow');
+    await browser.get('/logout');
+    gate.open();
+    await assert.rejects(slow, SessionEnded);
+    assert.equal(memory.get(key), undefined, 'the late save has created the session again');
+    assert.equal((await browser.get('/')).body, '1');
+  });
+
+  it('onEnded() sends a GET to its page again, and rejects other methods with 409', () => {
+    const table: [method: string, target: string, status: number, location?: string][] = [
+      ['GET', '/cart', 303, '/cart'],
+      ['GET', '/login?next=%2Fcart', 303, '/login?next=%2Fcart'],
+      ['GET', '//evil.example/', 303, '/dashboard'], // a host, not a path
+      ['POST', '/cart/add', 409],
+      ['DELETE', '/cart', 409],
+    ];
+    for (const [method, target, status, location] of table) {
+      const response = onEnded(makeRequest(method, target));
+      const row = `${method} ${target}`;
+      assert.deepEqual([response.status, response.headers.location], [status, location], row);
+      assert.deepEqual(setCookies(response), [], row);
+      if (status === 409) assert.match(bodyText(response), /Nothing was done. Please try again./);
+    }
+  });
+
+  it('addStoredSite() responds to a late request after a logout, and saves nothing', async () => {
+    const store = new MemoryStore();
+    const gate = makeGate();
+    const factory = new VersionedSessionFactory(store, { sessionClass: UserSession<SiteData> });
+    const { pages: group, handle } = addStoredSite(new Router(), { factory });
+    group.get('/slow', async (request) => {
+      await gate.passed;
+      request.session.set('counter', 100);
+      return text('slow');
+    });
+    group.post('/slow', async ({ session }) => {
+      await gate.passed;
+      session.set('counter', 100);
+      return seeOther('/');
+    });
+    const browser = new Browser(handle, ORIGIN);
+    await browser.get('/');
+    const late = [
+      browser.request('GET', '/slow?a=1'),
+      browser.request('POST', '/slow', '', SAME_ORIGIN),
+    ];
+    await browser.request('POST', '/logout', '', SAME_ORIGIN);
+    gate.open();
+    const [get, post] = await Promise.all(late);
+    assert.deepEqual([get?.status, get?.headers.location], [303, '/slow?a=1']);
+    assert.equal(post?.status, 409);
+    assert.match(bodyText(await browser.get('/')), /Count: 1</);
+  });
+});
+
+describe('26-versions: a new id', () => {
+  it('UserSession.regenerateId() takes along what another request saved in between', async () => {
+    const { factory, memory, id, sessions: [login, other] } = await openTwice({ counter: 1 });
+    other.set('words', 'added');
+    await factory.save(other);
+    login.regenerateId();
+    login.set('user', 'ada');
+    const newId = await factory.save(login);
+    const { _csrft_, ...data } = await dataOf(factory, newId);
+    assert.deepEqual(data, { counter: 1, words: 'added', user: 'ada' });
+    assert.notEqual(newId, id);
+    assert.equal(memory.get(hashId(id)), undefined, 'the old session has ended');
+  });
+
+  it('UserSession.regenerateId() succeeds in two parallel requests with one cookie', async () => {
+    const { factory, memory, id, sessions } = await openTwice({ counter: 1 });
+    for (const session of sessions) {
+      session.regenerateId();
+      session.set('user', 'ada');
+    }
+    const ids = await Promise.all(sessions.map((session) => factory.save(session)));
+    assert.equal(new Set([...ids, id]).size, 3, 'each login has an id of its own');
+    for (const newId of ids) {
+      const { _csrft_, ...data } = await dataOf(factory, newId);
+      assert.deepEqual(data, { counter: 1, user: 'ada' });
+    }
+    assert.equal(memory.get(hashId(id)), undefined);
+  });
+
+  it('UserSession.regenerateId() ends the session of a request that saves later', async () => {
+    const { factory, sessions: [login, other] } = await openTwice({ counter: 1 });
+    login.regenerateId();
+    const newId = await factory.save(login);
+    other.set('words', 'late');
+    await assert.rejects(factory.save(other), SessionEnded);
+    const { _csrft_, ...data } = await dataOf(factory, newId);
+    assert.deepEqual(data, { counter: 1 }, 'the request was told that nothing was done');
+  });
+
+  it('UserSession.invalidate() leaves nothing of a user to the next session', async () => {
+    const leave: Record<string, (session: UserSession<Data>) => unknown> = {
+      logout: (session) => [session.invalidate(), session.set('list', ['You are logged out.'])],
+      'the login of another user': (session) =>
+        [session.clear(), session.regenerateId(), session.set('user', 'bob')],
+    };
+    for (const [story, end] of Object.entries(leave)) {
+      const start = { user: 'ada', counter: 1 };
+      const { factory, memory, id, sessions: [last, other] } = await openTwice(start);
+      other.set('words', 'private');
+      await factory.save(other);
+      end(last);
+      const data = await dataOf(factory, await factory.save(last));
+      assert.deepEqual(data, last.toJSON(), story);
+      assert.equal(JSON.stringify(data).includes('private'), false, story);
+      assert.equal(memory.get(hashId(id)), undefined, story);
+    }
+  });
+});
