@@ -52,14 +52,11 @@ export class SpyStore implements SessionStore {
   }
 }
 
-type Factory = StoredSessionFactory<UserSession<Data>>;
-type FactoryClass = new (store: SessionStore, options: FactoryOptions<UserSession<Data>>) => Factory;
+type Options = FactoryOptions<UserSession<Data>>;
+type Factory = new (store: SessionStore, options: Options) => StoredSessionFactory<UserSession<Data>>;
 
 /** A factory over a store in memory. `browse` returns a new browser that visits one page. */
-export function setUp(
-  Factory: FactoryClass,
-  options: Partial<FactoryOptions<UserSession<Data>>> = {},
-) {
+export function setUp(Factory: Factory, options: Partial<Options> = {}) {
   const clock = { now: NOW };
   const now = (): number => clock.now;
   const memory = new MemoryStore({ now });

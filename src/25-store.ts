@@ -22,7 +22,7 @@ import { addSite } from './23-throttle.ts';
 /** What a store keeps under a key. `expires` is in seconds since 1970. */
 export type Entry = { readonly text: string; readonly expires: number };
 
-/** An entry with the number of its writes: 1, 2, 3, … Step versions compares this number. */
+/** An entry with its version: the number of its writes, from 1. */
 export type VersionedEntry = Entry & { readonly version: number };
 
 /** Where entries are kept. A method throws `StoreUnavailable` if the store does not work now. */
@@ -81,7 +81,7 @@ export const MAX_STORED_SIZE = 64 * 1024; // characters of one session
 export class StoredSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   protected readonly store: SessionStore;
-  /** The entries that `open` has read. Step versions compares them with the store. */
+  /** The entries that `open` has read, for step versions. */
   protected readonly loaded = new WeakMap<S, VersionedEntry & { readonly id: string }>();
   readonly #options: Required<FactoryOptions<S>>;
 

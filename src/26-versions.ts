@@ -31,8 +31,9 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
     const loaded = this.loaded.get(session);
     if (!loaded) return super.write(session, key); // a new session: no other request knows its id
     const oldKey = hashId(loaded.id);
+    const isMoved = key !== oldKey;
     const save = (): Promise<void> =>
-      key === oldKey ? this.#update(session, loaded, key) : this.#move(session, loaded, oldKey, key);
+      isMoved ? this.#move(session, loaded, oldKey, key) : this.#update(session, loaded, key);
     // In one process, the saves of one session run in order. So they need few attempts.
     const result = (this.#queues.get(oldKey) ?? Promise.resolve()).then(save, save);
     this.#queues.set(oldKey, result);

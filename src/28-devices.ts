@@ -74,8 +74,8 @@ export class DeviceSessionFactory extends VersionedSessionFactory<UserSession<Si
 /** Stores the name of the browser in the session of a user. */
 const withAgent: Middleware<object, UserRequest> = (page) => async (request) => {
   const response = await page(request);
-  const { session, headers } = request;
-  if (session.has('user')) session.set('agent', headers['user-agent']?.slice(0, 200) ?? '');
+  const agent = request.headers['user-agent']?.slice(0, 200);
+  if (agent && request.session.has('user')) request.session.set('agent', agent);
   return response;
 };
 

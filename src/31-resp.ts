@@ -4,17 +4,17 @@
 //
 // The length comes first, so a value can contain any byte. A reply can arrive in pieces: the parser
 // returns `undefined` until the reply is complete. This site sends PING to a Redis server.
-import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, text, toListener } from './04-http.ts';
 
 /** A reply. An error of the server is a value, because it can be inside an array. */
 export type Reply = string | number | null | Error | Reply[];
 
-export const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has at most 64 KiB
+const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has at most 64 KiB
+const NOT_RESP2 = 'The reply is not RESP2';
 
-/** Returns a command as bytes on the wire. */
+/** Returns a command as text for the socket: an array of strings, each with its length in bytes. */
 export function encodeCommand(args: readonly string[]): string {
   const parts = args.map((arg) => `$${Buffer.byteLength(arg)}\r\n${arg}\r\n`);
   return `*${args.length}\r\n${parts.join('')}`;
@@ -37,17 +37,18 @@ export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: numbe
   if (type === ':') return { value: number, end };
   if (number === -1) return { value: null, end };
   if (number < 0 || number > MAX_REPLY_SIZE) throw new RangeError(`A reply of length ${number}`);
-  return type === '$' ? parseBulk(bytes, end, number) : parseArray(bytes, end, number);
+  return type === '$' ? parseString(bytes, end, number) : parseArray(bytes, end, number);
 }
 
-/** A bulk string: `length` bytes, and then the end of the line. */
-function parseBulk(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
+/** Parses a string: `length` bytes, and then the end of the line. */
+function parseString(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
   const stop = start + length;
   if (bytes.length < stop + 2) return undefined;
   if (bytes.toString('latin1', stop, stop + 2) !== '\r\n') throw new RangeError(NOT_RESP2);
   return { value: bytes.toString('utf8', start, stop), end: stop + 2 };
 }
 
+/** Parses an array: `length` replies, one after the other. */
 function parseArray(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
   const items: Reply[] = [];
   let end = start;
@@ -60,21 +61,68 @@ function parseArray(bytes: Buffer, start: number, length: number): ReturnType<ty
   return { value: items, end };
 }
 
-const NOT_RESP2 = 'The reply is not RESP2';
+type PendingCommand = { resolve(reply: Reply): void; reject(error: Error): void };
+
+/** One connection. Commands are sent immediately, and the replies arrive in the same order. */
+export class RespConnection {
+  readonly #socket: Socket;
+  readonly #onClose: () => void;
+  readonly #pending: PendingCommand[] = []; // the oldest first
+  #received = Buffer.alloc(0); // the beginning of the next reply
+  #closed: Error | undefined; // why the connection was closed
+
+  constructor(socket: Socket, onClose = () => {}) {
+    this.#socket = socket;
+    this.#onClose = onClose;
+    socket.on('data', (bytes) => this.#receive(bytes));
+    socket.on('close', () => this.close('Redis closed the connection'));
+    socket.on('error', ({ message, code }: NodeJS.ErrnoException) => {
+      this.close(message || `${code}`); // if Node tried several addresses, there is no message
+    });
+  }
+
+  /** Returns the reply. Throws if the reply is an error, or if the connection is closed. */
+  command(...args: string[]): Promise<Reply> {
+    if (this.#closed) return Promise.reject(this.#closed);
+    this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
+    return new Promise((resolve, reject) => this.#pending.push({ resolve, reject }));
+  }
+
+  /** Closes the connection. Commands without a reply fail with the first reason. */
+  close(reason: string): void {
+    if (this.#closed) return;
+    this.#closed = new Error(reason);
+    this.#socket.destroy();
+    this.#onClose();
+    for (const { reject } of this.#pending.splice(0)) reject(this.#closed);
+  }
+
+  #receive(bytes: Buffer): void {
+    this.#received = Buffer.concat([this.#received, bytes]);
+    try {
+      for (let reply; (reply = parseReply(this.#received)); ) {
+        this.#received = this.#received.subarray(reply.end);
+        const command = this.#pending.shift();
+        if (reply.value instanceof Error) command?.reject(reply.value);
+        else command?.resolve(reply.value);
+      }
+      if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('The reply is too long');
+    } catch (error) {
+      this.close((error as Error).message); // the start of the next reply is unknown
+    }
+  }
+}
 
 /** The site of this step: it sends PING over a new connection and shows the reply. */
 export function site(port = Number(process.env.REDIS_PORT || 6379)): Handler {
   return async () => {
-    const socket = connect(port, '127.0.0.1');
+    const redis = new RespConnection(connect(port, '127.0.0.1'));
     try {
-      await once(socket, 'connect', { signal: AbortSignal.timeout(1_000) });
-      socket.write(encodeCommand(['PING']));
-      const [bytes] = (await once(socket, 'data', { signal: AbortSignal.timeout(1_000) })) as [Buffer];
-      return text(`Redis replies: ${String(parseReply(bytes)?.value)}\n`);
+      return text(`Redis replies: ${String(await redis.command('PING'))}\n`);
     } catch {
       return problem(503, `No Redis server responds on port ${port}. Start redis-server.`);
     } finally {
-      socket.destroy();
+      redis.close('The page is complete');
     }
   };
 }

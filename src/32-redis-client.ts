@@ -7,9 +7,10 @@
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, problem, text, toListener } from './04-http.ts';
+import { type Handler, text, toListener } from './04-http.ts';
 import { StoreUnavailable } from './25-store.ts';
-import { encodeCommand, MAX_REPLY_SIZE, parseReply, type Reply } from './31-resp.ts';
+import { rescueStore } from './27-sqlite.ts';
+import { type Reply, RespConnection } from './31-resp.ts';
 
 /** What a store needs. node-redis: `{ command: (...args) => client.sendCommand(args) }`. */
 export type Commander = { command(...args: string[]): Promise<unknown> };
@@ -20,157 +21,122 @@ const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
 const BACKOFF = { first: 50, last: 2_000 }; // milliseconds between two attempts to connect
 
 /** Errors of this program. After each other error, Redis cannot do its work now. */
-const CLIENT_ERRORS = /^(ERR (?!max |Error running script.* -(OOM|READONLY))|WRONGTYPE|NOSCRIPT)/;
+const CLIENT_ERRORS = /^(ERR (?!max )|WRONGTYPE|NOSCRIPT)/;
 /** Errors after which the connection leads to the wrong server, for example a former primary. */
-const STALE_ERRORS = /\b(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)\b/;
+const STALE_ERRORS = /^(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)/;
 
-type PendingCommand = {
-  resolve(reply: Reply): void;
-  reject(error: Error): void;
-  timer?: NodeJS.Timeout;
-};
-
-/** One connection. Commands are sent immediately, and the replies arrive in the same order. */
+/** A client for one Redis. It connects when a command needs a connection. */
 export class RedisClient implements Commander {
   readonly #url: URL;
-  readonly #authCommands: string[][]; // each connection begins with them
-  #socket: Socket | undefined;
-  #isReady = false;
-  #pending: PendingCommand[] = []; // the oldest first
-  #received = Buffer.alloc(0);
-  #failures = 0;
-  #retry: NodeJS.Timeout | undefined; // set while the client waits before it reconnects
+  readonly #login: string[][]; // the commands that each connection begins with
+  #connection: RespConnection | undefined;
+  #ready: Promise<unknown> | undefined; // the replies to these commands
+  #waiting = 0; // commands without a reply
+  #failures = 0; // since the last reply
+  #isDown = false; // true while the client waits before it reconnects, and after close()
+  #retry: NodeJS.Timeout | undefined; // ends this wait
 
   /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
   constructor(url: string) {
-    if (!URL.canParse(url) || !/^rediss?:\/\//.test(url)) {
-      throw new TypeError('The URL of Redis looks like redis://localhost:6379'); // it may have a password
+    try {
+      if (!/^rediss?:\/\/./.test(url)) throw new TypeError();
+      this.#url = new URL(url);
+      this.#login = loginCommands(this.#url);
+    } catch {
+      // The message does not contain the value, because it can contain a password.
+      throw new TypeError('The URL of Redis looks like redis://localhost:6379');
     }
-    this.#url = new URL(url);
-    this.#authCommands = authCommands(this.#url);
   }
 
   /** Sends a command and returns its reply. Throws `StoreUnavailable`, or an error of Redis. */
-  command(...args: string[]): Promise<Reply> {
-    if (this.#retry) return Promise.reject(new StoreUnavailable('Redis is down'));
-    if (this.#pending.length >= MAX_QUEUE) {
-      return Promise.reject(new StoreUnavailable('Too many commands wait for Redis'));
-    }
-    this.#socket ??= this.#connect();
-    this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
-    return this.#reply();
-  }
-
-  /** Closes the connection. Commands without a reply fail. */
-  close(): void {
-    this.#fail('the client was closed');
-    clearTimeout(this.#retry);
-  }
-
-  #reply(): Promise<Reply> {
-    return new Promise((resolve, reject) => {
-      const pending: PendingCommand = { resolve, reject };
-      this.#pending.push(pending);
-      if (this.#isReady) this.#limit(pending);
-    });
-  }
-
-  #limit(pending: PendingCommand, timeout = COMMAND_TIMEOUT): void {
-    const giveUp = (): void => {
-      if (this.#pending.includes(pending)) this.#fail(`no reply after ${timeout} ms`);
-    };
-    // If this process was busy, the reply is here already, and is read before `giveUp` runs.
-    pending.timer = setTimeout(() => setImmediate(giveUp), timeout);
-  }
-
-  #connect(): Socket {
-    const { protocol, hostname, port } = this.#url;
-    const host = hostname.replace(/^\[|\]$/g, ''); // a URL has brackets around an IPv6 address
-    const options = { host, port: Number(port || 6379), ...(!isIP(host) && { servername: host }) };
-    const socket = protocol === 'rediss:' ? connectTls(options) : connect(options);
-    socket.setNoDelay(true).unref(); // a server that stops does not wait for Redis
-    socket.on('data', (bytes) => this.#receive(bytes));
-    const end = (reason: string): void => {
-      if (this.#socket === socket) this.#fail(reason);
-    };
-    socket.on('error', (error) => end(error.message));
-    socket.on('close', () => end('Redis closed the connection'));
-    const timer = setTimeout(() => end(`no connection after ${CONNECT_TIMEOUT} ms`), CONNECT_TIMEOUT);
-    socket.on('close', () => clearTimeout(timer));
-    const logins = [...this.#authCommands, ['PING']];
-    socket.write(logins.map(encodeCommand).join(''));
-    socket.cork(); // later commands wait: before SELECT they would use the wrong database
-    const ready = (): void => {
-      clearTimeout(timer);
-      this.#isReady = true;
-      for (const pending of this.#pending) this.#limit(pending);
-      socket.uncork();
-    };
-    Promise.all(logins.map(() => this.#reply())).then(ready, ({ message }) => end(`login: ${message}`));
-    return socket;
-  }
-
-  #receive(bytes: Buffer): void {
-    this.#received = Buffer.concat([this.#received, bytes]);
+  async command(...args: string[]): Promise<Reply> {
+    if (this.#isDown) throw new StoreUnavailable('Redis is down');
+    if (this.#waiting >= MAX_QUEUE) throw new StoreUnavailable('Too many commands wait for Redis');
+    const connection = (this.#connection ??= this.#connect());
+    this.#waiting += 1;
+    let isReady = false;
     try {
-      let start = 0;
-      for (let reply; (reply = parseReply(this.#received, start)); start = reply.end) {
-        this.#settle(reply.value);
-      }
-      this.#received = this.#received.subarray(start);
-      if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('The reply is too long');
+      await this.#ready; // before SELECT, the command would use the wrong database
+      isReady = true;
+      const reply = await withTimeout(connection, connection.command(...args), COMMAND_TIMEOUT);
+      this.#failures = 0;
+      return reply;
     } catch (error) {
-      this.#fail(String(error)); // the start of the next reply is unknown
+      const reason = reasonOf(error as Error);
+      if (!isReady || STALE_ERRORS.test(reason)) connection.close(reason);
+      const isClientError = isReady && CLIENT_ERRORS.test(reason);
+      throw isClientError ? new Error(reason) : new StoreUnavailable(reason);
+    } finally {
+      this.#waiting -= 1;
     }
   }
 
-  #settle(value: Reply): void {
-    const pending = this.#pending.shift();
-    clearTimeout(pending?.timer);
-    if (!(value instanceof Error)) {
-      if (this.#isReady) this.#failures = 0;
-      return pending?.resolve(value);
-    }
-    const { message } = value;
-    pending?.reject(CLIENT_ERRORS.test(message) ? value : new StoreUnavailable(message));
-    if (STALE_ERRORS.test(message)) this.#fail(message);
-  }
-
-  /** Drops the connection. A command that was sent may have run, so it is not sent again. */
-  #fail(reason: string): void {
-    this.#socket?.destroy();
-    this.#socket = undefined;
-    this.#isReady = false;
-    this.#received = Buffer.alloc(0);
-    for (const { reject, timer } of this.#pending.splice(0)) {
-      clearTimeout(timer);
-      reject(new StoreUnavailable(reason));
-    }
-    const wait = Math.min(BACKOFF.first * 2 ** this.#failures++, BACKOFF.last);
+  /** Closes the connection forever. Commands without a reply fail. */
+  close(): void {
+    this.#connection?.close('The client was closed');
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => (this.#retry = undefined), wait * (0.5 + Math.random() / 2));
+    this.#isDown = true;
+  }
+
+  #connect(): RespConnection {
+    const connection = new RespConnection(openSocket(this.#url), () => this.#backOff());
+    const replies = Promise.all(this.#login.map((args) => connection.command(...args)));
+    this.#ready = withTimeout(connection, replies, CONNECT_TIMEOUT);
+    return connection;
+  }
+
+  /** Waits longer after each failure. Half of the time is random, so that servers spread out. */
+  #backOff(): void {
+    this.#connection = undefined;
+    this.#isDown = true;
+    const wait = Math.min(BACKOFF.first * 2 ** this.#failures++, BACKOFF.last);
+    this.#retry = setTimeout(() => (this.#isDown = false), wait * (0.5 + Math.random() / 2));
     this.#retry.unref();
   }
 }
 
-function authCommands({ username, password, pathname }: URL): string[][] {
-  const words = [username, password].filter(Boolean).map(decodeURIComponent);
-  const auth = words.length > 0 ? [['AUTH', ...words]] : [];
-  return pathname.length > 1 ? [...auth, ['SELECT', pathname.slice(1)]] : auth;
+/** Closes the connection after `timeout` milliseconds. Then the promise and all others reject. */
+async function withTimeout<T>(
+  connection: RespConnection,
+  reply: Promise<T>,
+  timeout: number,
+): Promise<T> {
+  let immediate: NodeJS.Immediate | undefined;
+  const close = (): void => connection.close(`No reply after ${timeout} ms`);
+  // If this process was busy, the reply is here already, and Node reads it before `close` runs.
+  const timer = setTimeout(() => (immediate = setImmediate(close)), timeout);
+  try {
+    return await reply;
+  } finally {
+    clearTimeout(timer);
+    clearImmediate(immediate);
+  }
 }
 
-const DEFAULT_URL = 'redis://localhost:6379';
+function openSocket({ protocol, hostname, port }: URL): Socket {
+  const host = hostname.replace(/^\[|\]$/g, ''); // a URL has brackets around an IPv6 address
+  const options = { host, port: Number(port || 6379), ...(!isIP(host) && { servername: host }) };
+  const socket = protocol === 'rediss:' ? connectTls(options) : connect(options);
+  return socket.setNoDelay(true).unref(); // a server that stops does not wait for Redis
+}
+
+/** Returns the commands for the user, the password and the database number in the URL. */
+function loginCommands({ username, password, pathname }: URL): string[][] {
+  const words = [username, password].filter(Boolean).map(decodeURIComponent);
+  const commands = [['AUTH', ...words], ['SELECT', pathname.slice(1)], ['PING']];
+  return commands.filter(([name, word]) => name === 'PING' || word);
+}
+
+/** Returns the error of a command in a script (Redis 6), without words that this program sent. */
+function reasonOf({ message }: Error): string {
+  return message.replace(/^ERR Error running script .*?: -/, '').replace(/, with args.*/s, '');
+}
 
 /** The site of this step: it counts in Redis. While Redis is down, it responds immediately. */
-export function site(redis: Commander = new RedisClient(process.env.REDIS_URL || DEFAULT_URL)): Handler {
-  return async () => {
-    try {
-      return text(`Count: ${String(await redis.command('INCR', 'sessions-from-scratch'))}\n`);
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable)) throw error;
-      return problem(503, `Redis: ${error.message}`, { 'retry-after': '1' });
-    }
-  };
+export function site(redis?: Commander): Handler {
+  const client = redis ?? new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379');
+  const count = (): Promise<unknown> => client.command('INCR', 'sessions-from-scratch');
+  return rescueStore(async () => text(`Count: ${String(await count())}\n`));
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 32', ['/']);

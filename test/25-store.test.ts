@@ -99,7 +99,7 @@ describe('25-store: the id', () => {
     assert.equal((await ada.get('/')).body, '4');
   });
 
-  it('StoredSessionFactory.save() creates an id of 256 bits, and the store knows only its hash', async () => {
+  it('StoredSessionFactory.save() creates an id of 256 bits, and stores only its hash', async () => {
     const { browse, memory, store } = setUp(Factory);
     const ids = new Set<string>();
     for (let i = 0; i < 20; i++) {
@@ -130,9 +130,10 @@ describe('25-store: the id', () => {
     }
   });
 
-  it('StoredSessionFactory.open() does not ask the store for a value that is not an id', async () => {
+  it('StoredSessionFactory.open() asks the store only about a value that can be an id', async () => {
     const { factory, store } = setUp(Factory);
-    const values = ['', MADE_UP.slice(1), `${MADE_UP}A`, `${MADE_UP}=`, ` ${MADE_UP}`, `${MADE_UP}\n`];
+    const values = ['', MADE_UP.slice(1), `${MADE_UP}A`, `${MADE_UP}=`, ` ${MADE_UP}`, `${MADE_UP}\n`,
+      `é${MADE_UP.slice(1)}`];
     for (const value of values) assert.equal(await factory.open(value), undefined, value);
     assert.equal(store.count('get'), 0);
   });
@@ -158,7 +159,8 @@ describe('25-store: the id', () => {
 
   it('StoredSessionFactory.save() writes only changes, and sends the id only once', async () => {
     const { browse, store } = setUp(Factory);
-    const browser = browse((request) => (request.path === '/' ? countVisits(request) : text('read')));
+    const page: Page = (request) => (request.path === '/' ? countVisits(request) : text('read'));
+    const browser = browse(page);
     assert.equal(setCookies(await browser.get('/')).length, 1);
     assert.equal(store.count('put'), 1);
     assert.deepEqual(setCookies(await browser.get('/')), [], 'the browser has the id');
@@ -221,7 +223,7 @@ describe('25-store: the end of a session', () => {
     assert.ok(calls.indexOf(put) < calls.indexOf(end), 'the new one is stored first');
   });
 
-  it('StoredSessionFactory.save() throws if a session is too large, and the old session stays', async () => {
+  it('StoredSessionFactory.save() throws if a session is too large, and the old one stays', async () => {
     const { browse } = setUp(Factory);
     const browser = browse((request) => {
       const { session, path } = request;

@@ -96,7 +96,7 @@ describe('26-versions: no change is lost', () => {
     assert.deepEqual(await race({ list: ['a'] }, append('b'), push('c')), expected);
   });
 
-  it('VersionedSessionFactory.save() keeps the later value of a key that both requests set', async () => {
+  it('VersionedSessionFactory.save() keeps the later value if both requests set a key', async () => {
     const one: Change = (session) => session.set('words', 'one').set('list', ['one']);
     const two: Change = (session) => session.set('words', 'two');
     assert.deepEqual(await race({ words: 'x' }, one, two), { words: 'two', list: ['one'] });

@@ -51,8 +51,10 @@ describe('35-limits: time', () => {
   it('makeLimited() sends a 408 if the headers arrive one byte at a time', async (t) => {
     const server = await startServer(t, hello, makeQuick);
     const client = server.open(HALF_HEADERS);
-    const slow = setInterval(() => client.write('a'), 5);
-    t.after(() => clearInterval(slow));
+    client.on('connect', () => {
+      const slow = setInterval(() => client.write('a'), 5);
+      client.on('close', () => clearInterval(slow));
+    });
     assertRejected(await textOf(client), '408 Request Timeout', 'a byte every 5 milliseconds');
   });
 

@@ -31,11 +31,15 @@ const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
 
 type Data = SiteData & { words: string; list: unknown[]; any: { [key: string]: unknown } };
 type S = UserSession<Data>;
-type Options = { now: () => number; cookie: SessionCookie };
+type Options = {
+  readonly now: () => number;
+  readonly cookie: SessionCookie;
+  readonly sessionClass: typeof UserSession<Data>;
+};
 type Page = Handler<HttpRequest & { session: S }>;
-type Make = (options: Options & { sessionClass: typeof UserSession<Data> }, secret: string) => SessionFactory<S>;
+type Make = (options: Options, secret: string) => SessionFactory<S>;
 
-/** What every kind of session does. `isUser`: each new session is the session of a user. */
+/** Tests a kind of sessions. `isUser`: each new session is the session of a user. */
 function describeSessionFactory(
   name: string,
   make: Make,
@@ -77,8 +81,8 @@ function describeSessionFactory(
   describe(`SessionFactory: ${name}`, { skip }, () => {
     it(`${name}: save() sets no cookie for a visitor whose session stays empty`, async () => {
       const { factory } = setUp();
-      const handle = withSession(factory)(({ session }) => text(`${session.isNew} ${session.size}`));
-      const response = await new Browser(handle).get('/');
+      const page: Page = ({ session }) => text(`${session.isNew} ${session.size}`);
+      const response = await new Browser(withSession(factory)(page)).get('/');
       assert.equal(response.body, 'true 0');
       assert.deepEqual(setCookies(response), []);
     });
@@ -100,20 +104,21 @@ function describeSessionFactory(
       assert.equal(({} as { a?: number }).a, undefined);
     });
 
-    it(`${name}: open() returns each key, also names that the language or the site uses`, async () => {
+    it(`${name}: open() returns each key, also __proto__ and the keys of the site`, async () => {
       const json =
         '{"__proto__":{"a":1},"constructor":1.5,"toString":"","":null,"_f_":["x"],"_f_info":"y",' +
         '"\\ud800":{},"é😀":[[],{"__proto__":null}],"length":-1e-7,"accessed":false}';
       const { visit } = setUp();
       const browser = visit(({ session, path }) => {
         const all: Map<string, unknown> = session;
-        if (path === '/') for (const [key, value] of Object.entries(JSON.parse(json))) all.set(key, value);
+        const start = path === '/' ? Object.entries(JSON.parse(json)) : [];
+        for (const [key, value] of start) all.set(key, value);
         if (path === '/more') session.set('counter', 1);
         return text(jsonOf(session));
       });
       for (const path of ['/', '/again']) assert.equal((await browser.get(path)).body, json, path);
       const more = json.replace(/}$/, ',"counter":1}');
-      for (const path of ['/more', '/again']) assert.equal((await browser.get(path)).body, more, path);
+      for (const path of ['/more', '/x']) assert.equal((await browser.get(path)).body, more, path);
       assert.equal(({} as { a?: number }).a, undefined, 'no other object has the key');
     });
 
@@ -324,7 +329,8 @@ function describeSessionFactory(
 
     it(`${name}: open() returns no session for the cookie of another site or purpose`, async () => {
       const { visit, create, now } = setUp();
-      const other = { secrets: ['a secret'], now, salt: 'another purpose', sessionClass: UserSession<Data> };
+      const secret = { secrets: ['a secret'], salt: 'another purpose' };
+      const other = { ...secret, now, sessionClass: UserSession<Data> };
       const others: SessionFactory<S>[] = [
         create('another secret'),
         new SignedCookieSessionFactory(other),
@@ -341,7 +347,7 @@ function describeSessionFactory(
       }
     });
 
-    it(`${name}: withSession() finds the valid cookie behind the cookie of another program`, async () => {
+    it(`${name}: withSession() finds the valid cookie after the cookie of another program`, async () => {
       const { visit } = setUp();
       const browser = visit(count);
       await browser.get('/');
@@ -456,7 +462,7 @@ function describeSessionFactory(
   });
 }
 
-/** What every store does, whatever it is made of. */
+/** Tests a store. */
 function describeStore(
   name: string,
   make: (now: () => number) => SessionStore,
@@ -675,7 +681,8 @@ describe('the contracts', () => {
     assert.ok(left > 50_000 && left <= 60_500, `${left} milliseconds`);
   });
 
-  it('RedisClient accepts a reply that arrived in time, also if this process was busy', { skip: skipRedis }, async () => {
+  const busy = 'RedisClient accepts a reply that arrived in time, also if this process was busy';
+  it(busy, { skip: skipRedis }, async () => {
     const client = new RedisClient(redisUrl());
     closing.push(() => client.close());
     await client.command('PING');
@@ -688,7 +695,8 @@ describe('the contracts', () => {
   });
 
   it('SessionFactory<S> knows its keys: a misspelled key does not compile', async () => {
-    const factory = new SignedCookieSessionFactory({ secrets: ['x'], sessionClass: UserSession<Data> });
+    const options = { secrets: ['x'], sessionClass: UserSession<Data> };
+    const factory = new SignedCookieSessionFactory(options);
     const page = withSession(factory)(({ session }) => {
       // @ts-expect-error: a misspelled key
       session.get('conter');

@@ -1,5 +1,5 @@
-// Further proofs of step 17: each case of the decision in one table, a comparison with Go, each form
-// of the finished site, and the attack page of LESSON.md in a real browser.
+// Further proofs of step 17. One table contains each case of the decision, and a comparison with Go.
+// Then each form of the finished site is attacked, and Chromium opens the attack page of LESSON.md.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -150,7 +150,7 @@ describe('17-csrf: the whole decision', () => {
     }
   });
 
-  /** What CrossOriginProtection.Check of Go 1.25 returns, according to its documentation. */
+  /** Returns the decision of CrossOriginProtection in Go 1.25, according to its documentation. */
   function isAcceptedByGo(method: string, headers: Record<string, string>): boolean {
     const { 'sec-fetch-site': fetchSite = '', origin = '', host = 'localhost:6543' } = headers;
     if (['GET', 'HEAD', 'OPTIONS'].includes(method)) return true;
@@ -276,7 +276,8 @@ describe('17-csrf: each form of the finished site', () => {
   for (const SESSIONS of KINDS) {
     it(`form() adds the token to each form of the site with SESSIONS=${SESSIONS}`, async () => {
       const users = new Map([['ada', await hashPassword('secret', 4)]]);
-      const browser = new Browser(finishedSite({ SESSIONS }, undefined, users));
+      const handle = finishedSite({ SESSIONS }, undefined, users);
+      const [browser, phone] = [new Browser(handle), new Browser(handle)];
       await browser.request('POST', '/cart/add', 'item=tea', SAME);
       const before = await crawl(browser);
       await attack(browser, before);
@@ -285,7 +286,9 @@ describe('17-csrf: each form of the finished site', () => {
       const cart = ['/cart/add', '/cart/change', '/cart/empty', '/cart/note', '/cart/remove'];
       assert.deepEqual(actions(before), ['/articles', ...cart, '/login']);
 
-      await browser.request('POST', '/login', 'username=ada&password=secret', SAME);
+      for (const device of [phone, browser]) {
+        await device.request('POST', '/login', 'username=ada&password=secret', SAME);
+      }
       const after = await crawl(browser);
       await attack(browser, after);
       const sessions = SESSIONS === 'memory' ? ['/sessions/end', '/sessions/end-others'] : [];
@@ -334,7 +337,8 @@ describe('17-csrf: the attack page of the lesson', () => {
   function attackProgram(port: number): string {
     const lesson = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8');
     const [, source = ''] = /^cat > attack\.mjs <<'END'\n([^]*?)\nEND$/m.exec(lesson) ?? [];
-    assert.ok(source.includes('localhost:6543') && source.includes('.listen(7000)'), 'LESSON.md');
+    const isComplete = source.includes('localhost:6543') && source.includes('.listen(7000)');
+    assert.ok(isComplete, 'step 17 of LESSON.md contains the file attack.mjs');
     const listen = '.listen(0, function () { console.log(this.address().port); })';
     return source.replace('localhost:6543', `localhost:${port}`).replace('.listen(7000)', listen);
   }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { setCookies } from '../.tools/request.ts';
-import { countVisits, type Data, idOf, NOW, type Page, setUp } from '../.tools/stored.ts';
+import { countVisits, type Data, idOf, NOW, ORIGIN, type Page, setUp } from '../.tools/stored.ts';
 import { type HttpResponse, text } from '../src/04-http.ts';
 import { SessionTooLarge, withSession } from '../src/08-session-factory.ts';
 import { withTimeouts } from '../src/11-timeouts.ts';
@@ -88,7 +88,7 @@ describe('25-store: which requests read and write', () => {
     assert.equal(await ask('GET', '/', '', { cookie: `Session=${idOf(browser)}` }), '1');
   });
 
-  it('StoredSessionFactory does not use the store for a visitor whose session stays empty', async () => {
+  it('StoredSessionFactory does not use the store while a session stays empty', async () => {
     const { browse, store } = setUp(Factory);
     const browser = browse(({ session }) => text(`${session.isNew}`));
     for (let visit = 0; visit < 2; visit++) {
@@ -127,7 +127,7 @@ describe('25-store: which requests read and write', () => {
     assert.equal(memory.get(key), undefined);
   });
 
-  it('StoredSessionFactory.save() gives a new id to data that a page sets after invalidate()', async () => {
+  it('StoredSessionFactory.save() creates a new id for data set after invalidate()', async () => {
     const { browse, memory } = setUp(Factory);
     const browser = browse((request) => {
       if (request.path === '/end') request.session.invalidate();
@@ -148,7 +148,8 @@ describe('25-store: times and limits', () => {
     const { factory, memory, clock } = setUp(Factory);
     const now = (): number => clock.now;
     const times = { idleTimeout: 1000, absoluteTimeout: 1500, now };
-    const browser = new Browser(withSession(withTimeouts(factory, times))(countVisits), undefined, now);
+    const handle = withSession(withTimeouts(factory, times))(countVisits);
+    const browser = new Browser(handle, ORIGIN, now);
     const entry = () => memory.get(hashId(idOf(browser)));
     await browser.get('/');
     assert.equal(entry()?.expires, NOW + 1000);
@@ -161,7 +162,8 @@ describe('25-store: times and limits', () => {
 
   it('withTimeouts() ends a session on time, also if the store keeps its entry longer', async () => {
     const { factory, memory } = setUp(Factory);
-    const timed = withTimeouts(factory, { idleTimeout: 1000, absoluteTimeout: 3000, now: () => NOW });
+    const times = { idleTimeout: 1000, absoluteTimeout: 3000, now: () => NOW };
+    const timed = withTimeouts(factory, times);
     const id = 'A'.repeat(43);
     const table: [accessed: number, created: number, isOpened: boolean][] = [
       [NOW - 1000, NOW - 1000, true],
@@ -170,7 +172,8 @@ describe('25-store: times and limits', () => {
       [NOW, NOW - 3001, false],
     ];
     for (const [version, [accessed, created, isOpened]] of table.entries()) {
-      memory.put(hashId(id), { text: JSON.stringify([accessed, created, {}]), expires: Infinity }, version);
+      const entry = { text: JSON.stringify([accessed, created, {}]), expires: Infinity };
+      memory.put(hashId(id), entry, version);
       assert.equal((await timed.open(id)) !== undefined, isOpened, `row ${version}`);
     }
   });
@@ -187,7 +190,7 @@ describe('25-store: times and limits', () => {
     await assert.rejects(async () => browser.get('/more'), new SessionTooLarge(message));
   });
 
-  it('StoredSessionFactory.save() rejects a value that was changed to one that is not JSON', async () => {
+  it('StoredSessionFactory.save() rejects a list with a value that is not JSON', async () => {
     const { browse } = setUp(Factory);
     const message = /Cannot keep 'list' in a session: JSON would lose or change its value/;
     const browser = browse((request) => {
@@ -216,7 +219,7 @@ describe('25-store: a store that fails', () => {
     throw new StoreUnavailable('the store is down');
   };
 
-  it('UserSession.regenerateId() loses no session if the server is killed between two writes', async () => {
+  it('UserSession.regenerateId() loses no session if a kill comes between two writes', async () => {
     const { browse, store, memory } = setUp(Factory);
     const browser = browse(pages);
     await browser.get('/');
@@ -236,7 +239,7 @@ describe('25-store: a store that fails', () => {
     store.before = ({ method }) => (method === 'delete' ? fail() : undefined);
     await assert.rejects(async () => browser.get('/logout'), StoreUnavailable);
     store.before = () => {};
-    assert.equal((await browser.get('/')).body, '2', 'the logout has failed, and the visitor sees it');
+    assert.equal((await browser.get('/')).body, '2', 'the logout has failed');
   });
 
   it('StoredSessionFactory.open() throws if the store cannot read', async () => {

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict';
+import { statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts';
+import { bodyText } from '../.tools/request.ts';
+import { makeFile, openFile, sqlite } from '../.tools/sqlite.ts';
+import { type Handler, text } from '../src/04-http.ts';
+import { Router } from '../src/05-router.ts';
+import { withTimeouts } from '../src/11-timeouts.ts';
+import { Browser } from '../src/16-browser.ts';
+import { type SiteData, UserSession } from '../src/22-login.ts';
+import { type SessionStore, StoreUnavailable } from '../src/25-store.ts';
+import { addStoredSite, VersionedSessionFactory } from '../src/26-versions.ts';
+import { rescueStore, site, SqliteStore } from '../src/27-sqlite.ts';
+
+const it = explainedIt(import.meta.url);
+const NOW = 1_700_000_000; // seconds since 1970
+const entry = { text: '{}', expires: NOW + 10 };
+const users = await makeUsers('ada');
+
+/** A store in a file. It is closed when the test ends. */
+function makeStore(t: TestContext, file = makeFile(t), now = () => NOW): SqliteStore {
+  const store = new SqliteStore(file, now);
+  t.after(() => store.close());
+  return store;
+}
+
+/** The site of this step, for a user whose password has a cheap hash. */
+function makeSite(store: SessionStore): Handler {
+  const options = { sessionClass: UserSession<SiteData> };
+  const factory = withTimeouts(new VersionedSessionFactory(store, options));
+  return addStoredSite(new Router(), { factory, users, rescues: [rescueStore] }).handle;
+}
+
+describe('27-sqlite: a store that does not work', () => {
+  it('rescueStore responds 503 with Retry-After, and logs no query', async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const page = rescueStore(() => Promise.reject(new StoreUnavailable('the disk is full')));
+    const response = await new Browser(page).get('/page?token=secret');
+    assert.deepEqual([response.status, response.headers['retry-after']], [503, '1']);
+    assert.match(bodyText(response), /Your session cannot be read now\. Please try again\./);
+    const lines = log.mock.calls.map((call) => call.arguments[0]);
+    assert.deepEqual(lines, ['503 GET /page: the disk is full']);
+  });
+
+  it('rescueStore throws every other error again', async () => {
+    const broken = rescueStore(() => Promise.reject(new TypeError('This page has a bug')));
+    await assert.rejects(async () => new Browser(broken).get('/'), /This page has a bug/);
+    assert.equal((await new Browser(rescueStore(() => text('fine'))).get('/')).body, 'fine');
+  });
+
+  it('SqliteStore() names the Node version that it needs', (t) => {
+    t.mock.method(process, 'getBuiltinModule', () => undefined);
+    const message = `Cannot open a.db: SQLite needs Node 22.13 or newer, not ${process.version}`;
+    assert.throws(() => new SqliteStore('a.db'), { name: 'RangeError', message });
+  });
+});
+
+// On a Node without SQLite, these tests do not exist.
+if (sqlite) {
+  describe('27-sqlite: SqliteStore', () => {
+    it('SqliteStore.put() stores an entry, and get() returns it with its version', (t) => {
+      const store = makeStore(t);
+      assert.equal(store.get('a'), undefined);
+      assert.equal(store.put('a', entry, 0), true);
+      assert.deepEqual(store.get('a'), { ...entry, version: 1 });
+      assert.equal(store.put('a', { text: '{"é":"😀"}', expires: Infinity }, 1), true);
+      assert.deepEqual(store.get('a'), { text: '{"é":"😀"}', expires: Infinity, version: 2 });
+      store.delete('a');
+      assert.equal(store.get('a'), undefined);
+    });
+
+    it('SqliteStore.put() compares the version, also between two stores with one file', (t) => {
+      const file = makeFile(t);
+      const [one, two] = [makeStore(t, file), makeStore(t, file)];
+      assert.equal(one.put('a', entry, 0), true);
+      assert.equal(two.put('a', entry, 0), false, 'the other store has put version 1');
+      assert.equal(two.put('a', { ...entry, text: 'two' }, 1), true);
+      assert.equal(one.put('a', { ...entry, text: 'one' }, 1), false, 'version 1 is too old');
+      assert.deepEqual(one.get('a'), { ...entry, text: 'two', version: 2 }, 'nothing is lost');
+      one.delete('a');
+      assert.equal(two.put('a', entry, 2), false, 'an ended session stays ended');
+      assert.equal(two.get('a'), undefined);
+    });
+
+    it('SqliteStore.get() returns no entry that has expired', (t) => {
+      const clock = { now: NOW };
+      const store = makeStore(t, makeFile(t), () => clock.now);
+      store.put('a', entry, 0);
+      clock.now = NOW + 9.999;
+      assert.equal(store.get('a')?.version, 1);
+      clock.now = NOW + 10;
+      assert.equal(store.get('a'), undefined);
+      assert.equal(store.put('a', { ...entry, expires: NOW + 20 }, 1), false, 'version 1 is gone');
+      assert.equal(store.put('a', { ...entry, expires: NOW + 20 }, 0), true, 'as a new entry');
+      assert.equal(store.get('a')?.version, 1);
+    });
+
+    it('SqliteStore() finds the entries again after a restart', (t) => {
+      const file = makeFile(t);
+      const before = new SqliteStore(file, () => NOW);
+      before.put('a', entry, 0);
+      before.close();
+      assert.deepEqual(makeStore(t, file).get('a'), { ...entry, version: 1 });
+    });
+
+    it('SqliteStore binds its values, so no key is read as SQL', (t) => {
+      const store = makeStore(t);
+      const keys = ["'; DROP TABLE sessions; --", '" OR 1=1', "' OR '1'='1", '?1', 'é😀', '%', ''];
+      for (const key of keys) assert.ok(store.put(key, { ...entry, text: key }, 0), key);
+      for (const key of keys) assert.equal(store.get(key)?.text, key);
+      assert.equal(store.get("x' OR 'a' = 'a"), undefined);
+      store.delete("' OR ''='");
+      assert.equal(keys.filter((key) => store.get(key)).length, keys.length);
+    });
+
+    it('SqliteStore.put() removes two expired entries for each new entry', (t) => {
+      const clock = { now: NOW };
+      const file = makeFile(t);
+      const store = makeStore(t, file, () => clock.now);
+      const database = openFile(t, file);
+      const count = (): unknown =>
+        database.prepare('SELECT count(*) AS count FROM sessions').get()?.count;
+      for (let i = 0; i < 5; i++) store.put(`old ${i}`, entry, 0);
+      clock.now += 10;
+      const later = { text: '{}', expires: NOW + 1000 };
+      const counts = ['a', 'b', 'c'].map((key) => (store.put(key, later, 0), count()));
+      assert.deepEqual(counts, [5 - 2 + 1, 4 - 2 + 1, 3 - 1 + 1]);
+      store.put('a', later, 1);
+      assert.equal(count(), 3, 'the entries a, b and c');
+    });
+
+    it('SqliteStore() creates files that only this user can read', (t) => {
+      const umask = process.umask(0o022); // the default of most systems: everyone can read
+      t.after(() => process.umask(umask));
+      const file = makeFile(t);
+      makeStore(t, file).put('a', entry, 0);
+      for (const name of [file, `${file}-wal`, `${file}-shm`]) {
+        assert.equal((statSync(name).mode & 0o777).toString(8), '600', name);
+      }
+    });
+
+    it('SqliteStore.put() throws StoreUnavailable while another process writes', (t) => {
+      const file = makeFile(t);
+      const store = makeStore(t, file);
+      store.put('a', entry, 0);
+      const other = openFile(t, file);
+      other.exec('BEGIN IMMEDIATE');
+      const isLocked = { constructor: StoreUnavailable, message: 'database is locked' };
+      assert.throws(() => store.put('b', entry, 0), isLocked);
+      assert.throws(() => store.put('a', entry, 1), isLocked);
+      assert.throws(() => store.delete('a'), isLocked);
+      assert.deepEqual(store.get('a'), { ...entry, version: 1 }, 'a reader does not wait');
+      other.exec('COMMIT');
+      assert.equal(store.put('b', entry, 0), true);
+    });
+
+    it('SqliteStore() rejects a file that it cannot use', (t) => {
+      const file = makeFile(t);
+      writeFileSync(file, 'Dear diary, '.repeat(1000));
+      const isNoDatabase = { name: 'RangeError', message: /^Cannot open .*: file is not a database$/ };
+      assert.throws(() => new SqliteStore(file), isNoDatabase);
+      const isNoFolder = { name: 'RangeError', message: /^Cannot open .*: ENOTDIR/ };
+      assert.throws(() => new SqliteStore(join(file, 'x')), isNoFolder);
+    });
+
+    it('SqliteStore() rejects a table with other columns, and does not change it', (t) => {
+      const file = makeFile(t);
+      const other = openFile(t, file);
+      other.exec(`CREATE TABLE sessions (key TEXT, owner TEXT, version INT, expires REAL, text TEXT);
+        INSERT INTO sessions VALUES ('a', 'ada', 1, 0, '{}')`);
+      const message = `Cannot open ${file}: table sessions has 5 columns but 4 values were supplied`;
+      assert.throws(() => new SqliteStore(file), { name: 'RangeError', message });
+      const rows = other.prepare('SELECT * FROM sessions').all().map((row) => ({ ...row }));
+      assert.deepEqual(rows, [{ key: 'a', owner: 'ada', version: 1, expires: 0, text: '{}' }]);
+    });
+  });
+
+  describe('27-sqlite: the site', () => {
+    it('SqliteStore keeps a login and a count over a restart', async (t) => {
+      const file = makeFile(t);
+      const before = new SqliteStore(file);
+      let handle = makeSite(before);
+      const browser = await logIn((request) => handle(request), 'ada');
+      await browser.get('/');
+      before.close();
+      handle = makeSite(makeStore(t, file, () => Date.now() / 1000));
+      assert.match(bodyText(await browser.get('/dashboard')), /Hello, ada/);
+      assert.match(bodyText(await browser.get('/howdy')), /Count: 2/);
+    });
+
+    it('SqliteStore counts the visits of two sites with one file', async (t) => {
+      const file = makeFile(t);
+      const handles = [0, 1].map(() => makeSite(makeStore(t, file, () => Date.now() / 1000)));
+      const first = new Browser(handles[0] as Handler);
+      await first.get('/');
+      const cookie = cookieOf(first);
+      const visit = (i: number) => visitWith(handles[i % 2] as Handler, cookie, '/');
+      const statuses = await Promise.all(Array.from({ length: 20 }, (_, i) => visit(i)));
+      assert.deepEqual(new Set(statuses), new Set([200]));
+      assert.match(bodyText(await first.get('/')), /Count: 22/, 'no visit is lost');
+    });
+
+    it('rescueStore responds 503 if a page cannot save, and other pages work', async (t) => {
+      const log = t.mock.method(console, 'error', () => {});
+      const file = makeFile(t);
+      const handle = makeSite(makeStore(t, file, () => Date.now() / 1000));
+      const browser = await logIn(handle, 'ada');
+      const other = openFile(t, file);
+      for (const action of ['INSERT', 'UPDATE', 'DELETE']) {
+        const fail = "BEGIN SELECT RAISE(FAIL, 'the disk is full'); END";
+        other.exec(`CREATE TRIGGER stop_${action} BEFORE ${action} ON sessions ${fail}`);
+      }
+      const response = await send(browser, '/logout');
+      assert.deepEqual([response.status, response.headers['retry-after']], [503, '1']);
+      const [line] = log.mock.calls[0]?.arguments ?? [];
+      assert.equal(line, '503 POST /logout: the disk is full');
+      assert.equal((await browser.get('/dashboard')).status, 200, 'the user is still logged in');
+      for (const action of ['INSERT', 'UPDATE', 'DELETE']) other.exec(`DROP TRIGGER stop_${action}`);
+      const cookie = cookieOf(browser);
+      assert.equal((await send(browser, '/logout')).status, 303);
+      assert.equal(await visitWith(handle, cookie, '/dashboard'), 303, 'the copied cookie fails');
+    });
+
+    it('site() opens the file in SQLITE_FILE', async (t) => {
+      const { SQLITE_FILE } = process.env;
+      t.after(() => {
+        if (SQLITE_FILE === undefined) delete process.env.SQLITE_FILE;
+        else process.env.SQLITE_FILE = SQLITE_FILE;
+      });
+      process.env.SQLITE_FILE = makeFile(t);
+      await new Browser(site()).get('/');
+      const database = openFile(t, process.env.SQLITE_FILE);
+      assert.equal(database.prepare('SELECT count(*) AS count FROM sessions').get()?.count, 1);
+    });
+  });
+}

@@ -1,0 +1,165 @@
+// Further proofs for step 28: users with odd names, the list as an entry, and races.
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { cookieOf, logIn, makeUsers, send } from '../.tools/login.ts';
+import { bodyText } from '../.tools/request.ts';
+import { SpyStore } from '../.tools/stored.ts';
+import { Router } from '../src/05-router.ts';
+import { SessionCookie } from '../src/11-timeouts.ts';
+import { Browser } from '../src/16-browser.ts';
+import { type SiteData, UserSession } from '../src/22-login.ts';
+import { hashId, MemoryStore } from '../src/25-store.ts';
+import { addDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
+
+const it = explainedIt(import.meta.url);
+const NOW = 1_700_000_000; // seconds since 1970
+const ORIGIN = 'http://localhost:6543';
+const now = (): number => NOW;
+
+/** A site without the inspector, over a store that records its calls. */
+async function setUp(...names: string[]) {
+  const store = new SpyStore(new MemoryStore({ now }));
+  const users = await makeUsers(...names);
+  const options = { users, now, explain: undefined };
+  const { handle } = addDeviceSite(new Router(), store, options);
+  const visit = (name: string, agent?: string): Promise<Browser> => logIn(handle, name, agent, now);
+  return { store, handle, visit };
+}
+
+/** A factory without a site, whose users need no password. */
+function makeFactory(cookie = new SessionCookie()) {
+  const store = new SpyStore(new MemoryStore({ now }));
+  const sessionClass = UserSession<SiteData>;
+  return { store, factory: new DeviceSessionFactory(store, { sessionClass, cookie, now }) };
+}
+
+describe('28-devices: more about the list', () => {
+  it('keysOf() returns the keys of one user, the oldest first, whatever the name is', async () => {
+    const { store, factory } = makeFactory();
+    const names = ['ada', 'Ada', 'ada ', '', '__proto__', 'devices of ada', "x' OR 'a'='a", 'é😀'];
+    const expected = new Map<string, string[]>();
+    for (let i = 0; i < 3; i++) {
+      for (const user of names) {
+        const id = (await factory.save(factory.create().set('user', user))) ?? '';
+        expected.set(user, [...(expected.get(user) ?? []), hashId(id)]);
+      }
+    }
+    for (const user of names) assert.deepEqual(await keysOf(store, user), expected.get(user), user);
+    assert.deepEqual(await keysOf(store, 'eve'), []);
+  });
+
+  it('keysOf() reads an ordinary entry, which no cookie can open', async () => {
+    const { store, handle, visit } = await setUp('ada');
+    await visit('ada');
+    const list = await store.get(hashId('devices of ada'));
+    assert.equal(list?.expires, Infinity);
+    assert.deepEqual(JSON.parse(list?.text ?? ''), await keysOf(store, 'ada'));
+    for (const id of ['devices of ada', 'devices%20of%20ada', hashId('devices of ada')]) {
+      const visitor = new Browser(handle, ORIGIN, now);
+      const { status } = await visitor.request('GET', '/sessions', '', { cookie: `session=${id}` });
+      assert.equal(status, 303, `the cookie ${id}`);
+    }
+  });
+
+  it('addDevices() stores at most 200 characters of the name of a browser', async () => {
+    const { visit } = await setUp('ada');
+    const browser = await visit('ada', 'x'.repeat(500));
+    const name = /<strong>(x+)<\/strong>/.exec(bodyText(await browser.get('/sessions')))?.[1];
+    assert.equal(name?.length, 200);
+  });
+
+  it('addDevices() shows the browser that used a session last', async () => {
+    const { visit } = await setUp('ada');
+    const browser = await visit('ada', 'Phone');
+    await browser.request('GET', '/', '', { 'user-agent': 'Thief' });
+    assert.match(bodyText(await browser.get('/sessions')), /<strong>Thief<\/strong>/);
+  });
+
+  it('addDevices() passes over an entry that is damaged', async () => {
+    const { visit, store } = await setUp('ada');
+    const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
+    const key = hashId(cookieOf(phone, NOW).slice('session='.length));
+    const version = (await store.get(key))?.version ?? 0;
+    await store.put(key, { text: '[1,', expires: Infinity }, version);
+    const response = await desk.get('/sessions');
+    assert.equal(response.status, 200);
+    assert.doesNotMatch(bodyText(response), /Phone/);
+  });
+
+  it('addDevices() lets a user end the other sessions again and again', async () => {
+    const { visit } = await setUp('ada');
+    const browser = await visit('ada');
+    for (let i = 0; i < 3; i++) assert.equal((await send(browser, '/sessions/end-others')).status, 303);
+    assert.match(bodyText(await browser.get('/sessions')), /This browser\./);
+  });
+});
+
+describe('28-devices: more about the factory', () => {
+  it('DeviceSessionFactory.save() lists a session once if its cookie has a time limit', async () => {
+    const { store, factory } = makeFactory(new SessionCookie({ maxAge: 60 }));
+    const id = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
+    for (let counter = 1; counter <= 3; counter++) {
+      const session = await factory.open(id);
+      assert.ok(session);
+      assert.equal(await factory.save(session.set('counter', counter)), id);
+    }
+    assert.deepEqual(await keysOf(store, 'ada'), [hashId(id)]);
+  });
+
+  it('DeviceSessionFactory.save() changes the list only at a login', async () => {
+    const { visit, store } = await setUp('ada');
+    const browser = await visit('ada');
+    const listPuts = (): number =>
+      store.calls.filter((call) => call.method === 'put' && call.key === hashId('devices of ada')).length;
+    assert.equal(listPuts(), 1);
+    for (let i = 0; i < 5; i++) await browser.get('/');
+    assert.equal(listPuts(), 1, 'five visits');
+  });
+
+  it('DeviceSessionFactory.save() accepts two logins in parallel from one browser', async () => {
+    const { handle, store } = await setUp('ada');
+    const browser = new Browser(handle, ORIGIN, now);
+    await browser.get('/');
+    const fields = { username: 'ada', password: 'ada' };
+    const cookie = cookieOf(browser, NOW);
+    const responses = await Promise.all([0, 1].map(() => send(browser, '/login', fields, { cookie })));
+    for (const { status, headers } of responses) {
+      assert.deepEqual([status, headers.location], [303, '/dashboard']);
+    }
+    assert.match(bodyText(await browser.get('/dashboard')), /Hello, ada/);
+    assert.ok((await keysOf(store, 'ada')).length >= 1);
+  });
+
+  it('DeviceSessionFactory.save() moves a browser to the list of its new user', async () => {
+    const { visit, store } = await setUp('ada', 'bob');
+    const browser = await visit('ada');
+    await send(browser, '/login', { username: 'bob', password: 'bob' });
+    assert.match(bodyText(await browser.get('/dashboard')), /Hello, bob/);
+    assert.equal((await keysOf(store, 'bob')).length, 1);
+    const [old = ''] = await keysOf(store, 'ada');
+    assert.equal(await store.get(old), undefined, 'the session of ada has ended');
+  });
+
+  it('endSessions() keeps a session that logs in while the list changes', async () => {
+    const { store, factory } = makeFactory();
+    const first = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
+    const ids: string[] = [];
+    let isFirst = true;
+    store.before = async ({ method, key }) => {
+      if (method !== 'put' || key !== hashId('devices of ada') || !isFirst) return;
+      isFirst = false; // between the read and the write of the list, ada logs in
+      ids.push((await factory.save(factory.create().set('user', 'ada'))) ?? '');
+    };
+    await endSessions(store, 'ada', (key) => key === hashId(first));
+    assert.deepEqual(await keysOf(store, 'ada'), ids.map(hashId), 'the login is not lost');
+    assert.equal(await factory.open(first), undefined);
+  });
+
+  it('endSessions() of a user without sessions does nothing', async () => {
+    const { store, factory } = makeFactory();
+    const id = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
+    await endSessions(store, 'eve', () => true);
+    assert.equal((await factory.open(id))?.get('user'), 'ada');
+  });
+});
