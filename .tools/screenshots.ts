@@ -1,56 +1,51 @@
-// npm run screenshots    makes the pictures of README.md and LESSON.md anew, by real Chromium
+// npm run screenshots    creates the pictures of README.md and LESSON.md with real Chromium
 //
-// They are no part of a site: step 5 reads all of public/ into memory and shows it to everybody. So
-// they have a folder of their own, .pictures/, which no server looks into.
+// The pictures are not a part of a site, because step 34 serves all of public/. So they have a folder
+// of their own, .pictures/, which no server reads.
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makeServer } from '../src/01-server.ts';
-import { toListener } from '../src/02-http.ts';
-import type { Handler } from '../src/02-http.ts';
-import { site as routed } from '../src/03-router.ts';
-import { site as escaped } from '../src/04-template.ts';
-import { Browser } from '../src/08-browser.ts';
-import { DEMO, SignedCookieSessionFactory } from '../src/11-session-factory.ts';
-import { site as inspected } from '../src/12-inspector.ts';
-import { site as articles } from '../src/13-flash.ts';
-import { site as shop } from '../src/15-cart.ts';
-import { hashPassword } from '../src/16-login.ts';
-import { EncryptedCookieSessionFactory, site as encrypted } from '../src/17-encryption.ts';
+import { type Handler, toListener } from '../src/04-http.ts';
+import { site as routed } from '../src/05-router.ts';
+import { site as escaped } from '../src/06-template.ts';
+import { site as inspected } from '../src/10-inspector.ts';
+import { site as flashed } from '../src/14-flash.ts';
+import { Browser } from '../src/16-browser.ts';
+import { site as rescued } from '../src/20-layout.ts';
+import { hashPassword } from '../src/21-password.ts';
+import { makePipelined } from '../src/36-pipeline.ts';
 import { site as finished } from '../src/main.ts';
 import { withPalette } from './palette.ts';
 import { hasChromium, HOW_TO_GET, startChromium } from './webdriver.ts';
 import type { View } from './webdriver.ts';
 
 const FOLDER = fileURLToPath(new URL('../.pictures/', import.meta.url));
-const MARGIN = 12; // CSS pixels below what is shown last
+const MARGIN = 12; // CSS pixels below the last element
 
 type Picture = {
   handle: Handler;
   view: View;
-  /** Goes to what is to be seen. */
+  /** Opens the page that the picture shows. */
   visit(): Promise<void>;
   /** The last element that is in the picture. */
   last: string;
 };
 
-let time = Date.UTC(2027, 0, 15, 8) / 1000; // for the sites; a visit takes some seconds a page
+let time = Date.UTC(2027, 0, 15, 8) / 1000; // the clock of the sites
 const now = (): number => time;
 const users = new Map([['editor', await hashPassword('editor', 4)]]);
-const signed = new SignedCookieSessionFactory({ ...DEMO, now });
-const sealed = new EncryptedCookieSessionFactory({ ...DEMO, now });
-const atDesk = finished({ SESSIONS: 'memory' }, now, users).handle;
+const atDesk = finished({ SESSIONS: 'memory' }, now, users);
 
 const LIGHT: View = { width: 720, scheme: 'light' };
 const SMALL: View = { width: 560, scheme: 'light' };
 const PHONE: View = { width: 360, scheme: 'dark' };
-const SCRIPT = "<script>document.write('nobody. This shop is closed.')</script>";
+const SCRIPT = '<img src onerror="this.after(`nobody. This shop is closed.`)">';
 
 const PICTURES: Record<string, Picture> = {
   'inspector.png': {
-    handle: finished({}, now).handle,
+    handle: finished({}, now),
     view: LIGHT,
     async visit() {
       await open('/', '/howdy', '/');
@@ -58,29 +53,29 @@ const PICTURES: Record<string, Picture> = {
     },
     last: 'details',
   },
-  '03-script-runs.png': {
+  '05-script-runs.png': {
     handle: routed().handle,
     view: SMALL,
-    visit: () => open(`/hello/${encodeURIComponent(SCRIPT)}`),
-    last: 'h1',
+    visit: () => open(`/howdy/${encodeURIComponent(SCRIPT)}`),
+    last: 'p',
   },
-  '04-script-shown.png': {
+  '06-script-shown.png': {
     handle: escaped().handle,
     view: SMALL,
-    visit: () => open(`/hello/${encodeURIComponent(SCRIPT)}`),
-    last: 'h1',
+    visit: () => open(`/howdy/${encodeURIComponent(SCRIPT)}`),
+    last: 'p',
   },
-  '12-bit-flipped.png': {
-    handle: inspected(signed).handle,
+  '10-bit-flipped.png': {
+    handle: inspected(),
     view: LIGHT,
     async visit() {
       await open('/', '/howdy', '/inspect');
-      await follow('form[method=post] button');
+      await follow('form[action="/inspect"] button');
     },
-    last: 'dl:last-of-type > dd:nth-of-type(3)',
+    last: 'main form',
   },
-  '13-flash.png': {
-    handle: articles(signed).handle,
+  '14-flash.png': {
+    handle: flashed(),
     view: LIGHT,
     async visit() {
       await open('/articles');
@@ -90,8 +85,8 @@ const PICTURES: Record<string, Picture> = {
     },
     last: 'article',
   },
-  '15-cart.png': {
-    handle: shop(new SignedCookieSessionFactory({ ...DEMO, now })).handle,
+  '18-cart.png': {
+    handle: rescued(),
     view: PHONE,
     async visit() {
       await open('/cart');
@@ -101,24 +96,24 @@ const PICTURES: Record<string, Picture> = {
     },
     last: 'ul.lines:last-of-type',
   },
-  '17-encrypted.png': {
-    handle: encrypted(sealed, users).handle,
+  '24-encrypted.png': {
+    handle: finished({ SESSIONS: 'encrypted' }, now),
     view: LIGHT,
     visit: () => open('/', '/inspect'),
-    last: 'dl:last-of-type > dd:nth-of-type(4)',
+    last: 'main form',
   },
-  '19-sessions.png': {
+  '28-sessions.png': {
     handle: atDesk,
     view: LIGHT,
     async visit() {
       for (const agent of ['Phone', 'Library']) {
-        const asked = { 'user-agent': agent, 'sec-fetch-site': 'same-origin' };
-        await new Browser(atDesk).request('POST', '/login', 'name=editor&password=editor', asked);
+        const headers = { 'user-agent': agent, 'sec-fetch-site': 'same-origin' };
+        await new Browser(atDesk).request('POST', '/login', 'username=editor&password=editor', headers);
         time += 5 * 60;
       }
       await browser.devtools('Emulation.setUserAgentOverride', { userAgent: 'Desk' });
       await open('/login?next=/sessions');
-      await browser.type('[name=name]', 'editor');
+      await browser.type('[name=username]', 'editor');
       await browser.type('[name=password]', 'editor');
       await follow('main button');
     },
@@ -127,7 +122,7 @@ const PICTURES: Record<string, Picture> = {
 };
 
 if (!hasChromium()) {
-  console.error(`Cannot take pictures: this needs Chromium: ${HOW_TO_GET}`);
+  console.error(`Cannot take pictures without Chromium: ${HOW_TO_GET}`);
   process.exit(1);
 }
 const browser = await startChromium();
@@ -143,7 +138,7 @@ async function open(...paths: string[]): Promise<void> {
 
 const follow = (selector: string): Promise<void> => browser.follow(() => browser.click(selector));
 
-/** The page as it is, down to the last element that is wanted. */
+/** Takes a picture of the page, down to the last element. */
 async function take({ view, last }: Picture): Promise<Buffer> {
   const rect = `document.querySelector('${last}').getBoundingClientRect()`;
   const bottom = await browser.run<number>(`return ${rect}.bottom + scrollY`);
@@ -154,7 +149,7 @@ async function take({ view, last }: Picture): Promise<Buffer> {
 mkdirSync(FOLDER, { recursive: true });
 try {
   for (const [name, picture] of Object.entries(PICTURES)) {
-    const server = makeServer(toListener(picture.handle)).listen(0, '127.0.0.1');
+    const server = makePipelined(toListener(picture.handle)).listen(0, '127.0.0.1');
     await once(server, 'listening');
     origin = `http://localhost:${(server.address() as AddressInfo).port}`;
     await browser.devtools('Network.clearBrowserCookies');

@@ -4,7 +4,19 @@ import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { explainedIt } from './explain.ts';
 import { requestBytes, type TestServer, withTimeLimit } from './serve.ts';
+
+const TEST_TIME_LIMIT = 20_000; // milliseconds: a test waits for sockets, and none may wait forever
+
+/** Returns `it` for a test file. Each of its tests has a time limit. */
+export function limitedIt(testUrl: string): ReturnType<typeof explainedIt> {
+  const it = explainedIt(testUrl);
+  return (title, ...rest) => {
+    const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
+    it(title, { timeout: TEST_TIME_LIMIT, ...options }, run);
+  };
+}
 
 /** A request that asks the server to close the connection after the response. */
 export const LAST = requestBytes('GET');

@@ -2,22 +2,21 @@
 //
 //   npm run bench -- --growth         or, on Node 22.18: node bench/growth.ts
 //
-// In memory and with no socket: a request value goes in, a response comes out. Each line of the
-// plot is set against its own first point; a line that stays near 1 is flat.
+// In memory, without a socket. Each line of the plot is relative to its own first point: a line that
+// stays near 1 is flat.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseRequest, text } from '../src/02-http.ts';
-import type { Handler, HttpRequest } from '../src/02-http.ts';
-import { Router } from '../src/03-router.ts';
-import { Browser } from '../src/08-browser.ts';
-import type { Session } from '../src/10-session.ts';
-import { SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
-import type { SessionFactory } from '../src/11-session-factory.ts';
-import { withFlash } from '../src/13-flash.ts';
-import { MemoryStore, StoredSessionFactory } from '../src/18-store.ts';
-import type { SessionStore } from '../src/18-store.ts';
-import { SqliteStore } from '../src/19-sqlite.ts';
+import { makeRequest } from '../.tools/request.ts';
+import { type Handler, type HttpRequest, text } from '../src/04-http.ts';
+import { Router } from '../src/05-router.ts';
+import type { Session } from '../src/07-session.ts';
+import { type SessionFactory, SignedCookieSessionFactory, withSession } from '../src/08-session-factory.ts';
+import { FlashSession, withFlash } from '../src/14-flash.ts';
+import { Browser } from '../src/16-browser.ts';
+import { MemoryStore, type SessionStore } from '../src/25-store.ts';
+import { VersionedSessionFactory } from '../src/26-versions.ts';
+import { SqliteStore } from '../src/27-sqlite.ts';
 import { digits, table, time } from './measure.js';
 
 type Data = Record<string, unknown>;
@@ -38,21 +37,24 @@ async function grow(
 }
 
 function get(path: string, cookie?: string): HttpRequest {
-  return parseRequest('GET', path, cookie === undefined ? {} : { cookie }) as HttpRequest;
+  return makeRequest('GET', path, cookie === undefined ? {} : { cookie });
 }
 
-const factory: SessionFactory<Data> = new SignedCookieSessionFactory<Data>({ secrets });
+type BenchSession = FlashSession<Data>;
+const sessionClass = FlashSession<Data>;
+const factory: SessionFactory<BenchSession> = new SignedCookieSessionFactory({ secrets, sessionClass });
 
-/** A handler and the request of a visitor whose session `fill` has filled. */
+/** Returns a visit of a visitor whose session `fill` has filled. */
 async function visitor(
-  kind: SessionFactory<Data>,
+  kind: SessionFactory<BenchSession>,
   fill: (session: Session<Data>) => void,
 ): Promise<(i: number) => unknown> {
-  const page: Handler = withSession(kind, withFlash(({ session, method }) => {
-    if (method === 'POST') fill(session as Session<Data>);
-    else (session as Session<Data>).update('counter', (n) => Number(n ?? 0) + 1);
+  const inner = withFlash<HttpRequest & { session: BenchSession }>(({ session, method }) => {
+    if (method === 'POST') fill(session);
+    else session.update('counter', (n) => Number(n ?? 0) + 1);
     return text('ok');
-  }));
+  });
+  const page: Handler = withSession(kind)(inner);
   const browser = new Browser(page);
   await browser.post('/', {});
   const cookie = browser.jar.headerFor(new URL('http://localhost:6543/'), Date.now() / 1000);
@@ -97,12 +99,12 @@ for (const [name, open] of stores) {
   const store = open();
   const expires = Date.now() / 1000 + 86_400;
   const points: [number, number][] = [];
-  const call = await visitor(new StoredSessionFactory<Data>(store), (s) => s.set('counter', 1));
+  const call = await visitor(new VersionedSessionFactory(store, { sessionClass }), (s) => s.set('counter', 1));
   const before = process.memoryUsage();
   let count = 1;
   for (let size = 1; size <= most; size *= 100) {
     for (; count < size; count++) {
-      const entry = { text: `[1795258146,1795258146.123,{"counter":${count}},""]`, owner: '', expires };
+      const entry = { text: `[1795258146,1795258146.123,{"counter":${count}}]`, expires };
       await store.put(`key${count}`.padEnd(43, 'x'), entry, 0);
     }
     const [[, µs] = ['', NaN]] = await time({ visit: call }, options);
@@ -110,8 +112,8 @@ for (const [name, open] of stores) {
   }
   const after = process.memoryUsage();
   const kept = (after.heapUsed + after.external - before.heapUsed - before.external) / count;
-  const isTelling = name === 'MemoryStore' && !isQuick; // of few sessions the garbage is more
-  const note = isTelling ? `about ${Math.round(kept)} bytes of memory a session` : '';
+  const isTelling = name === 'MemoryStore' && !isQuick; // with few sessions, the garbage is larger
+  const note = isTelling ? `about ${Math.round(kept)} bytes of memory per session` : '';
   lines.push({ name: `stored sessions, ${name}`, unit: 'sessions', points, note });
 }
 rmSync(folder, { recursive: true, force: true });
@@ -127,17 +129,17 @@ console.log(
   ),
 );
 
-/** The lines over a scale of powers of ten, each against its own first point. */
+/** Returns the lines over powers of ten, each relative to its own first point. */
 function plot(): string {
   const [width, height, left, top] = [420, 220, 40, 12];
   const x = (size: number): number => left + (Math.log10(size) / 6) * width;
   const y = (ratio: number): number => top + height - (Math.min(ratio, 8) / 8) * height;
-  const colours = ['#8a4b08', '#b7791f', '#2b6cb0', '#2c7a7b', '#6b46c1', '#c53030'];
+  const colors = ['#8a4b08', '#b7791f', '#2b6cb0', '#2c7a7b', '#6b46c1', '#c53030'];
   const drawn = lines.map(({ name, points }, i) => {
     const [[, first] = [1, 1]] = points;
     const path = points.map(([s, µs]) => `${x(s).toFixed(0)},${y(µs / first).toFixed(0)}`).join(' ');
-    const key = `<text x="${left + width + 16}" y="${top + 20 + i * 18}" fill="${colours[i]}">${name}</text>`;
-    return `<polyline points="${path}" fill="none" stroke="${colours[i]}" stroke-width="2"/>${key}`;
+    const key = `<text x="${left + width + 16}" y="${top + 20 + i * 18}" fill="${colors[i]}">${name}</text>`;
+    return `<polyline points="${path}" fill="none" stroke="${colors[i]}" stroke-width="2"/>${key}`;
   });
   const scale = [1, 2, 4, 8].map((r) => `<text x="4" y="${y(r) + 4}">× ${r}</text>` +
     `<path d="M${left} ${y(r)}h${width}" stroke="#ddd"/>`);

@@ -1,28 +1,28 @@
-// What each kind of session costs: bytes that travel, bytes that are kept, time for a visit.
+// The cost of each kind of session: bytes in the cookie, bytes in the store, time per visit.
 //
 //   node bench/kinds.ts          Node 22.18 or newer; REDIS_URL adds Redis
 //
-// A visit is step 11's counter page in memory, with no socket: open, count, render, save. Rounds of
-// all kinds are interleaved, and the median of each is set against that of the signed cookie.
+// A visit is the counter page of step 9 in memory, without a socket. The rounds of all kinds are
+// interleaved. Each median is relative to the median of the signed cookie.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Handler } from '../src/02-http.ts';
-import { Router } from '../src/03-router.ts';
-import { Browser } from '../src/08-browser.ts';
-import { addCounter, SignedCookieSessionFactory, withSession } from '../src/11-session-factory.ts';
-import type { SessionFactory } from '../src/11-session-factory.ts';
-import { EncryptedCookieSessionFactory } from '../src/17-encryption.ts';
-import { keyOf, MemoryStore, StoredSessionFactory } from '../src/18-store.ts';
-import type { SessionStore } from '../src/18-store.ts';
-import { SqliteStore } from '../src/19-sqlite.ts';
-import { RedisClient, RedisStore } from '../src/20-redis.ts';
-import { apiRules, signJwt, verifyJwt } from '../src/21-jwt.ts';
+import { type SessionFactory, SignedCookieSessionFactory } from '../src/08-session-factory.ts';
+import { site, type TutorialData } from '../src/09-tutorial.ts';
+import { Browser } from '../src/16-browser.ts';
+import { UserSession } from '../src/22-login.ts';
+import { EncryptedCookieSessionFactory } from '../src/24-encryption.ts';
+import { hashId, MemoryStore, type SessionStore } from '../src/25-store.ts';
+import { VersionedSessionFactory } from '../src/26-versions.ts';
+import { SqliteStore } from '../src/27-sqlite.ts';
+import { jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
+import { RedisClient } from '../src/32-redis-client.ts';
+import { RedisStore } from '../src/33-redis-store.ts';
 
-type Data = { counter: number };
+type BenchSession = UserSession<TutorialData>;
 
 const ROUNDS = 9;
-const VISITS = 2_000; // in a round
+const VISITS = 2_000; // per round
 const secrets = ['a secret of thirty-two characters'];
 const folder = mkdtempSync(join(tmpdir(), 'bench-'));
 const stores: Record<string, SessionStore> = { memory: new MemoryStore() };
@@ -31,17 +31,17 @@ if (process.getBuiltinModule?.('node:sqlite')) {
 }
 if (process.env.REDIS_URL) stores.Redis = new RedisStore(new RedisClient(process.env.REDIS_URL));
 
-const kinds: Record<string, { factory: SessionFactory<Data>; store?: SessionStore }> = {
-  'signed cookie': { factory: new SignedCookieSessionFactory<Data>({ secrets }) },
-  'encrypted cookie': { factory: new EncryptedCookieSessionFactory<Data>({ secrets }) },
+const sessionClass = UserSession<TutorialData>;
+const kinds: Record<string, { factory: SessionFactory<BenchSession>; store?: SessionStore }> = {
+  'signed cookie': { factory: new SignedCookieSessionFactory({ secrets, sessionClass }) },
+  'encrypted cookie': { factory: new EncryptedCookieSessionFactory({ secrets, sessionClass }) },
 };
 for (const [name, store] of Object.entries(stores)) {
-  kinds[`stored, ${name}`] = { factory: new StoredSessionFactory<Data>(store), store };
+  kinds[`stored, ${name}`] = { factory: new VersionedSessionFactory(store, { sessionClass }), store };
 }
 
 const runs = Object.entries(kinds).map(([name, { factory, store }]) => {
-  const handle: Handler = addCounter(new Router(), (p) => withSession(factory, p)).handle;
-  return { name, store, browser: new Browser(handle), times: [] as number[] };
+  return { name, store, browser: new Browser(site(factory).handle), times: [] as number[] };
 });
 
 for (let round = 0; round < ROUNDS; round++) {
@@ -57,13 +57,13 @@ const base = median(runs[0]?.times ?? []);
 console.log(`Node ${process.versions.node}, ${process.platform} ${process.arch}`);
 for (const { name, store, browser, times } of runs) {
   const cookie = browser.jar.headerFor(new URL('http://localhost:6543/'), Date.now() / 1000) ?? '';
-  const kept = (await store?.get(keyOf(cookie.slice('session='.length))))?.text.length ?? 0;
+  const kept = (await store?.get(hashId(cookie.slice('session='.length))))?.text.length ?? 0;
   const [time, ratio] = [median(times), median(times) / base];
   const figures = `cookie ${cookie.length} bytes, kept ${kept}, ${time.toFixed(0)} µs`;
   console.log(`${name.padEnd(18)} ${figures}, × ${ratio.toFixed(2)}`);
 }
 
-const rules = apiRules(secrets);
+const rules = jwtRules(secrets);
 const now = Math.floor(Date.now() / 1000);
 const [key = new Uint8Array()] = rules.keys;
 const claims = { iss: rules.iss, aud: 'api', sub: 'ada', iat: now, exp: now + 900, jti: 'x'.repeat(36) };

@@ -18,12 +18,12 @@ const ours = (module, settings, core) => ({
 });
 
 {
-  const { child, url } = await start(ours('11-session-factory.ts'));
+  const { child, url } = await start(ours('09-tutorial.ts'));
   const cookie = cookieOf(await fetch(url));
   await load(url, cookie, 2);
   for (const connections of [1, 10, 100, 1000]) {
     const { rps, p50, p99 } = await load(url, cookie, seconds, { connections });
-    rows.push([`${connections} connections, step 11`, Math.round(rps), p50.toFixed(1), p99.toFixed(1)]);
+    rows.push([`${connections} connections, step 9`, Math.round(rps), p50.toFixed(1), p99.toFixed(1)]);
   }
   child.kill('SIGKILL');
 }

@@ -4,12 +4,11 @@
 // `node:http` reads and writes these messages. The server counts its responses in a variable.
 import { existsSync, realpathSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 let count = 0;
 
-/** Sends a page of plain text with the number of this visit. */
+/** Sends the number of this visit as plain text: `Count: 1` and a line break. */
 export const countVisits: RequestListener = (_request, response) => {
   count += 1;
   response.setHeader('content-type', 'text/plain; charset=utf-8');
@@ -17,7 +16,8 @@ export const countVisits: RequestListener = (_request, response) => {
 };
 
 /**
- * Starts a server on the port in `PORT` (default 6543) and prints the pages to open. A later step
+ * Returns a server that listens on the port in `PORT` (default 6543), and prints the pages to open.
+ * If it cannot listen, it prints one line, and the exit code of the program is 1. A later step
  * passes a `make` that creates a stronger server, or a pair of an address and its printed name.
  */
 export function serve(
@@ -30,7 +30,8 @@ export function serve(
   const port = process.env.PORT?.trim() || '6543';
   const server = make(listener);
   server.on('error', ({ message }) => {
-    console.error(`Cannot listen on port ${port}: ${message}. Set PORT to another number.`);
+    console.error(`Cannot listen on port ${port}: ${message}. Is another step still running? ` +
+      'Stop it with Ctrl-C, or set PORT to another number.');
     process.exitCode = 1;
   });
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) {
@@ -38,14 +39,17 @@ export function serve(
     return server;
   }
   return server.listen(Number(port), address, () => {
-    const origin = `http://${name}:${(server.address() as AddressInfo).port}`;
+    const origin = `http://${name}:${(server.address() as { port: number }).port}`;
     console.log(`${title} · ${origin}`);
     for (const path of paths) console.log(`  open ${origin}${path}`);
     console.log('  stop with Ctrl-C');
   });
 }
 
-/** Returns true in the module that was started as the program, and false in an imported module. */
+/**
+ * Returns true in the module that was started as the program, and false in an imported module.
+ * The program can also be a link to the module. Never throws.
+ */
 export function isMain(moduleUrl: string): boolean {
   const program = process.argv[1] ?? ''; // tsx also starts `src/01-server` and `src/01-server.js`
   const files = [program, program.replace(/(\.js)?$/, '.ts')];

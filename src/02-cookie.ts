@@ -19,12 +19,18 @@ export class Cookie {
     this.attributes = attributes;
   }
 
-  /** Returns the value in a `Cookie` header, or `undefined` if the cookie is absent. */
+  /**
+   * Returns the value in a `Cookie` header, or `undefined` if the cookie is absent. If two cookies
+   * have the same name, it returns the value of the first one.
+   */
   read(header: string | undefined): string | undefined {
     return parseCookies(header).find(([name]) => name === this.name)?.[1];
   }
 
-  /** Returns a `Set-Cookie` header. Throws a `TypeError` for a value that a cookie cannot hold. */
+  /**
+   * Returns a `Set-Cookie` header. Throws a `TypeError` for a value that a cookie cannot hold:
+   * "Cannot write the cookie count: its value is '7;'".
+   */
   write(value: string): string {
     if (COOKIE_VALUE.test(value)) return `${this.name}=${value}${this.attributes}`;
     throw new TypeError(`Cannot write the cookie ${this.name}: its value is '${value}'`);
@@ -44,7 +50,10 @@ const COOKIE_VALUE = /^[!#-+\--:<-[\]-~]*$/;
 
 const cookie = new Cookie('count');
 
-/** Counts in the cookie. If the browser sends no count, or no number, the count starts at 1. */
+/**
+ * Counts in the cookie, and sends the page of step 1. If the browser sends no count, or a text that
+ * is not a safe integer, the count starts at 1.
+ */
 export const countVisits: RequestListener = (request, response) => {
   const sent = Number(cookie.read(request.headers.cookie));
   const count = Number.isSafeInteger(sent) ? sent + 1 : 1;

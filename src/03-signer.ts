@@ -3,8 +3,8 @@
 //   cookie value = base64url( signature ‖ text )      signature = HMAC-SHA-512( key, text )
 //
 // HMAC (RFC 2104) combines a key and a text into a signature of 64 bytes. The key is a salt and the
-// secret. Without the secret, an attacker cannot compute the signature of another text. Everyone can
-// still read the text. This is Pyramid's format (webob.cookies.SignedSerializer), byte for byte.
+// secret. Without the secret, an attacker cannot compute the signature of another text. Everyone
+// can still read the text. The format is the same as in Pyramid (webob.cookies.SignedSerializer).
 import { isUtf8 } from 'node:buffer';
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { RequestListener } from 'node:http';
@@ -13,6 +13,7 @@ import { Cookie } from './02-cookie.ts';
 
 /** Turns a text into a cookie value and back. */
 export interface Codec {
+  /** Returns the cookie value for a text. */
   encode(text: string): string;
   /** Returns the text, or `undefined` if this site did not encode the value. Never throws. */
   decode(value: string): string | undefined;
@@ -32,7 +33,11 @@ export class Signer implements Codec {
   /** The length of a signature in bytes: 64 for sha512. */
   readonly digestSize: number;
 
-  /** Throws if a secret is missing or empty, or if Node does not have the hash algorithm. */
+  /**
+   * The key of the HMAC is the salt and then the secret, as bytes. Throws a `TypeError` with the
+   * message 'A secret is missing' if there is no secret, or an empty one. Node throws an error if
+   * it does not have the hash algorithm.
+   */
   constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
     if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
     this.#keys = secrets.map((secret) => keyBytes(salt + secret));
@@ -40,11 +45,17 @@ export class Signer implements Codec {
     this.digestSize = this.#sign(Buffer.from('')).length;
   }
 
+  /** Returns base64url(signature ‖ text). The key of the first secret signs. */
   encode(text: string): string {
     const bytes = Buffer.from(text);
     return Buffer.concat([this.#sign(bytes), bytes]).toString('base64url');
   }
 
+  /**
+   * Returns the text if one of the keys signed it. Otherwise returns `undefined`: the signature is
+   * wrong, the text is not UTF-8, or `encode` would write the same bytes in another way. Never
+   * throws. Compares whole signatures with `timingSafeEqual`, for each key.
+   */
   decode(value: string): string | undefined {
     const bytes = Buffer.from(value, 'base64url');
     const signature = bytes.subarray(0, this.digestSize);
@@ -56,6 +67,7 @@ export class Signer implements Codec {
     return isExact && this.#keys.some(isOwn) && isUtf8(text) ? text.toString() : undefined;
   }
 
+  /** Returns the HMAC of the text. Without `key`, it uses the key of the first secret. */
   #sign(text: Buffer, key = this.#keys[0] as Buffer): Buffer {
     return createHmac(this.#hash, key).update(text).digest();
   }
@@ -75,7 +87,7 @@ export function countVisit(header: string | undefined): { count: number; setCook
   return { count, setCookie: cookie.write(signer.encode(String(count))) };
 }
 
-/** Counts in a signed cookie. A forged count is ignored, so the count starts again at 1. */
+/** Sends the page of step 1 with a signed count. If the count is forged, it starts again at 1. */
 export const countVisits: RequestListener = (request, response) => {
   const { count, setCookie } = countVisit(request.headers.cookie);
   response.setHeader('content-type', 'text/plain; charset=utf-8');

@@ -14,7 +14,7 @@ export type HttpRequest = {
   readonly path: string; // '/howdy', still percent-encoded
   readonly search: string; // '?page=2', or '' if the URL has no query
   readonly headers: Readonly<Record<string, string | undefined>>; // names in lower case
-  readonly body: AsyncIterable<Uint8Array>; // chunks as they arrive; step forms reads them
+  readonly body: AsyncIterable<Uint8Array>; // chunks as they arrive; step 12 reads them
   readonly address?: string | undefined; // the IP address of the client, or of a proxy
 };
 
@@ -37,20 +37,30 @@ export type Awaitable<T> = T | Promise<T>;
 /** What a page is. `R` is the type of its request: later steps add properties to the request. */
 export type Handler<R extends HttpRequest = HttpRequest> = (request: R) => Awaitable<HttpResponse>;
 
-/** Returns an error response. `detail` says what happened and what the visitor can do. */
+/**
+ * Returns an error response. Its body shows the title, such as '404 Not Found', an empty line, and
+ * `detail`, which says what happened and what the visitor can do.
+ */
 export function problem(status: number, detail: string, headers = {}): HttpResponse {
   const title = `${status} ${STATUS_CODES[status]}`;
   const body = { title, detail, render: () => `${title}\n\n${detail}\n` };
   return text(body, status, headers);
 }
 
-/** Returns a response of plain text. `nosniff`: the browser must not guess another type. */
+/**
+ * Returns a response of plain text. `nosniff`: the browser must not guess another type. The
+ * `headers` replace these two.
+ */
 export function text(body: HttpResponse['body'], status = 200, headers = {}): HttpResponse {
   const type = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' };
   return { status, headers: { ...type, ...headers }, body };
 }
 
-/** Returns a listener for `node:http`. If the handler or its page throws, it sends a 500. */
+/**
+ * Returns a listener for `node:http`. If the handler or `render` throws, it sends a 500 without the
+ * headers of the page, and logs one line: `500 GET /page "Error: …"`. The line has no query. If the
+ * client has left, it does neither.
+ */
 export function toListener(handler: Handler): RequestListener {
   return async (incoming, outgoing) => {
     const { method = '', url = '', socket } = incoming;

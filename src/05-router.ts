@@ -28,7 +28,11 @@ export class Router {
     return this.#add('POST', pattern, handler);
   }
 
-  /** The whole site as one handler. */
+  /**
+   * The whole site as one handler. It calls the handler of the page. Without a page, it returns a
+   * 404: 'There is no page at /x.' For another method, it returns a 405 with the header `allow`:
+   * '/x allows GET, HEAD, not POST.'
+   */
   readonly handle: Handler = (request) => {
     const { method, path } = request;
     const { handlers, params } = this.#find(path) ?? {};
@@ -39,6 +43,10 @@ export class Router {
     return problem(405, `${path} allows ${allow}, not ${method}.`, { allow });
   };
 
+  /**
+   * Returns the router. Throws a `TypeError` with the message "Cannot add 'howdy': it must begin
+   * with /" or 'Cannot add GET /howdy twice'. Only a parameter has a special meaning in a pattern.
+   */
   #add(method: string, pattern: string, handler: RoutedHandler): this {
     if (pattern[0] !== '/') throw new TypeError(`Cannot add '${pattern}': it must begin with /`);
     // `/howdy/:name` becomes /^\/howdy\/(?<name>[^/]+)$/: a parameter is one segment.
@@ -50,7 +58,10 @@ export class Router {
     return this;
   }
 
-  /** A pattern without parameters wins: `/howdy/you` is found before `/howdy/:name`. */
+  /**
+   * Returns the route of a path and the decoded parameters, or `undefined`. A pattern without
+   * parameters wins: `/howdy/you` is found before `/howdy/:name`.
+   */
   #find(path: string): (Route & { params?: Params }) | undefined {
     const route = this.#routes.get(path);
     if (route && !path.includes('/:')) return route;
@@ -65,7 +76,10 @@ export class Router {
 
 type Greet = (name: string, count: number) => HttpResponse;
 
-/** Adds three pages that count the visit. `greet` returns the page for a name and a count. */
+/**
+ * Adds three pages that count the visit: `/` for 'Home View', `/howdy` for 'Hello View', and
+ * `/howdy/:name`. `greet` returns the page for a name and a count.
+ */
 export function addGreetings(router: Router, greet: Greet): Router {
   const counted = ({ headers }: HttpRequest, name: string): HttpResponse => {
     const { count, setCookie } = countVisit(headers.cookie);

@@ -13,17 +13,19 @@ import { addGreetings, Router } from './05-router.ts';
 /** Markup that is safe to send. Only `html` creates it. */
 export class Html {
   readonly markup: string;
+  /** Keeps the markup. */
   constructor(markup: string) {
     this.markup = markup;
   }
 }
 
-/** What a template accepts. `undefined`, `null` and `false` show nothing; an array, its items. */
+/** A template value. `undefined`, `null` and `false` show nothing. An array shows its items. */
 export type Value = Html | string | number | boolean | null | undefined | readonly Value[];
 
 /**
  * Returns markup. Each value is escaped for text and for attributes with quotes. This does not make
- * a value safe in <script>, in an attribute without quotes, or as a `javascript:` URL.
+ * a value safe in <script>, in an attribute without quotes, or as a `javascript:` URL. Throws a
+ * `TypeError` for a value that it cannot show, such as a `Date`.
  */
 export function html(strings: TemplateStringsArray, ...values: Value[]): Html {
   let markup = strings[0] ?? '';
@@ -56,12 +58,17 @@ export class Page implements Renderable {
   readonly main: Html;
   readonly slots: Slots;
 
+  /** Keeps the parts of the page. */
   constructor(title: string, main: Html, slots: Slots = { header: [], notices: [], footer: [] }) {
     this.title = title;
     this.main = main;
     this.slots = slots;
   }
 
+  /**
+   * Returns the page as text: the head with the title, the header, then <main> with the notices and
+   * the content, then the footer. <main> has a line break after its first tag and before its last.
+   */
   render(): string {
     return html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -78,7 +85,7 @@ ${this.slots.footer}</body>
   }
 }
 
-/** Returns a response with a page. `main` is the content of its <main>. */
+/** Returns a response with a page and `PAGE_HEADERS`. `main` is the content of its <main>. */
 export function page(title: string, main: Html, status = 200): HttpResponse {
   return { status, headers: PAGE_HEADERS, body: new Page(title, main) };
 }
@@ -93,7 +100,7 @@ const PAGE_HEADERS = {
   'referrer-policy': 'same-origin', // other sites do not learn the URLs of this one
 };
 
-/** Adds the style sheet and the icon that each page uses. */
+/** Adds the files that each page uses, from `public/`: /style.css and /favicon.svg. */
 export function addStyle(router: Router): Router {
   const file = (path: string, type: string): Handler => {
     const body = readFileSync(new URL(`../public${path}`, import.meta.url));
@@ -108,7 +115,7 @@ function greet(name: string, count: number): HttpResponse {
   return page(`Quick Tutorial: ${name}`, html`<h1>Hi ${name}</h1>\n<p>Count: ${count}</p>`);
 }
 
-/** The site of this step. */
+/** The site of this step: the pages of step 5, with a style sheet. */
 export const site = (): Router => addGreetings(addStyle(new Router()), greet);
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 6', ['/', '/howdy/Ada']);

@@ -3,7 +3,8 @@
 //   text in the cookie = [accessed, created, {"count":7,"name":"Ada"}]       Pyramid's format, JSON
 //
 // Pyramid's `request.session` is a dict. This one is a Map of JSON values. The cookie contains all
-// of it, signed. `accessed` and `created` are times in seconds since 1970.
+// of it, signed. `accessed` is the time of the last save. `created` is the time of the first visit.
+// Times are seconds since 1970.
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
@@ -24,7 +25,7 @@ export interface Session<Data> {
 
 /** `Session<{ count: number }>` knows its keys and the types of their values. */
 export class Session<Data extends object = Record<string, unknown>> extends Map<string, unknown> {
-  readonly accessed: number; // the time of the request before this one
+  readonly accessed: number; // the time of the last save; in a new session: now
   readonly isNew: boolean; // the visitor sent no valid session
   // Later steps change these three fields.
   created: number;
@@ -32,7 +33,10 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
   readonly updates: [key: string, fn: (value: never) => unknown][] = [];
   #before: string | undefined; // the data as JSON when the request arrived
 
-  /** `now` is the time of the request. Without a `state`, the session is new and empty. */
+  /**
+   * `now` is the time of the request. Without a `state`, the session is new and empty. The data of
+   * `state` is not checked again, and a session is unchanged at the beginning.
+   */
   constructor(now: number, state?: SessionState) {
     super();
     for (const [key, value] of Object.entries(state?.data ?? {})) super.set(key, value);
@@ -42,17 +46,21 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
     this.#before = JSON.stringify(this);
   }
 
+  /** Returns the value, or `undefined` if the key is absent. */
   override get<K extends Key<Data>>(key: K): Data[K] | undefined {
     return super.get(key) as Data[K] | undefined;
   }
 
-  /** Throws for a value that JSON would lose or change, such as a Date. */
+  /** Stores a value. Throws (see `requireJson`) if JSON would lose or change it, as for a Date. */
   override set<K extends Key<Data>>(key: K, value: Data[K]): this {
     requireJson(value, key);
     return super.set(key, value);
   }
 
-  /** Replaces a value: `update('count', (n = 0) => n + 1)`. `fn` must have no other effect. */
+  /**
+   * Replaces a value: `update('count', (n = 0) => n + 1)`. `fn` must only compute the new value.
+   * Throws as `set` does. Adds the key and `fn` to `updates`.
+   */
   update<K extends Key<Data>>(key: K, fn: (value: Data[K] | undefined) => Data[K]): void {
     this.set(key, fn(this.get(key)));
     this.updates.push([key, fn]);
@@ -68,6 +76,7 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
     this.#before = undefined;
   }
 
+  /** Returns the data as an object. `JSON.stringify` calls this method. */
   toJSON(): object {
     return Object.fromEntries(this);
   }
@@ -88,13 +97,19 @@ function parseJson(text: string): unknown {
   });
 }
 
-/** Returns the text that a codec encodes. Throws if a value was changed to one that is not JSON. */
+/**
+ * Returns the text that a codec encodes: `[now, created, data]` as JSON, and `now` without its
+ * fraction. Throws (see `requireJson`) if JSON would lose or change a value.
+ */
 export function encodePayload(session: Session<object>, now: number): string {
   for (const [key, value] of session) requireJson(value, key);
   return JSON.stringify([Math.floor(now), session.created, session]);
 }
 
-/** Returns the state, or `undefined` if the text is not a session. Never throws. */
+/**
+ * Returns the state, or `undefined` if the text is not a session: an array of two numbers and an
+ * object, with numbers that JavaScript reads exactly. Never throws.
+ */
 export function decodePayload(text = ''): SessionState | undefined {
   try {
     const [accessed, created, data, ...rest] = parseJson(text) as unknown[];
@@ -106,13 +121,16 @@ export function decodePayload(text = ''): SessionState | undefined {
   }
 }
 
-/** What this site remembers about a visitor. */
+/** The data that this site remembers about a visitor. */
 export type Visitor = { count: number; name: string };
 
 const cookie = new Cookie('session');
 const signer = new Signer({ secrets: ['itsaseekreet'], salt: 'pyramid.session.' });
 
-/** Counts the visit, stores the name if there is one, and shows what the session contains. */
+/**
+ * Counts the visit, stores the name if there is one, and returns the page 'Session'. It shows the
+ * name (or 'visitor'), the count and the first visit in UTC.
+ */
 export function greet(session: Session<Visitor>, name?: string): HttpResponse {
   session.update('count', (count = 0) => count + 1);
   if (name !== undefined) session.set('name', name);
@@ -121,7 +139,10 @@ export function greet(session: Session<Visitor>, name?: string): HttpResponse {
 <p>First visit: ${new Date(session.created * 1000).toUTCString()}</p>`);
 }
 
-/** The site of this step. Each page opens the session, and should save it. */
+/**
+ * The site of this step: `/`, `/howdy/:name` and `/howdy`. Each page opens the session, and should
+ * save it. `/howdy` does not save it.
+ */
 export function site(now = () => Date.now() / 1000): Router {
   const open = ({ headers }: HttpRequest): Session<Visitor> =>
     new Session(now(), decodePayload(signer.decode(cookie.read(headers.cookie) ?? '')));

@@ -17,6 +17,7 @@ export interface SessionFactory<S extends Session<object>> {
   readonly cookie: Cookie;
   /** Returns the session of a cookie value, or `undefined` if the value is invalid. */
   open(value: string): Awaitable<S | undefined>;
+  /** Returns a new session. */
   create(): S;
   /** Returns the new cookie value, `''` to delete the cookie, or `undefined` to keep it. */
   save(session: S): Awaitable<string | undefined>;
@@ -29,7 +30,7 @@ export type FactoryOptions<S> = {
   readonly now?: () => number; // seconds since 1970
 };
 
-/** The session does not fit into its place. The session of the visitor is as it was before. */
+/** The session is too large for its cookie. The session of the visitor is as it was before. */
 export class SessionTooLarge extends RangeError {}
 
 /** Keeps the whole session in a cookie. The codec makes a value that only this site can write. */
@@ -38,22 +39,29 @@ export class CookieSessionFactory<S extends Session<object>> implements SessionF
   readonly #codec: Codec;
   readonly #options: Required<FactoryOptions<S>>;
 
+  /** Without other options, the cookie is `session`, and `now` is the clock of this machine. */
   constructor(codec: Codec, options: FactoryOptions<S>) {
     this.#options = { cookie: new Cookie('session'), now: () => Date.now() / 1000, ...options };
     this.cookie = this.#options.cookie;
     this.#codec = codec;
   }
 
+  /** Returns the session in a cookie value, or `undefined` if the value is invalid. */
   open(value: string): S | undefined {
     const state = decodePayload(this.#codec.decode(value));
     return state && this.create(state);
   }
 
+  /** Returns a session with the saved state, or a new session without a state. */
   create(state?: SessionState): S {
     return new this.#options.sessionClass(this.#options.now(), state);
   }
 
-  /** Throws `SessionTooLarge` if the cookie is larger than browsers accept. */
+  /**
+   * Returns the new cookie value, `''` for an empty session, or `undefined` for an unchanged one.
+   * Throws `SessionTooLarge` if name and value have more than 4096 bytes. Its message lists the
+   * bytes of each value: '4113 bytes, and the limit is 4096: count 1, name 3002'.
+   */
   save(session: S): string | undefined {
     if (!session.isChanged) return undefined; // an old value could overwrite a newer one
     if (session.size === 0) return '';
@@ -69,12 +77,17 @@ export const MAX_COOKIE_SIZE = 4096; // bytes of the name and the value (RFC 626
 
 /** Pyramid's factory: everyone can read the cookie, and only this site can write it. */
 export class SignedCookieSessionFactory<S extends Session<object>> extends CookieSessionFactory<S> {
+  /** Without a `salt`, the salt of Pyramid is used. Throws an error if the signer throws one. */
   constructor(options: FactoryOptions<S> & SignerOptions) {
     super(new Signer({ salt: 'pyramid.session.', ...options }), options);
   }
 }
 
-/** Returns middleware: a function that wraps a page. The page receives `request.session`. */
+/**
+ * Returns middleware: a function that wraps a page. The page receives `request.session`, from the
+ * first valid one of four cookies. The response gets `vary` and `cache-control`. A changed session
+ * is saved, unless the status is 500 or more, or the method is HEAD. Other cookies stay.
+ */
 export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
   const open = async (header: string | undefined): Promise<S> => {
     // Another program on this host can set a cookie with the same name. Four are enough to try.

@@ -10,7 +10,7 @@ import { Session } from './07-session.ts';
 import { SignedCookieSessionFactory, withSession } from './08-session-factory.ts';
 import type { SessionFactory } from './08-session-factory.ts';
 
-/** What the session of the tutorial contains. */
+/** The data in the session of the tutorial. */
 export type TutorialData = { counter: number };
 
 /** A request with a session. `Data` names the keys of the session and their types. */
@@ -20,6 +20,7 @@ export type SessionRequest<Data extends object> = HttpRequest & { session: Sessi
 export class TutorialViews {
   readonly request: SessionRequest<TutorialData>;
 
+  /** Keeps the request. */
   constructor(request: SessionRequest<TutorialData>) {
     this.request = request;
   }
@@ -31,24 +32,30 @@ export class TutorialViews {
     return session.get('counter') ?? 1;
   }
 
+  /** Returns the page at `/`, for 'Home View'. */
   home(): HttpResponse {
     return this.render('Home View');
   }
 
+  /** Returns the page at `/howdy`, for 'Hello View'. */
   hello(): HttpResponse {
     return this.render('Hello View');
   }
 
+  /**
+   * Returns the page 'Quick Tutorial: ' and the name. Its content is the template of the original:
+   * `<h1>Hi Home View</h1>`, a line break, `<p>Count: 1</p>`. Reads `counter` one time.
+   */
   render(name: string): HttpResponse {
     const main = html`<h1>Hi ${name}</h1>\n<p>Count: ${this.counter}</p>`;
     return page(`Quick Tutorial: ${name}`, main);
   }
 }
 
-/** Routes for pages with a request of type `R`. Step middleware has a class for it. */
+/** Routes for pages with a request of type `R`. Step 13 has a class for it. */
 export type Pages<R extends HttpRequest> = { get(path: string, page: Handler<R>): unknown };
 
-/** Adds the two pages. */
+/** Adds the two pages. Each request gets its own object of `TutorialViews`. */
 export function addTutorial(pages: Pages<SessionRequest<TutorialData>>): void {
   pages.get('/', (request) => new TutorialViews(request).home());
   pages.get('/howdy', (request) => new TutorialViews(request).hello());
@@ -59,7 +66,7 @@ export const DEMO = { secrets: ['itsaseekreet'] };
 
 const demo = { ...DEMO, sessionClass: Session<TutorialData> };
 
-/** The tutorial with any kind of session. */
+/** The tutorial with any kind of session. The default keeps it in a signed cookie. */
 export function site(
   factory: SessionFactory<Session<TutorialData>> = new SignedCookieSessionFactory(demo),
 ): Router {

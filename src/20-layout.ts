@@ -82,6 +82,7 @@ export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler)
 
 /** Does the same as step 4: an error of a page is a 500, and the log contains the error. */
 function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
+  if ('code' in error && error.code === 'ECONNRESET') throw error; // the client has left
   console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`);
   return problem(500, 'An error happened on this server. It is in the log.');
 }

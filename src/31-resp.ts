@@ -1,6 +1,6 @@
 // Step 31 · RESP: the language of Redis, by hand.
 //
-//   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n      RESP2 (redis.io, serialization protocol)
+//   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n    RESP2 (redis.io, serialization protocol)
 //
 // The length comes first, so a value can contain any byte. A reply can arrive in pieces: the parser
 // returns `undefined` until the reply is complete. This site sends PING to a Redis server.

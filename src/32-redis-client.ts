@@ -39,8 +39,7 @@ export class RedisClient implements Commander {
   /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
   constructor(url: string) {
     try {
-      if (!/^rediss?:\/\/./.test(url)) throw new TypeError();
-      this.#url = new URL(url);
+      this.#url = new URL(/^rediss?:\/\/./.test(url) ? url : '');
       this.#login = loginCommands(this.#url);
     } catch {
       // The message does not contain the value, because it can contain a password.
@@ -58,14 +57,13 @@ export class RedisClient implements Commander {
     try {
       await this.#ready; // before SELECT, the command would use the wrong database
       isReady = true;
-      const reply = await withTimeout(connection, connection.command(...args), COMMAND_TIMEOUT);
+      const reply = await within(COMMAND_TIMEOUT, connection, connection.command(...args));
       this.#failures = 0;
       return reply;
     } catch (error) {
       const reason = reasonOf(error as Error);
       if (!isReady || STALE_ERRORS.test(reason)) connection.close(reason);
-      const isClientError = isReady && CLIENT_ERRORS.test(reason);
-      throw isClientError ? new Error(reason) : new StoreUnavailable(reason);
+      throw isReady && CLIENT_ERRORS.test(reason) ? error : new StoreUnavailable(reason);
     } finally {
       this.#waiting -= 1;
     }
@@ -81,7 +79,7 @@ export class RedisClient implements Commander {
   #connect(): RespConnection {
     const connection = new RespConnection(openSocket(this.#url), () => this.#backOff());
     const replies = Promise.all(this.#login.map((args) => connection.command(...args)));
-    this.#ready = withTimeout(connection, replies, CONNECT_TIMEOUT);
+    this.#ready = within(CONNECT_TIMEOUT, connection, replies);
     return connection;
   }
 
@@ -89,22 +87,18 @@ export class RedisClient implements Commander {
   #backOff(): void {
     this.#connection = undefined;
     this.#isDown = true;
-    const wait = Math.min(BACKOFF.first * 2 ** this.#failures++, BACKOFF.last);
-    this.#retry = setTimeout(() => (this.#isDown = false), wait * (0.5 + Math.random() / 2));
-    this.#retry.unref();
+    const most = Math.min(BACKOFF.first * 2 ** this.#failures++, BACKOFF.last);
+    const wait = most * (0.5 + Math.random() / 2);
+    this.#retry = setTimeout(() => (this.#isDown = false), wait).unref();
   }
 }
 
-/** Closes the connection after `timeout` milliseconds. Then the promise and all others reject. */
-async function withTimeout<T>(
-  connection: RespConnection,
-  reply: Promise<T>,
-  timeout: number,
-): Promise<T> {
+/** Returns the reply. After `limit` milliseconds it closes the connection, and throws. */
+async function within(limit: number, redis: RespConnection, reply: Promise<Reply>): Promise<Reply> {
   let immediate: NodeJS.Immediate | undefined;
-  const close = (): void => connection.close(`No reply after ${timeout} ms`);
+  const close = (): void => redis.close(`No reply after ${limit} ms`);
   // If this process was busy, the reply is here already, and Node reads it before `close` runs.
-  const timer = setTimeout(() => (immediate = setImmediate(close)), timeout);
+  const timer = setTimeout(() => (immediate = setImmediate(close)), limit);
   try {
     return await reply;
   } finally {
@@ -133,10 +127,9 @@ function reasonOf({ message }: Error): string {
 }
 
 /** The site of this step: it counts in Redis. While Redis is down, it responds immediately. */
-export function site(redis?: Commander): Handler {
-  const client = redis ?? new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379');
-  const count = (): Promise<unknown> => client.command('INCR', 'sessions-from-scratch');
-  return rescueStore(async () => text(`Count: ${String(await count())}\n`));
+export function site(commander?: Commander): Handler {
+  const redis = commander ?? new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379');
+  return rescueStore(async () => text(`Count: ${String(await redis.command('INCR', 'visits'))}\n`));
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 32', ['/']);

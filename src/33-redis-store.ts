@@ -25,9 +25,9 @@ export class RedisStore implements SessionStore {
   async get(key: string): Promise<VersionedEntry | undefined> {
     const fields = ['version', 'expires', 'text'];
     const values = (await this.#redis.command('HMGET', `session:${key}`, ...fields)) as string[];
-    const [version, expires, text = ''] = values;
-    if (!version || Number(expires) <= this.#now()) return undefined;
-    return { version: Number(version), expires: Number(expires), text };
+    const [version, expires] = values.map(Number); // NaN if another program has written it
+    if (!version || !expires || expires <= this.#now()) return undefined;
+    return { version, expires, text: values[2] ?? '' };
   }
 
   async put(key: string, { text, expires }: Entry, version: number): Promise<boolean> {
@@ -43,14 +43,14 @@ export class RedisStore implements SessionStore {
   }
 }
 
-const MAX_TIME = 8.64e15; // milliseconds: the last date of JavaScript, because Infinity is no number here
+const MAX_TIME = 8.64e15; // milliseconds: the last date in JavaScript. Redis rejects Infinity.
 
 /** KEYS: the entry. ARGV: version, expires, text, milliseconds to live, now. */
 const PUT = `
 local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
-if not version or (tonumber(expires) or math.huge) <= tonumber(ARGV[5]) then version = '0' end
-if version ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'version', version + 1, 'expires', ARGV[2], 'text', ARGV[3])
+local isValid = tonumber(version) and (tonumber(expires) or 0) > tonumber(ARGV[5])
+if ARGV[1] ~= (isValid and version or '0') then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1] + 1, 'expires', ARGV[2], 'text', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1`;
 

@@ -8,9 +8,11 @@
 //   TRUSTED_ORIGINS    other origins whose pages may send forms, with commas between them (step 17)
 //   NODE_ENV           production: a Secure cookie with the name __Host-session, no inspector, and
 //                      the server does not start with the secret of the tutorial
+import type { SignerOptions } from './03-signer.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
-import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
+import { type FactoryOptions, type SessionFactory } from './08-session-factory.ts';
+import { SignedCookieSessionFactory } from './08-session-factory.ts';
 import { type Explain, explainSigned } from './10-inspector.ts';
 import { SessionCookie, withTimeouts } from './11-timeouts.ts';
 import { requireAcceptedCookie } from './15-jar.ts';
@@ -46,7 +48,7 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const cookie = new SessionCookie({ cookieName, secure: isProduction });
   const url = new URL(isProduction ? 'https://localhost' : 'http://localhost');
   requireAcceptedCookie(cookie.write(''), url, now());
-  const trustedOrigins = variable('TRUSTED_ORIGINS').split(',').map((origin) => origin.trim()).filter(Boolean);
+  const trustedOrigins = listOf(variable('TRUSTED_ORIGINS')).filter((origin) => origin !== '');
   const kind = variable('SESSIONS') || 'signed';
   const explain = isProduction ? undefined : EXPLAIN[kind] ?? explainStored;
   const common = { explain, users, trustedOrigins, now };
@@ -61,9 +63,10 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
 
 const EXPLAIN: Record<string, Explain> = { signed: explainSigned(), encrypted: explainSealed };
 
-type CookieSessionOptions = ConstructorParameters<typeof SignedCookieSessionFactory<UserSession<SiteData>>>[0];
+type Sessions = SessionFactory<UserSession<SiteData>>;
+type CookieSessionOptions = FactoryOptions<UserSession<SiteData>> & SignerOptions;
 
-function cookieSessions(kind: string, options: CookieSessionOptions): SessionFactory<UserSession<SiteData>> {
+function cookieSessions(kind: string, options: CookieSessionOptions): Sessions {
   const Factory = kind === 'signed' ? SignedCookieSessionFactory : EncryptedCookieSessionFactory;
   return withTimeouts(new Factory(options), options);
 }
@@ -72,20 +75,28 @@ function storeOf(kind: string, now: () => number): SessionStore {
   const [scheme = '', rest = ''] = kind.split(/:(.*)/s);
   if (kind === 'memory') return new MemoryStore({ now });
   if (scheme === 'sqlite' && rest !== '') return new SqliteStore(rest, now);
-  if (/^rediss?$/.test(scheme) && URL.canParse(kind)) return new RedisStore(new RedisClient(kind), now);
+  try {
+    if (/^rediss?$/.test(scheme)) return new RedisStore(new RedisClient(kind), now);
+  } catch {} // the message below fits better
   // Behind the scheme there may be a password, so the message shows only the scheme.
   throw reject('SESSIONS', 'signed, encrypted, memory, sqlite:FILE or redis://HOST', scheme);
 }
 
 function readSecrets(variable: string, isProduction: boolean): string[] {
-  const secrets = variable.split(',').map((secret) => secret.trim());
+  const secrets = listOf(variable);
   if (secrets.includes('')) throw new RangeError('Cannot start: SESSION_SECRET has an empty part');
-  const isWeak = (secret: string): boolean => secret === DEMO_SECRET || secret.length < MIN_SECRET_LENGTH;
+  const isWeak = (secret: string): boolean =>
+    secret === DEMO_SECRET || secret.length < MIN_SECRET_LENGTH;
   if (!isProduction || !secrets.some(isWeak)) return secrets;
   throw new RangeError(
-    `Cannot start: in production, each part of SESSION_SECRET needs ${MIN_SECRET_LENGTH} characters ` +
-      'or more, and it must not be the secret of the tutorial. Create one: npm run secret',
+    'Cannot start: in production, each part of SESSION_SECRET needs ' +
+      `${MIN_SECRET_LENGTH} characters or more, and it must not be the secret of the tutorial. ` +
+      'Create one: npm run secret',
   );
+}
+
+function listOf(variable: string): string[] {
+  return variable.split(',').map((item) => item.trim());
 }
 
 function reject(name: string, rule: string, value: string): RangeError {
@@ -119,7 +130,8 @@ if (isProgram(import.meta.url)) {
     const paths = ['/', '/articles', '/cart', '/login'];
     operate(toListener(site(process.env)), 'Sessions from Scratch', paths);
   } catch (error) {
-    console.error(error instanceof RangeError || error instanceof TypeError ? error.message : error);
+    const isOwn = error instanceof RangeError || error instanceof TypeError; // it explains itself
+    console.error(isOwn ? error.message : error);
     process.exitCode = 1;
   }
 }

@@ -15,6 +15,8 @@ import { countVisits, isMain, serve } from '../src/01-server.ts';
 
 const it = explainedIt(import.meta.url);
 const MODULE = join(ROOT, 'src/01-server.ts');
+const ADVICE =
+  'Is another step still running? Stop it with Ctrl-C, or set PORT to another number.';
 
 /** The number on a page of plain text. */
 const countOn = ({ body }: { body: string }): number => Number(/^Count: (\d+)\n$/.exec(body)?.[1]);
@@ -83,8 +85,8 @@ describe('01-server: starting the server', () => {
     const { port } = await startServer(t, countVisits);
     const program = startProgram(t, ['src/01-server.ts'], { PORT: String(port) });
     const { code, stdout, stderr } = await program.ended();
-    const line = `^Cannot listen on port ${port}: .*in use.* Set PORT to another number\\.\\n$`;
-    assert.match(stderr, new RegExp(line));
+    assert.match(stderr, new RegExp(`^Cannot listen on port ${port}: .*in use.*\\n$`));
+    assert.ok(stderr.endsWith(`. ${ADVICE}\n`), stderr);
     assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
   });
 
@@ -112,7 +114,7 @@ describe('01-server: starting the server', () => {
       assert.equal(serve(countVisits, 'Test', ['/']).listening, false, `PORT='${port}'`);
       const lines = mock.calls.map((call) => call.arguments[0]);
       const rule = 'PORT must be a whole number from 0 to 65535';
-      const line = `Cannot listen on port ${port}: ${rule}. Set PORT to another number.`;
+      const line = `Cannot listen on port ${port}: ${rule}. ${ADVICE}`;
       assert.deepEqual(lines, [line]);
       assert.equal(process.exitCode, 1, `PORT='${port}' must set the exit code to 1`);
       process.exitCode = undefined;
@@ -128,7 +130,7 @@ describe('01-server: starting the server', () => {
     process.env.PORT = '80';
     const reason = 'listen EACCES: permission denied 127.0.0.1:80';
     serve(countVisits, 'Test', ['/']).emit('error', new Error(reason));
-    const line = `Cannot listen on port 80: ${reason}. Set PORT to another number.`;
+    const line = `Cannot listen on port 80: ${reason}. ${ADVICE}`;
     assert.deepEqual(mock.calls.map((call) => call.arguments), [[line]]);
     assert.equal(process.exitCode, 1);
   });

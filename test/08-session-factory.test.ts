@@ -104,6 +104,25 @@ describe('08-session-factory: withSession', () => {
     assert.equal(headers['cache-control'], 'private, no-cache');
   });
 
+  it('withSession() adds Cookie to the Vary of the page', async () => {
+    const page: Page = () => text('', 200, { vary: 'Accept' });
+    const { headers } = await withSession(makeFactory())(page)(makeRequest());
+    const names = String(headers.vary).split(/, */).sort();
+    assert.deepEqual(names, ['Accept', 'Cookie'], 'a cache could show one visitor to another');
+  });
+
+  it('withSession() keeps the Set-Cookie headers of the page and adds its own', async () => {
+    for (const own of ['theme=dark', ['theme=dark', 'language=id']]) {
+      const page: Page = ({ session }) => {
+        session.set('count', 1);
+        return text('', 200, { 'set-cookie': own });
+      };
+      const headers = setCookies(await withSession(makeFactory())(page)(makeRequest()));
+      assert.deepEqual(headers.slice(0, -1), [own].flat(), 'the cookies of the page are lost');
+      assert.match(headers.at(-1) ?? '', /^session=/);
+    }
+  });
+
   it('withSession() finds the valid cookie behind the cookie of another program', async () => {
     const handle = withSession(makeFactory())(countPage);
     const other = cookieWithCount(99, makeFactory({ secrets: ['another program'] }));

@@ -115,7 +115,7 @@ describe('09-tutorial: what the visitor sees', () => {
     assert.equal(await count(visitor.get('/')), 12346);
   });
 
-  it('site() of step 9 accepts a cookie that is a year old: step timeouts fixes it', async () => {
+  it('site() of step 9 accepts a cookie that is a year old: step 11 fixes it', async () => {
     const clock = { now: 1_700_000_000 };
     const visitor = new Visitor(site(makeFactory(DEMO.secrets[0], () => clock.now)).handle);
     await visitor.get('/');

@@ -16,7 +16,7 @@ import { MemoryStore, type SessionStore } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
 import { addDeviceSite } from '../src/28-devices.ts';
 import { type Claims, jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
-import { addApi, DenyList, site, withCors } from '../src/30-api.ts';
+import { DenyList, site, withCors } from '../src/30-api.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
@@ -201,7 +201,7 @@ describe('30-api: scripts of other origins', () => {
 });
 
 describe('30-api: what logout means', () => {
-  type Kind = { readonly handle: (t: TestContext) => Handler; readonly attack: Attack };
+  type Kind = { handle(t: TestContext): Handler; readonly attack: Attack };
   type Attack = (handle: Handler) => Promise<number>;
 
   /** Logs in, copies the cookie, logs out, and sends the copy. Returns the status. */
@@ -239,7 +239,14 @@ describe('30-api: what logout means', () => {
       attack: replayCookie,
     },
     'session in memory': { handle: () => inStore(new MemoryStore()), attack: replayCookie },
-    'session in SQLite': { handle: (t) => inStore(new SqliteStore(makeFile(t))), attack: replayCookie },
+    'session in SQLite': {
+      handle(t) {
+        const store = new SqliteStore(makeFile(t));
+        t.after(() => store.close());
+        return inStore(store);
+      },
+      attack: replayCookie,
+    },
     token: { handle: api, attack: replayToken(false) },
     'token with a deny-list': { handle: api, attack: replayToken(true) },
   };
@@ -256,16 +263,17 @@ describe('30-api: what logout means', () => {
 
   for (const [kind, expected] of TRUTH) {
     if (kind === 'session in SQLite' && !sqlite) continue; // this Node has no SQLite
-    it(`a copy of a ${kind} is ${expected} after the logout`, async (t) => {
+    it(`addApi() truth table: after logout, the copy of the ${kind} is ${expected}`, async (t) => {
       const { handle, attack } = KINDS[kind] as Kind;
       const status = await attack(handle(t));
       assert.equal(status === 200 ? 'accepted' : 'rejected', expected, `status ${status}`);
     });
   }
 
-  it('the table in LESSON.md says the same about each copy', () => {
+  it('addApi() truth table: LESSON.md says the same about each copy', () => {
     const lesson = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8');
-    const rows = [...lesson.matchAll(/^\| ([a-zA-Z -]+) \| (accepted|rejected)\b.*\|$/gm)];
+    const [, step = ''] = /^## Step 30 ·([^]*?)^## /m.exec(lesson) ?? [];
+    const rows = [...step.matchAll(/^\| ([\w -]+) \| (accepted|rejected)\b.*\|$/gm)];
     assert.deepEqual(rows.map(([, kind, result]) => [kind, result]), TRUTH);
   });
 });

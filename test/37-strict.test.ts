@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
 import { fetchReply, requestBytes, startServer, type TestServer } from '../.tools/serve.ts';
-import { assertRejected, CHUNKED, KEEP, LAST, statusesOf, textOf } from '../.tools/wire.ts';
+import { assertRejected, CHUNKED, KEEP, LAST, limitedIt, statusesOf } from '../.tools/wire.ts';
+import { textOf } from '../.tools/wire.ts';
 import { toListener } from '../src/04-http.ts';
 import { site as tutorial } from '../src/09-tutorial.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { MAX_URL_LENGTH, strict } from '../src/37-strict.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 
 /** Shows the request that arrives behind `strict`. */
 const echo: RequestListener = (request, response) => {

@@ -6,14 +6,13 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
 import { fetchReply, type Program, ROOT, startProgram, startServer } from '../.tools/serve.ts';
 import { closeOf, HALF_BODY, HALF_HEADERS, hello, HUGE, KEEP } from '../.tools/wire.ts';
-import { openHalf, readBody, statusesOf, textOf } from '../.tools/wire.ts';
+import { limitedIt, openHalf, readBody, statusesOf, textOf } from '../.tools/wire.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { stop, stopOnSignals } from '../src/38-operations.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 const MODULE = 'src/38-operations.ts';
 const hasIPv6 = Object.values(networkInterfaces()).flat().some((one) => one?.address === '::1');
 

@@ -295,10 +295,11 @@ describe('main: what the visitor sees', () => {
       return [...nav.matchAll(/href="([^"]*)"[^>]*>([^<]*)/g)].map(([, path, name]) => `${name} ${path}`);
     };
     const first = ['Home /', 'Howdy /howdy', 'Articles /articles', 'Cart /cart'];
-    const [sessions, inspector] = ['Sessions /sessions', 'Inspector /inspect'];
+    const sessions = 'Sessions /sessions';
+    const inspector = ['Inspector /inspect', 'Cookies /inspect/cookie'];
     const table: [env: Record<string, string>, links: string[]][] = [
-      [{}, [...first, 'Login /login', inspector]],
-      [{ SESSIONS: 'memory' }, [...first, 'Login /login', sessions, inspector]],
+      [{}, [...first, 'Login /login', ...inspector]],
+      [{ SESSIONS: 'memory' }, [...first, 'Login /login', sessions, ...inspector]],
       [PRODUCTION, [...first, 'Login /login']],
     ];
     for (const [env, links] of table) {
@@ -306,7 +307,7 @@ describe('main: what the visitor sees', () => {
     }
     const home = await (await loggedIn()).get('/');
     const cart = first.with(3, 'Cart (1) /cart');
-    assert.deepEqual(linksOf(home), [...cart, 'Dashboard /dashboard', inspector]);
+    assert.deepEqual(linksOf(home), [...cart, 'Dashboard /dashboard', ...inspector]);
   });
 
   it('site() marks the current page in the navigation', async () => {

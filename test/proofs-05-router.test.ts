@@ -7,11 +7,9 @@ import { explainedIt } from '../.tools/explain.ts';
 import { makeRequest } from '../.tools/request.ts';
 import { routerOf, visit } from '../.tools/routes.ts';
 import { text } from '../src/04-http.ts';
-import type { HttpResponse } from '../src/04-http.ts';
 import { Router, site } from '../src/05-router.ts';
 
 const it = explainedIt(import.meta.url);
-const page = (): HttpResponse => text('a page');
 
 describe('05-router: further proofs', () => {
   it('Router.handle() uses the first of two patterns with parameters that match', async () => {

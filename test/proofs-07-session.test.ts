@@ -38,7 +38,7 @@ describe('07-session: proofs about the dictionary', () => {
     assert.deepEqual(session.toJSON(), { counter: 1, name: 'Ada' });
   });
 
-  it('Session.updates lists each function, so that step versions can call it again', () => {
+  it('Session.updates lists each function, so that step 26 can call it again', () => {
     const session = new Session<{ counter: number; name: string }>(NOW);
     const increment = (counter = 0): number => counter + 1;
     session.set('name', 'Ada');

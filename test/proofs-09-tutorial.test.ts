@@ -42,7 +42,7 @@ describe('09-tutorial: proofs', () => {
     }
   });
 
-  it('site() of step 9 accepts an old cookie again: step store fixes it', async () => {
+  it('site() of step 9 accepts an old cookie again: step 25 fixes it', async () => {
     const visitor = new Visitor(site().handle);
     await visitor.get('/');
     const [copy = ''] = visitor.cookies.values();
@@ -51,7 +51,7 @@ describe('09-tutorial: proofs', () => {
     assert.equal(countIn(await visitor.text('/')), 'Count: 2');
   });
 
-  it('site() of step 9 loses visits that happen in parallel: step versions fixes it', async () => {
+  it('site() of step 9 loses visits that happen in parallel: step 26 fixes it', async () => {
     const visitor = new Visitor(site().handle);
     await visitor.get('/');
     const bodies = await Promise.all([1, 2, 3].map(() => visitor.text('/')));

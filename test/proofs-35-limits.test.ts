@@ -3,13 +3,13 @@ import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
 import { requestBytes, startServer } from '../.tools/serve.ts';
-import { assertRejected, bothEnds, CHUNKED, closeOf, HALF_BODY, KEEP } from '../.tools/wire.ts';
-import { HALF_HEADERS, hello, HUGE, LAST, readBody, statusesOf, textOf } from '../.tools/wire.ts';
+import { assertRejected, bothEnds, CHUNKED, closeOf, HALF_BODY } from '../.tools/wire.ts';
+import { HALF_HEADERS, hello, HUGE, KEEP, LAST, limitedIt, readBody } from '../.tools/wire.ts';
+import { statusesOf, textOf } from '../.tools/wire.ts';
 import { LIMITS, makeLimited, respondAndClose } from '../src/35-limits.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 
 describe('35-limits: clients that leave', () => {
   it('makeLimited() continues after a client resets the connection', async (t) => {

@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
 import { startServer } from '../.tools/serve.ts';
 import { bothEnds, CHUNKED, closeOf, CONNECT, hello, HUGE, KEEP } from '../.tools/wire.ts';
-import { LAST, statusesOf } from '../.tools/wire.ts';
+import { LAST, limitedIt, statusesOf, textOf } from '../.tools/wire.ts';
 import { LIMITS } from '../src/35-limits.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 const sendHuge: RequestListener = (_request, response) => response.end(HUGE);
 
 describe('36-pipeline: clients that never read', () => {
@@ -59,6 +58,17 @@ describe('36-pipeline: connections that end', () => {
     client.resetAndDestroy();
     await closed;
     assert.match(await server.exchange(LAST), /^HTTP\/1\.1 200/);
+  });
+
+  it('makePipelined() lets a client send 8 MB after CONNECT, and then read the 501', async (t) => {
+    const server = await startServer(t, hello, makePipelined);
+    const client = server.open('');
+    let failure: unknown;
+    client.on('error', (error) => (failure = error));
+    const received = textOf(client);
+    await new Promise((resolve) => client.write(CONNECT + 'a'.repeat(8_000_000), resolve));
+    assert.equal(statusesOf(await received), '501');
+    assert.equal(failure, undefined, 'the client could send all');
   });
 
   it('makePipelined() sends nothing more if a body is broken after the response', async (t) => {

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
 import { requestBytes, startServer } from '../.tools/serve.ts';
-import { assertRejected, KEEP, LAST, statusesOf } from '../.tools/wire.ts';
+import { assertRejected, KEEP, LAST, limitedIt, statusesOf } from '../.tools/wire.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 
 describe('37-strict: proofs', () => {
   it('strict() accepts each visible character of ASCII in a path, except # and %', async (t) => {

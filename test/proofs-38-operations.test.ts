@@ -5,14 +5,14 @@ import { Server } from 'node:http';
 import { connect } from 'node:net';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
 import { fetchReply, NODE_ARGS, ROOT, startProgram, startServer } from '../.tools/serve.ts';
 import { withTimeLimit } from '../.tools/serve.ts';
-import { CONNECT, HALF_BODY, hello, HUGE, KEEP, statusesOf, textOf } from '../.tools/wire.ts';
+import { CONNECT, HALF_BODY, hello, HUGE, KEEP, limitedIt } from '../.tools/wire.ts';
+import { statusesOf, textOf } from '../.tools/wire.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { BLOCKED_PORTS, operate, stop } from '../src/38-operations.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 const hasNpm = process.platform !== 'win32' && spawnSync('npm', ['--version']).status === 0;
 const hasBash = process.platform !== 'win32' && spawnSync('bash', ['--version']).status === 0;
 

@@ -7,16 +7,17 @@ import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
-import { explainedIt, noteBytes } from '../.tools/explain.ts';
+import { noteBytes } from '../.tools/explain.ts';
 import { startServer, type TestServer } from '../.tools/serve.ts';
-import { assertRejected, closeOf, openHalf, statusesOf, textOf } from '../.tools/wire.ts';
+import { assertRejected, closeOf, limitedIt, openHalf, statusesOf } from '../.tools/wire.ts';
+import { textOf } from '../.tools/wire.ts';
 import { toListener } from '../src/04-http.ts';
 import { LIMITS } from '../src/35-limits.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
 import { site } from '../src/main.ts';
 
-const it = explainedIt(import.meta.url);
+const it = limitedIt(import.meta.url);
 const SLOW_CONNECTIONS = 1_000;
 const HOST = 'Host: localhost\r\n';
 const GET = `GET / HTTP/1.1\r\n${HOST}`; // an empty line must follow

@@ -1,4 +1,4 @@
-// The page that every server of this bench renders: that of step 11, to the byte.
+// The page that each server of this bench renders: the page of step 9, byte for byte.
 import { readFileSync } from 'node:fs';
 
 export const SECRET = 'a secret of thirty-two characters';

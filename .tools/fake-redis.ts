@@ -1,0 +1,74 @@
+// A server for the tests of steps 31 to 33. It sends the bytes that a test chooses.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+import { parseReply } from '../src/31-resp.ts';
+import { RedisClient } from '../src/32-redis-client.ts';
+import { StoreUnavailable } from '../src/25-store.ts';
+
+/** Returns the bytes of the reply to a command, or `undefined` for no reply. */
+export type Respond = (command: string[], socket: Socket) => string | undefined;
+
+export type FakeRedis = {
+  readonly port: number;
+  readonly url: string;
+  /** The commands that arrived, without the PING that ends each login. */
+  readonly commands: string[][];
+  /** The number of connections so far. */
+  readonly sockets: Socket[];
+  /** Closes the port and all connections. */
+  stop(): Promise<void>;
+};
+
+/** The login of the client ends with PING. Each other command gets the reply of the test. */
+export const afterLogin = (respond: Respond): Respond => (command, socket) =>
+  command[0] === 'PING' ? '+PONG\r\n' : respond(command, socket);
+
+/** Starts a server on a port, until the test ends. */
+export async function startFakeRedis(
+  t: TestContext,
+  respond: Respond,
+  { port = 0, host = '127.0.0.1' } = {},
+): Promise<FakeRedis> {
+  const commands: string[][] = [];
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on('error', () => {});
+    let bytes = Buffer.alloc(0);
+    socket.on('data', (chunk: Buffer) => {
+      bytes = Buffer.concat([bytes, chunk]);
+      for (let found; (found = parseReply(bytes)); bytes = bytes.subarray(found.end)) {
+        const command = found.value as string[]; // a command has the form of a reply
+        if (command[0] !== 'PING') commands.push(command);
+        const reply = respond(command, socket);
+        if (reply !== undefined) socket.write(reply);
+      }
+    });
+  });
+  const stop = async (): Promise<void> => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await once(server, 'close');
+  };
+  t.after(() => void (server.listening && stop()));
+  server.listen(port, host);
+  await once(server, 'listening');
+  const { port: chosen } = server.address() as AddressInfo;
+  return { port: chosen, url: `redis://127.0.0.1:${chosen}`, commands, sockets, stop };
+}
+
+/** Returns a client that is closed when the test ends. */
+export function makeClient(t: TestContext, url: string): RedisClient {
+  const client = new RedisClient(url);
+  t.after(() => client.close());
+  return client;
+}
+
+/** Asserts that the promise rejects with `StoreUnavailable` and a reason that matches. */
+export async function assertUnavailable(promise: Promise<unknown>, reason: RegExp): Promise<void> {
+  const error = await promise.then(() => assert.fail('The command succeeded'), (cause) => cause);
+  assert.ok(error instanceof StoreUnavailable, `not StoreUnavailable: ${String(error)}`);
+  assert.match(error.message, reason);
+}

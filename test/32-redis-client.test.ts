@@ -1,0 +1,222 @@
+// Step 32: a client that fails fast and recovers, with a server that sends what a test chooses.
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import {
+  afterLogin, assertUnavailable, makeClient, type Respond, startFakeRedis,
+} from '../.tools/fake-redis.ts';
+import { skipRedis, startRedis } from '../.tools/redis.ts';
+import { makeRequest } from '../.tools/request.ts';
+import { StoreUnavailable } from '../src/25-store.ts';
+import { RedisClient, site } from '../src/32-redis-client.ts';
+
+const it = explainedIt(import.meta.url);
+const timeout = 10_000;
+const OK: Respond = () => '+OK\r\n';
+const NEVER: Respond = afterLogin(() => undefined);
+
+/** Lets the events that are ready run. */
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('32-redis-client: commands', () => {
+  it('RedisClient.command() returns the reply of Redis', { timeout, skip: skipRedis }, async (t) => {
+    const redis = await startRedis();
+    t.after(() => redis.stop());
+    const client = makeClient(t, redis.nextUrl());
+    assert.equal(await client.command('SET', 'é', '😀\r\n'), 'OK');
+    assert.equal(await client.command('GET', 'é'), '😀\r\n');
+    assert.equal(await client.command('INCR', 'visits'), 1);
+    assert.equal(await client.command('GET', 'nothing'), null);
+  });
+
+  it('RedisClient.command() returns the replies in the order of the commands', { timeout }, async (t) => {
+    const { url } = await startFakeRedis(t, ([, word = '']) => `$${word.length}\r\n${word}\r\n`);
+    const client = makeClient(t, url);
+    const words = Array.from({ length: 1000 }, (_, i) => `word${i}`);
+    assert.deepEqual(await Promise.all(words.map((word) => client.command('ECHO', word))), words);
+  });
+
+  it('RedisClient.command() sends the user, the password and the database first', { timeout }, async (t) => {
+    const { url, commands } = await startFakeRedis(t, OK);
+    await makeClient(t, `${url.replace('://', '://ada:p%40ss%3A@')}/3`).command('GET', 'a');
+    assert.deepEqual(commands, [['AUTH', 'ada', 'p@ss:'], ['SELECT', '3'], ['GET', 'a']]);
+    await makeClient(t, `${url}/`).command('GET', 'b');
+    assert.deepEqual(commands.slice(3), [['GET', 'b']], 'this URL has no user and no database');
+  });
+
+  it('RedisClient.command() sends nothing to a database that it could not select', { timeout }, async (t) => {
+    const reply: Respond = ([name]) =>
+      name === 'SELECT' ? '-ERR DB index is out of range\r\n' : '+OK\r\n';
+    const { url, commands } = await startFakeRedis(t, reply);
+    const client = makeClient(t, `${url}/99`);
+    const replies = [client.command('SET', 'a', 'b'), client.command('GET', 'a')];
+    for (const one of replies) await assertUnavailable(one, /^ERR DB index is out of range$/);
+    assert.deepEqual(commands, [['SELECT', '99']]);
+  });
+
+  it('RedisClient.command() throws an error of the program as it is, and continues', { timeout }, async (t) => {
+    const { url } = await startFakeRedis(t, ([name]) => (name === 'BAD' ? '-ERR no\r\n' : '+OK\r\n'));
+    const client = makeClient(t, url);
+    const isPlain = (error: Error) => !(error instanceof StoreUnavailable) && error.message === 'ERR no';
+    await assert.rejects(client.command('BAD'), isPlain);
+    assert.equal(await client.command('GOOD'), 'OK');
+  });
+
+  it('RedisClient.command() throws StoreUnavailable after 500 milliseconds without a reply', { timeout }, async (t) => {
+    let arrived = (): void => {};
+    const hasArrived = new Promise<void>((resolve) => (arrived = resolve));
+    const { url } = await startFakeRedis(t, afterLogin(() => void arrived()));
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    let outcome = 'pending';
+    makeClient(t, url).command('GET', 'a').catch((error) => (outcome = String(error)));
+    await hasArrived;
+    t.mock.timers.tick(499);
+    await nextTurn();
+    assert.equal(outcome, 'pending', 'after 499 milliseconds');
+    t.mock.timers.tick(1);
+    await nextTurn();
+    assert.match(outcome, /No reply after 500 ms/);
+  });
+
+  it('RedisClient.command() waits longer for a connection than for a reply (C21)', { timeout }, async (t) => {
+    const pings: (() => void)[] = [];
+    const { url, commands } = await startFakeRedis(t, ([name], socket) => {
+      if (name !== 'PING') return '+OK\r\n';
+      pings.push(() => socket.write('+PONG\r\n'));
+      isAsked();
+      return undefined;
+    });
+    let isAsked = (): void => {};
+    const asked = (): Promise<void> => new Promise((resolve) => (isAsked = resolve));
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, `${url}/1`);
+
+    let arrives = asked();
+    const reply = client.command('GET', 'a');
+    await arrives;
+    t.mock.timers.tick(1_999); // a distant Redis: each round trip takes long
+    await nextTurn();
+    pings[0]?.();
+    assert.equal(await reply, 'OK', 'it connects within two seconds');
+    assert.deepEqual(commands, [['SELECT', '1'], ['GET', 'a']]);
+
+    const other = makeClient(t, `${url}/1`);
+    arrives = asked();
+    const noReply = other.command('GET', 'b');
+    noReply.catch(() => {});
+    await arrives;
+    t.mock.timers.tick(2_000);
+    await assertUnavailable(noReply, /^No reply after 2000 ms$/);
+    assert.ok(!commands.flat().includes('b'), 'a command is never sent before the login is complete');
+  });
+});
+
+describe('32-redis-client: Redis is down', () => {
+  it('RedisClient.command() fails immediately while Redis is down', { timeout }, async (t) => {
+    const { url, stop } = await startFakeRedis(t, OK);
+    await stop();
+    const client = makeClient(t, url);
+    await assertUnavailable(client.command('GET', 'a'), /ECONNREFUSED/);
+    await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
+  });
+
+  it('RedisClient.command() recovers, and never sends a command again that may have run', { timeout }, async (t) => {
+    const destroys: Respond = ([name], socket) =>
+      name === 'INCR' ? void socket.destroy() : '+OK\r\n';
+    const first = await startFakeRedis(t, destroys);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, first.url);
+    assert.equal(await client.command('GET', 'a'), 'OK');
+    await assertUnavailable(client.command('INCR', 'a'), /closed the connection|ECONNRESET/);
+    assert.deepEqual(first.commands, [['GET', 'a'], ['INCR', 'a']]);
+    await first.stop();
+
+    const second = await startFakeRedis(t, OK, { port: first.port });
+    await assertUnavailable(client.command('GET', 'b'), /^Redis is down$/);
+    t.mock.timers.tick(50); // the first wait is 25 to 50 milliseconds
+    assert.equal(await client.command('GET', 'c'), 'OK');
+    assert.deepEqual(second.commands, [['GET', 'c']], 'INCR may have run, so it must not run again');
+  });
+
+  it('RedisClient.command() waits longer after each failure, with jitter, up to 2 seconds', { timeout }, async (t) => {
+    const { url, stop } = await startFakeRedis(t, OK);
+    await stop();
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    for (const random of [0, 0.5, 0.999]) {
+      t.mock.method(Math, 'random', () => random);
+      const client = makeClient(t, url);
+      for (const most of [50, 100, 200, 400, 800, 1600, 2000, 2000]) {
+        await assertUnavailable(client.command('GET', 'a'), /ECONNREFUSED/);
+        t.mock.timers.tick(Math.ceil(most * (0.5 + random / 2)) - 1);
+        await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
+        t.mock.timers.tick(1);
+      }
+    }
+  });
+
+  it('RedisClient.command() opens one connection for a thousand commands after a failure', { timeout }, async (t) => {
+    const { url, sockets } = await startFakeRedis(t, ([name], socket) =>
+      name === 'QUIT' ? void socket.destroy() : '+OK\r\n');
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, url);
+    await assertUnavailable(client.command('QUIT'), /closed the connection|ECONNRESET/);
+    t.mock.timers.tick(50);
+    await Promise.all(Array.from({ length: 1000 }, () => client.command('GET', 'a')));
+    assert.equal(sockets.length, 2);
+  });
+
+  it('RedisClient.command() rejects more than 10,000 commands without a reply', { timeout }, async (t) => {
+    const { url } = await startFakeRedis(t, NEVER);
+    const client = makeClient(t, url);
+    const pending = Array.from({ length: 10_000 }, () => client.command('GET').catch(String));
+    await assertUnavailable(client.command('GET'), /^Too many commands wait for Redis$/);
+    client.close();
+    assert.deepEqual(new Set(await Promise.all(pending)), new Set(['Error: The client was closed']));
+  });
+
+  it('RedisClient reconnects after READONLY, because a failover has moved the primary (C19)', { timeout }, async (t) => {
+    for (const words of ['READONLY no', 'ERR Error running script (call to f_a): @user_script:5: -READONLY no']) {
+      let isPrimary = false;
+      const { url, sockets } = await startFakeRedis(t, () => (isPrimary ? '+OK\r\n' : `-${words}\r\n`));
+      const { url: good } = { url };
+      isPrimary = true;
+      const client = makeClient(t, good);
+      assert.equal(await client.command('SET', 'a', 'b'), 'OK');
+      t.mock.timers.enable({ apis: ['setTimeout'] });
+      isPrimary = false;
+      await assertUnavailable(client.command('SET', 'a', 'c'), /^READONLY no$/);
+      isPrimary = true; // the name of the server leads to the new primary
+      t.mock.timers.tick(50);
+      assert.equal(await client.command('SET', 'a', 'd'), 'OK', 'well within a second');
+      assert.equal(sockets.length, 2, 'the old connection would lead to the former primary');
+      t.mock.timers.reset();
+    }
+  });
+
+  it('RedisClient.close() gives its reason to commands without a reply', { timeout }, async (t) => {
+    const { url } = await startFakeRedis(t, NEVER);
+    const client = makeClient(t, url);
+    const reply = client.command('GET', 'a');
+    client.close();
+    await assertUnavailable(reply, /^The client was closed$/);
+    await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
+  });
+
+  it('RedisClient() rejects a URL that is not a URL of Redis, and does not show a password', () => {
+    const others = ['http://localhost', 'xredis://localhost', 'redisss://localhost', '//localhost'];
+    for (const url of ['', 'localhost', ...others, 'redis', 'redis://', 'redis:h', 'redis://u:hunter2@[', 'redis://:hunter2%zz@h']) {
+      const message = 'The URL of Redis looks like redis://localhost:6379';
+      assert.throws(() => new RedisClient(url), { name: 'TypeError', message }, url);
+    }
+  });
+
+  it('site() of step 32 responds 503 immediately while Redis is down', { timeout }, async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const handle = site({ command: () => Promise.reject(new StoreUnavailable('Redis is down')) });
+    const { status, headers } = await handle(makeRequest('GET', '/'));
+    assert.deepEqual([status, headers['retry-after']], [503, '1']);
+    assert.equal(log.mock.calls[0]?.arguments[0], '503 GET /: Redis is down');
+    const { body } = await site({ command: async () => 7 })(makeRequest('GET', '/'));
+    assert.equal(body, 'Count: 7\n');
+  });
+});
