@@ -1,13 +1,13 @@
-// What is wrong with the page in the browser, as lines of text: `audit()` runs in the page itself.
+// `audit()` runs in a page of the browser and returns its problems as lines of text.
 // WCAG 2.2: 1.4.3 and 1.4.11 Contrast, 1.4.10 Reflow, 2.4.2 Page Titled, 2.4.7 Focus Visible,
 // 2.4.13 Focus Appearance, 2.5.8 Target Size, 3.1.1 Language of Page.
 
-const MIN_TEXT = 4.5; // 1.4.3: for text of any size, though large text could do with 3
-const MIN_BORDER = 3; // 1.4.11: where a field is
+const MIN_TEXT = 4.5; // 1.4.3, for text of any size
+const MIN_BORDER = 3; // 1.4.11, the border of a field
 const MIN_RING = 2; // 2.4.13: CSS pixels
 const MIN_TARGET = 24; // 2.5.8: CSS pixels, for a finger
 
-/** All faults. None: `[]`. */
+/** Returns all problems. */
 function audit() {
   const root = document.documentElement;
   const all = [...document.body.querySelectorAll('*')].filter((element) => isSeen(element));

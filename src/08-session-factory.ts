@@ -85,8 +85,10 @@ export class SignedCookieSessionFactory<S extends Session<object>> extends Cooki
 
 /**
  * Returns middleware: a function that wraps a page. The page receives `request.session`, from the
- * first valid one of four cookies. The response gets `vary` and `cache-control`. A changed session
- * is saved, unless the status is 500 or more, or the method is HEAD. Other cookies stay.
+ * first valid one of four cookies. The response gets `vary: Cookie` behind the names of the page,
+ * and `cache-control: private, no-cache`, unless the page has one. A changed session is saved, but
+ * not for HEAD or after a status of 500 or more. `; Max-Age=0` at the end deletes the cookie. The
+ * cookies of the page stay before it.
  */
 export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
   const open = async (header: string | undefined): Promise<S> => {

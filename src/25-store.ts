@@ -61,7 +61,6 @@ export class MemoryStore implements SessionStore {
     if ((this.get(key)?.version ?? 0) !== version) return false;
     this.#size += text.length - (this.#young.get(key)?.text.length ?? 0);
     this.#young.set(key, { text, expires, version: version + 1 });
-    this.#old.delete(key);
     const { maxEntries, maxSize } = this.#options;
     const isFull = this.#young.size >= maxEntries / 2 || this.#size >= maxSize / 2;
     if (isFull) [this.#old, this.#young, this.#size] = [this.#young, new Map(), 0];

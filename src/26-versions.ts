@@ -108,7 +108,7 @@ function repeatChanges(
     if (isDeepStrictEqual(before.get(key), after.get(key))) continue;
     const updates = session.updates.filter(([name]) => name === key);
     const redo = (value: unknown): unknown =>
-      updates.reduce((result, [, fn]) => fn(result as never), structuredClone(value));
+      updates.reduce((result, [, fn]) => fn(result as never), value);
     const isOnlyUpdated = isDeepStrictEqual(redo(before.get(key)), after.get(key));
     if (isOnlyUpdated) target.set(key, redo(target.get(key)));
     else if (after.has(key)) target.set(key, after.get(key));

@@ -4,7 +4,7 @@
 //
 // A restart ended all sessions. Node contains SQLite (node:sqlite, since 22.13). Compare-and-set is
 // one UPDATE with the version in its WHERE. WAL (sqlite.org/wal.html) lets other processes read
-// during a write. What the site has promised is in the file, even after `kill -9`.
+// during a write. A stored session is in the file, even after `kill -9`.
 import { closeSync, openSync } from 'node:fs';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';

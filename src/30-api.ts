@@ -53,7 +53,7 @@ export function addApi(
   const denied = new DenyList(rules.now ?? (() => Date.now() / 1000));
   const checked: JwtRules = { ...rules, isDenied: (jti) => denied.has(jti) };
   const withToken = (inner: (claims: Claims) => HttpResponse): Handler => ({ headers }) => {
-    const [, token] = /^Bearer +([\w.-]+)$/i.exec(headers.authorization ?? '') ?? [];
+    const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
     if (token === undefined) return unauthorized(''); // no attempt, so no error code
     const claims = verifyJwt(token, checked);
     const isUser = users.has(claims?.sub ?? ''); // the user may have been removed since

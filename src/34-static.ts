@@ -31,8 +31,9 @@ const TYPES: Record<string, string> = {
 };
 
 /**
- * Responds with a file of the folder if the path names one, and with `inner` otherwise. Throws if
- * the folder or a file in it cannot be read.
+ * Responds with a file of the folder if the path names one, and with `inner` otherwise. A file
+ * allows GET and HEAD: OPTIONS returns a 204 that says so, and another method a 405. Throws if the
+ * folder or a file in it cannot be read.
  */
 export function withStatic(folder: string, inner: Handler): Handler {
   const files = readFiles(folder);
@@ -71,7 +72,7 @@ function readFiles(folder: string, prefix = '/', files: Files = new Map()): File
   return files;
 }
 
-/** Returns a handler for one file. It keeps the content that the file has now. */
+/** Returns a handler for one file, with the content that the file has now. */
 export function fileHandler(file: string): Handler {
   const body = readFileSync(file);
   // An HTTP date has whole seconds, and is never in the future (RFC 9110 §8.8.2.1).

@@ -36,6 +36,7 @@ export function makeLimited(
     if (!socket.writable) return; // an earlier response was the last one
     response.on('finish', () => {
       if (request.complete) return;
+      // The rest of the body may still arrive, so that the next request can follow. But not forever.
       setTimeout(() => request.complete || socket.destroy(), LINGER_TIME).unref();
     });
     listener(request, response);
@@ -50,7 +51,7 @@ export function makeLimited(
   return server;
 }
 
-/** Sends an error response, and closes the connection. */
+/** Sends an error response with an explanation, and closes the connection. */
 export function respondAndClose(socket: Duplex, status: number): void {
   if (!socket.writable) return; // it was rejected before, or the client has left
   const title = `${status} ${STATUS_CODES[status]}`;

@@ -21,10 +21,10 @@ import { type SiteData, UserSession } from './22-login.ts';
 import { addSite } from './23-throttle.ts';
 import { EncryptedCookieSessionFactory, explainSealed } from './24-encryption.ts';
 import { explainStored, MemoryStore, type SessionStore } from './25-store.ts';
-import { rescueStore, SqliteStore } from './27-sqlite.ts';
+import { SqliteStore } from './27-sqlite.ts';
 import { addDeviceSite } from './28-devices.ts';
 import { jwtRules } from './29-jwt.ts';
-import { addApi } from './30-api.ts';
+import { addApi, withCors } from './30-api.ts';
 import { RedisClient } from './32-redis-client.ts';
 import { RedisStore } from './33-redis-store.ts';
 import { PUBLIC, withStatic } from './34-static.ts';
@@ -56,9 +56,10 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const router = new Router();
   const { pages, handle } = Object.hasOwn(EXPLAIN, kind)
     ? addSite(router, { ...common, factory: cookieSessions(kind, options) })
-    : addDeviceSite(router, storeOf(kind, now), { ...common, cookie, rescues: [rescueStore] });
+    : addDeviceSite(router, storeOf(kind, now), { ...common, cookie });
   addApi(router, pages, jwtRules(secrets, now), users);
-  return withHeaders(isProduction ? HTTPS_HEADERS : HEADERS, withStatic(PUBLIC, handle));
+  const headers = isProduction ? HTTPS_HEADERS : HEADERS;
+  return withHeaders(headers, withStatic(PUBLIC, withCors(trustedOrigins, handle)));
 }
 
 const EXPLAIN: Record<string, Explain> = { signed: explainSigned(), encrypted: explainSealed };

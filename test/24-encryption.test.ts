@@ -165,6 +165,13 @@ describe('24-encryption: sessions', () => {
     assert.equal(encrypted.open(signer.encode(TEXT)), undefined, 'the same secret and salt');
   });
 
+  it('EncryptedCookieSessionFactory opens a session that another program has encrypted', () => {
+    const [{ value = '' } = {}] = FROM_PYTHON;
+    const demo = new EncryptedCookieSessionFactory({ ...options, ...DEMO });
+    assert.equal(demo.open(value)?.get('counter'), 7);
+    assert.equal(encrypted.open(value), undefined, 'another secret');
+  });
+
   it('EncryptedCookieSessionFactory shows only the length of the data', () => {
     const length = (words: string): number => (encrypted.save(session(words)) ?? '').length;
     assert.equal(length('yes'), length('no!'));
@@ -185,6 +192,7 @@ describe('24-encryption: sessions', () => {
     assert.match(parts[1]?.meaning ?? '', new RegExp(`: ${TEXT.length} bytes\\.`));
     for (const junk of ['', 'A', 'abc', 'x'.repeat(20), 'x'.repeat(39), '<script>']) {
       assert.equal(explainSealed(junk).map(({ text }) => text).join(''), junk);
+      assert.doesNotMatch(explainSealed(junk)[1]?.meaning ?? '', /-/, 'no negative length');
     }
   });
 

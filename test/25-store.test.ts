@@ -70,6 +70,8 @@ describe('25-store: MemoryStore', () => {
     assert.equal(keysIn(store, 'abcdefg'), 'defg');
     store.put('h', entry, 0);
     assert.equal(keysIn(store, 'abcdefgh'), 'dgh');
+    store.delete('g');
+    assert.equal(keysIn(store, 'abcdefgh'), 'dh', 'also an old entry can be deleted');
   });
 
   it('MemoryStore.put() keeps at most maxSize characters', () => {

@@ -103,7 +103,7 @@ describe('38-operations: starting', () => {
   });
 
   it('isProgram() is true if the process manager pm2 imports the program', async (t) => {
-    const importIt = ['--input-type=module', '--eval', `await import('./${MODULE}')`];
+    const importIt = ['--input-type=module', '--eval', `import './${MODULE}';`];
     const managed = startProgram(t, importIt, { pm_exec_path: join(ROOT, MODULE) });
     const others = [join(ROOT, 'src/37-strict.ts'), join(ROOT, 'absent.js')];
     await Promise.all(others.map(async (pm_exec_path) => {

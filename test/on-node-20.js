@@ -1,10 +1,11 @@
-// Node 20 does not see `.ts` test files: a bare `node --test` would find none of them, and exit 0.
-// It does see this file, which brings them in through tsx. Newer Nodes run them by themselves.
+// On Node 20, a bare `node --test` finds no `.ts` file and exits with 0. It finds this file, which
+// loads the tests through tsx. Newer Nodes run the tests by themselves.
 import { readdirSync } from 'node:fs';
 
 if (!process.features.typescript) {
   const { register } = await import('tsx/esm/api').catch(() => {
-    throw new Error('On this Node the tests need tsx: run `npm install` first.');
+    console.error('On this Node, the tests need tsx. Run `npm install` first.');
+    process.exit(1);
   });
   register();
   const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.test.ts'));

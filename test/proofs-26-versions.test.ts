@@ -69,6 +69,30 @@ describe('26-versions: many requests', () => {
     assert.deepEqual(dataIn(memory, hashId(id ?? '')), { counter: 100 });
   });
 
+  it('VersionedSessionFactory saves a session in one process without overlaps', LIMIT, async () => {
+    const { factory, store, browser } = await visitor();
+    const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    let [running, most] = [0, 0];
+    const put = store.put.bind(store);
+    store.put = async (...args) => {
+      most = Math.max(most, ++running);
+      await pause();
+      const isStored = await put(...args);
+      running -= 1;
+      return isStored;
+    };
+    const visits: Promise<unknown>[] = [];
+    for (let i = 0; i < 20; i++) {
+      const session = await factory.open(idOf(browser));
+      session?.update('counter', (counter = 0) => counter + 1);
+      visits.push(factory.save(session ?? assert.fail()));
+      if (i % 3 === 0) await pause(); // some saves begin while others are waiting
+    }
+    await Promise.all(visits);
+    assert.equal(most, 1);
+    assert.equal((await factory.open(idOf(browser)))?.get('counter'), 21);
+  });
+
   it('VersionedSessionFactory keeps the changes of 50 keys in parallel requests', LIMIT, async () => {
     const { browser, memory, key } = await visitor(({ session, path }) => {
       (session as unknown as Map<string, unknown>).set(path, path.length);
@@ -156,6 +180,16 @@ describe('26-versions: what is merged', () => {
     assert.deepEqual(JSON.parse(memory.get(key)?.text ?? '').slice(0, 2), [NOW + 50, NOW]);
   });
 
+  it('VersionedSessionFactory.save() stores its own time of expiry after a conflict', async () => {
+    const { factory, browser, memory, key } = await visitor();
+    const session = await factory.open(idOf(browser));
+    session?.set('list', ['x']);
+    Object.assign(session ?? assert.fail(), { expires: NOW + 77 }); // as withTimeouts does
+    changeWords(memory, key, 'other');
+    await factory.save(session ?? assert.fail());
+    assert.equal(memory.get(key)?.expires, NOW + 77);
+  });
+
   it('VersionedSessionFactory.save() merges a key with the name __proto__ as data', async () => {
     const { factory, browser, memory, key } = await visitor();
     const session = await factory.open(idOf(browser));
@@ -210,6 +244,18 @@ describe('26-versions: ends in between', () => {
     await browser.get('/login');
     assert.deepEqual(dataIn(memory, hashId(idOf(browser))), { counter: 2, words: 'second' });
     assert.equal(memory.get(key), undefined);
+  });
+
+  it('UserSession.regenerateId() begins a new age, also after a conflict', async () => {
+    const { browser, memory, store, key, clock } = await visitor();
+    clock.now += 50;
+    store.before = (call) => {
+      if (call.key === key && call.version === 1) changeWords(memory, key, 'other');
+    };
+    await browser.get('/login');
+    const entry = memory.get(hashId(idOf(browser)));
+    assert.deepEqual(JSON.parse(entry?.text ?? '').slice(0, 2), [NOW + 50, NOW + 50]);
+    assert.match(entry?.text ?? '', /"words":"other"/);
   });
 
   it('UserSession.regenerateId() leaves nothing to read under the old id', async () => {

@@ -4,12 +4,14 @@ import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { cookieOf, logIn, makeUsers, send } from '../.tools/login.ts';
 import { bodyText } from '../.tools/request.ts';
+import { makeFile, sqlite } from '../.tools/sqlite.ts';
 import { SpyStore } from '../.tools/stored.ts';
 import { Router } from '../src/05-router.ts';
 import { SessionCookie } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore } from '../src/25-store.ts';
+import { SqliteStore } from '../src/27-sqlite.ts';
 import { addDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
 
 const it = explainedIt(import.meta.url);
@@ -163,3 +165,25 @@ describe('28-devices: more about the factory', () => {
     assert.equal((await factory.open(id))?.get('user'), 'ada');
   });
 });
+
+// On a Node without SQLite, this test does not exist.
+if (sqlite) {
+  describe('28-devices: in a file', () => {
+    it('addDeviceSite() keeps the logins and their list over a restart', async (t) => {
+      const file = makeFile(t);
+      const users = await makeUsers('ada');
+      const before = new SqliteStore(file, now);
+      let { handle } = addDeviceSite(new Router(), before, { users, now });
+      const phone = await logIn((request) => handle(request), 'ada', 'Phone', now);
+      const desk = await logIn((request) => handle(request), 'ada', 'Desk', now);
+      before.close();
+      const after = new SqliteStore(file, now);
+      t.after(() => after.close());
+      ({ handle } = addDeviceSite(new Router(), after, { users, now }));
+      assert.match(bodyText(await desk.get('/sessions')), /Phone[^]*Desk[^]*This browser\./);
+      assert.equal((await send(desk, '/sessions/end-others')).status, 303);
+      assert.equal((await phone.request('GET', '/dashboard')).status, 303);
+      assert.equal((await desk.request('GET', '/dashboard')).status, 200);
+    });
+  });
+}

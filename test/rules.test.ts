@@ -1,7 +1,7 @@
-// These tests check the tables in rules.md: each test and each step that a row names must exist,
-// each row must say whether the project follows the rule, and no rule of a numbered source may be
-// missing. The first part checks the tables. The second part checks the checker: it must find each
-// error in a table that was changed.
+// These tests check the tables in rules.md. Each test and each step that a row names must exist.
+// Each row must say whether the project follows the rule. A source with numbers must be complete.
+// The first part checks the tables. The second part checks the checker: it must find each error in
+// a table that was changed.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -167,14 +167,14 @@ describe('rules: the tables in rules.md', () => {
 describe('rules: the checker finds errors', () => {
   const LESSON = [
     '## Step 1 · A sum, and more', '### Code', '```ts src/01-sum.ts', '## Step 9 · In a fence',
-    '```', '## Step 2 · A product', '### Code', '## The finished site', '### Step 8 · Not a step',
+    '```', '## Step 2 · Product', '### Code', '## The finished site', '### Step 8 · Not a step',
   ].join('\n');
   const PAGE = [
     '# Rules', '### Source', HEADER, '|---|---|---|',
-    '| 1.1 One | [Step 1](../LESSON.md#step-1--a-sum-and-more) | `sum() adds`, `${name}: it ends` |',
-    '| 1.2 Two | [Step 2](../LESSON.md#step-2--a-product) | in part: `sum() adds`; not a, because b |',
+    '| 1.1 1 | [Step 1](../LESSON.md#step-1--a-sum-and-more) | `sum() adds`, `${name}: it ends` |',
+    '| 1.2 2 | [Step 2](../LESSON.md#step-2--product) | in part: `sum() adds`; not a, because b |',
     '```', '| in | a | fence |', '```',
-    '| 1.3 Three | [The finished site](../LESSON.md#the-finished-site) | not covered, because y |',
+    '| 1.3 3 | [The finished site](../LESSON.md#the-finished-site) | not covered, because y |',
   ].join('\n');
   const EXISTING = new Set(['sum() adds', '${name}: it ends']);
   const NUMBERS = { Source: { '1': 3 } };
@@ -188,7 +188,7 @@ describe('rules: the checker finds errors', () => {
   }
 
   it('errorsOf() finds no error in a correct table', () => {
-    assert.deepEqual(errorsAfter('1.1 One', '1.1 The first'), []);
+    assert.deepEqual(errorsAfter('1.1 1 ', '1.1 The first '), []);
     const counts = '3 rules: 1 shown by a test, 1 in part, 1 not covered';
     assert.equal(countsOf(parseRows(PAGE)), counts);
   });
@@ -209,21 +209,21 @@ describe('rules: the checker finds errors', () => {
     ['an empty reason', FIRST, 'not covered, because |', /neither a test nor a reason/],
     ['a part without the rest', FIRST, 'in part: `sum() adds` |', /neither a test nor a reason/],
     ['a part without a test', FIRST, 'in part: it; not all, because x |', /neither a test nor/],
-    ['an empty rule', '1.1 One', '', /names no rule/],
+    ['an empty rule', '1.1 1', '', /names no rule/],
     ['an empty step', LINK, '', /has no such step: ''/],
     ['a step without a link', LINK, 'Step 1', /no such step: 'Step 1'/],
     ['a step that does not exist', '[Step 1]', '[Step 3]', /no such step: '\[Step 3\]/],
     ['a step in a fence', LINK, '[Step 9](../LESSON.md#step-9--in-a-fence)', /no such step/],
     ['a heading that is not a step', LINK, '[Step 8](../LESSON.md#step-8--not-a-step)', /no such/],
-    ['the anchor of another step', '#step-1--a-sum-and-more', '#step-2--a-product', /no such step/],
+    ['the anchor of another step', '#step-1--a-sum-and-more', '#step-2--product', /no such step/],
     ['an anchor with one dash', 'step-1--a-sum', 'step-1-a-sum', /no such step/],
     ['an anchor with a comma', 'a-sum-and', 'a-sum,-and', /no such step/],
     ['a link to another page', '../LESSON.md#step-1', '../README.md#step-1', /no such step/],
-    ['a missing number', '1.2 Two', '1.1 Two', /1\.2 is missing/],
-    ['a repeated number', '1.2 Two', '1.1 Two', /1\.1 occurs twice/],
-    ['an unknown number', '1.3 Three', '1.4 Three', /1\.4 does not exist/],
-    ['a number that only begins with the right digits', '1.1 One', '1.10 One', /1\.1 is missing/],
-    ['a rule without a number', '1.3 Three', 'Three', /Three does not exist/],
+    ['a missing number', '1.2 2', '1.1 2', /1\.2 is missing/],
+    ['a repeated number', '1.2 2', '1.1 2', /1\.1 occurs twice/],
+    ['an unknown number', '1.3 3', '1.4 3', /1\.4 does not exist/],
+    ['a number that only begins with the right digits', '1.1 1', '1.10 1', /1\.1 is missing/],
+    ['a rule without a number', '1.3 3', 'Three', /Three does not exist/],
     ['a table under another heading', '### Source', '### Sources', /Source: 1\.1 is missing/],
   ];
   for (const [what, from, to, error] of ERRORS) {
@@ -234,8 +234,8 @@ describe('rules: the checker finds errors', () => {
   }
 
   it('parseRows() throws for a row that does not have three cells', () => {
-    for (const row of ['| 1.1 One | `sum() adds` |', '| a | b | c | d |', '| a | b | c', '| a']) {
-      const changed = PAGE.replace('| 1.3 Three', () => `${row}\n| 1.3 Three`);
+    for (const row of ['| 1.1 1 | `sum() adds` |', '| a | b | c | d |', '| a | b | c', '| a']) {
+      const changed = PAGE.replace('| 1.3 3', () => `${row}\n| 1.3 Three`);
       assert.throws(() => parseRows(changed), /A row must have three cells/, row);
     }
   });
@@ -251,7 +251,7 @@ describe('rules: the checker finds errors', () => {
       assert.deepEqual([...linksOf(`## ${heading}`)], [link], heading);
     }
     assert.deepEqual([...linksOf(LESSON)], [
-      LINK, '[Step 2](../LESSON.md#step-2--a-product)',
+      LINK, '[Step 2](../LESSON.md#step-2--product)',
       '[The finished site](../LESSON.md#the-finished-site)',
     ]);
   });
