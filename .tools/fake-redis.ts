@@ -62,7 +62,11 @@ export async function startFakeRedis(
 /** Returns a client that is closed when the test ends. */
 export function makeClient(t: TestContext, url: string): RedisClient {
   const client = new RedisClient(url);
-  t.after(() => client.close());
+  const keepAlive = createServer().listen(0, '127.0.0.1'); // a client does not keep a process alive
+  t.after(() => {
+    client.close();
+    keepAlive.close();
+  });
   return client;
 }
 

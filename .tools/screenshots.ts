@@ -8,8 +8,6 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Handler, toListener } from '../src/04-http.ts';
-import { site as routed } from '../src/05-router.ts';
-import { site as escaped } from '../src/06-template.ts';
 import { site as inspected } from '../src/10-inspector.ts';
 import { site as flashed } from '../src/14-flash.ts';
 import { Browser } from '../src/16-browser.ts';
@@ -39,9 +37,7 @@ const users = new Map([['editor', await hashPassword('editor', 4)]]);
 const atDesk = finished({ SESSIONS: 'memory' }, now, users);
 
 const LIGHT: View = { width: 720, scheme: 'light' };
-const SMALL: View = { width: 560, scheme: 'light' };
 const PHONE: View = { width: 360, scheme: 'dark' };
-const SCRIPT = '<img src onerror="this.after(`nobody. This shop is closed.`)">';
 
 const PICTURES: Record<string, Picture> = {
   'inspector.png': {
@@ -52,18 +48,6 @@ const PICTURES: Record<string, Picture> = {
       await browser.click('summary');
     },
     last: 'details',
-  },
-  '05-script-runs.png': {
-    handle: routed().handle,
-    view: SMALL,
-    visit: () => open(`/howdy/${encodeURIComponent(SCRIPT)}`),
-    last: 'p',
-  },
-  '06-script-shown.png': {
-    handle: escaped().handle,
-    view: SMALL,
-    visit: () => open(`/howdy/${encodeURIComponent(SCRIPT)}`),
-    last: 'p',
   },
   '10-bit-flipped.png': {
     handle: inspected(),

@@ -34,7 +34,7 @@ export type Problem = Renderable & { readonly title: string; readonly detail: st
 /** A value, or a promise of it. */
 export type Awaitable<T> = T | Promise<T>;
 
-/** What a page is. `R` is the type of its request: later steps add properties to the request. */
+/** A page. `R` is the type of its request: later steps add properties to the request. */
 export type Handler<R extends HttpRequest = HttpRequest> = (request: R) => Awaitable<HttpResponse>;
 
 /**

@@ -67,7 +67,7 @@ export class Page implements Renderable {
 
   /**
    * Returns the page as text: the head with the title, the header, then <main> with the notices and
-   * the content, then the footer. <main> has a line break after its first tag and before its last.
+   * the content, then the footer. A line break follows <main>, and one is before </main>.
    */
   render(): string {
     return html`<!doctype html>

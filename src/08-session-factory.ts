@@ -60,7 +60,7 @@ export class CookieSessionFactory<S extends Session<object>> implements SessionF
   /**
    * Returns the new cookie value, `''` for an empty session, or `undefined` for an unchanged one.
    * Throws `SessionTooLarge` if name and value have more than 4096 bytes. Its message lists the
-   * bytes of each value: '4113 bytes, and the limit is 4096: count 1, name 3002'.
+   * bytes of each value: '4157 bytes, and the limit is 4096: count 1, name 3002'.
    */
   save(session: S): string | undefined {
     if (!session.isChanged) return undefined; // an old value could overwrite a newer one

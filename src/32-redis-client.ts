@@ -18,7 +18,7 @@ export type Commander = { command(...args: string[]): Promise<unknown> };
 const CONNECT_TIMEOUT = 2_000; // milliseconds: a distant Redis needs several round trips
 const COMMAND_TIMEOUT = 500; // milliseconds
 const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
-const BACKOFF = { first: 50, last: 2_000 }; // milliseconds between two attempts to connect
+const MAX_BACKOFF = 2_000; // milliseconds between two attempts to connect; the first wait is 50
 
 /** Errors of this program. After each other error, Redis cannot do its work now. */
 const CLIENT_ERRORS = /^(ERR (?!max )|WRONGTYPE|NOSCRIPT)/;
@@ -50,7 +50,8 @@ export class RedisClient implements Commander {
   /** Sends a command and returns its reply. Throws `StoreUnavailable`, or an error of Redis. */
   async command(...args: string[]): Promise<Reply> {
     if (this.#isDown) throw new StoreUnavailable('Redis is down');
-    if (this.#waiting >= MAX_QUEUE) throw new StoreUnavailable('Too many commands wait for Redis');
+    const limit = this.#failures > 0 ? 1 : MAX_QUEUE; // after a failure, one command tries alone
+    if (this.#waiting >= limit) throw new StoreUnavailable('Too many commands wait for Redis');
     const connection = (this.#connection ??= this.#connect());
     this.#waiting += 1;
     let isReady = false;
@@ -87,8 +88,7 @@ export class RedisClient implements Commander {
   #backOff(): void {
     this.#connection = undefined;
     this.#isDown = true;
-    const most = Math.min(BACKOFF.first * 2 ** this.#failures++, BACKOFF.last);
-    const wait = most * (0.5 + Math.random() / 2);
+    const wait = (0.5 + Math.random() / 2) * Math.min(50 * 2 ** this.#failures++, MAX_BACKOFF);
     this.#retry = setTimeout(() => (this.#isDown = false), wait).unref();
   }
 }

@@ -49,7 +49,7 @@ const MAX_TIME = 8.64e15; // milliseconds: the last date in JavaScript. Redis re
 const PUT = `
 local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
 local isValid = tonumber(version) and (tonumber(expires) or 0) > tonumber(ARGV[5])
-if ARGV[1] ~= (isValid and version or '0') then return 0 end
+if tonumber(ARGV[1]) ~= (isValid and tonumber(version) or 0) then return 0 end
 redis.call('HSET', KEYS[1], 'version', ARGV[1] + 1, 'expires', ARGV[2], 'text', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1`;

@@ -36,7 +36,7 @@ export function makeLimited(
     if (!socket.writable) return; // an earlier response was the last one
     response.on('finish', () => {
       if (request.complete) return;
-      // The rest of the body may still arrive, so that the next request can follow. But not forever.
+      // The rest of the body may still arrive, and the next request. But not forever.
       setTimeout(() => request.complete || socket.destroy(), LINGER_TIME).unref();
     });
     listener(request, response);

@@ -154,15 +154,20 @@ describe('32-redis-client: Redis is down', () => {
     }
   });
 
-  it('RedisClient.command() opens one connection for a thousand commands after a failure', { timeout }, async (t) => {
-    const { url, sockets } = await startFakeRedis(t, ([name], socket) =>
+  it('RedisClient.command() lets one command try alone after a failure, so the others do not hang', { timeout }, async (t) => {
+    const { url, sockets, commands } = await startFakeRedis(t, ([name], socket) =>
       name === 'QUIT' ? void socket.destroy() : '+OK\r\n');
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const client = makeClient(t, url);
     await assertUnavailable(client.command('QUIT'), /closed the connection|ECONNRESET/);
     t.mock.timers.tick(50);
-    await Promise.all(Array.from({ length: 1000 }, () => client.command('GET', 'a')));
-    assert.equal(sockets.length, 2);
+    const first = client.command('GET', 'first');
+    for (let i = 0; i < 1000; i++) await assertUnavailable(client.command('GET', 'a'), /^Too many/);
+    assert.equal(await first, 'OK');
+    const replies = Array.from({ length: 1000 }, () => client.command('GET', 'b'));
+    assert.deepEqual(new Set(await Promise.all(replies)), new Set(['OK']));
+    assert.equal(sockets.length, 2, 'one connection was enough');
+    assert.ok(!commands.flat().includes('a'));
   });
 
   it('RedisClient.command() rejects more than 10,000 commands without a reply', { timeout }, async (t) => {
@@ -176,11 +181,10 @@ describe('32-redis-client: Redis is down', () => {
 
   it('RedisClient reconnects after READONLY, because a failover has moved the primary (C19)', { timeout }, async (t) => {
     for (const words of ['READONLY no', 'ERR Error running script (call to f_a): @user_script:5: -READONLY no']) {
-      let isPrimary = false;
-      const { url, sockets } = await startFakeRedis(t, () => (isPrimary ? '+OK\r\n' : `-${words}\r\n`));
-      const { url: good } = { url };
-      isPrimary = true;
-      const client = makeClient(t, good);
+      let isPrimary = true;
+      const respond = afterLogin(() => (isPrimary ? '+OK\r\n' : `-${words}\r\n`));
+      const { url, sockets } = await startFakeRedis(t, respond);
+      const client = makeClient(t, url);
       assert.equal(await client.command('SET', 'a', 'b'), 'OK');
       t.mock.timers.enable({ apis: ['setTimeout'] });
       isPrimary = false;

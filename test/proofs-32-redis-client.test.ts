@@ -9,7 +9,7 @@ import {
 } from '../.tools/fake-redis.ts';
 import { skipRedis, startRedis } from '../.tools/redis.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
-import { RedisClient, site } from '../src/32-redis-client.ts';
+import { site } from '../src/32-redis-client.ts';
 
 const it = explainedIt(import.meta.url);
 const timeout = 10_000;
@@ -200,10 +200,10 @@ describe('proofs-32-redis-client: connections', () => {
 
   it('RedisClient.close() also works before a connection, twice, and while it waits', { timeout }, async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
-    const isNew = new RedisClient('redis://127.0.0.1:1');
+    const isNew = makeClient(t, 'redis://127.0.0.1:1');
     isNew.close();
     isNew.close();
-    const waits = new RedisClient('redis://127.0.0.1:1');
+    const waits = makeClient(t, 'redis://127.0.0.1:1');
     await assertUnavailable(waits.command('GET', 'a'), /ECONNREFUSED/);
     waits.close();
     t.mock.timers.tick(10_000);

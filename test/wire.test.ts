@@ -9,8 +9,8 @@ import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { noteBytes } from '../.tools/explain.ts';
 import { startServer, type TestServer } from '../.tools/serve.ts';
-import { assertRejected, closeOf, limitedIt, openHalf, statusesOf } from '../.tools/wire.ts';
-import { textOf } from '../.tools/wire.ts';
+import { assertRejected, bothEnds, closeOf, limitedIt, openHalf } from '../.tools/wire.ts';
+import { statusesOf, textOf } from '../.tools/wire.ts';
 import { toListener } from '../src/04-http.ts';
 import { LIMITS } from '../src/35-limits.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
@@ -238,6 +238,23 @@ describe('wire: the packets of a request', () => {
       socket.on('connect', () => socket.end());
       assert.equal(statusesOf(await textOf(socket)), '400', half);
     }
+  });
+
+  it('the site writes nothing into the log if clients leave inside a form', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    const limits = { ...LIMITS, headersTimeout: 50, requestTimeout: 50 };
+    const server = await start(t, { ...limits, connectionsCheckingInterval: 10 });
+    for (const half of [`${FORM}Content-Length: 9\r\n\r\n${ITEM}`, `${CHUNKED}8\r\nitem`]) {
+      assert.equal(statusesOf(await exchange(server, half)), '408'); // too slow
+      const arrived = once(server.server, 'request');
+      const { client, socket } = await bothEnds(server, half);
+      await arrived;
+      const closed = closeOf(socket);
+      client.resetAndDestroy();
+      await closed;
+    }
+    await server.settled();
+    assert.deepEqual(mock.calls.map((call) => call.arguments), []);
   });
 
   it('the site reads no further if a client never reads 20,000 responses', async (t) => {
