@@ -167,7 +167,7 @@ async function strictUrl(target: string): Promise<number | string> {
   const response = new ServerResponse(request);
   let url: string | undefined;
   const listener: RequestListener = (received) => (url = received.url);
-  strict(listener)(request, response);
+  await (strict(listener)(request, response) as unknown); // a rejection is sent later
   return url ?? response.statusCode;
 }
 

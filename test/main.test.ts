@@ -404,6 +404,7 @@ describe('main: security of each response', () => {
           const response = await server.request(method, path, { accept });
           const where = `${method} ${path} for ${accept}`;
           assert.equal(response.status, status, where);
+          assert.ok(response.headers.get('date'), `${where}: RFC 9110 §6.6.1`);
           const header = (name: string): string | null => response.headers.get(name);
           const policy = header('content-security-policy') ?? '';
           assert.match(policy, /^default-src 'none'/, where);
