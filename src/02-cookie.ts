@@ -13,7 +13,7 @@ export class Cookie {
   readonly name: string;
   readonly attributes: string;
 
-  /** Path: for each page. HttpOnly: no script reads it. SameSite: step 17 explains it. */
+  /** Path: sent for each page. HttpOnly: hidden from scripts. SameSite: step 17 explains it. */
   constructor(name: string, attributes = '; Path=/; HttpOnly; SameSite=Lax') {
     this.name = name;
     this.attributes = attributes;
@@ -29,11 +29,11 @@ export class Cookie {
 
   /**
    * Returns a `Set-Cookie` header. Throws a `TypeError` for a value that a cookie cannot hold:
-   * "Cannot write the cookie count: its value is '7;'".
+   * "Cannot write '7;' to a cookie: it has a forbidden character".
    */
   write(value: string): string {
     if (COOKIE_VALUE.test(value)) return `${this.name}=${value}${this.attributes}`;
-    throw new TypeError(`Cannot write the cookie ${this.name}: its value is '${value}'`);
+    throw new TypeError(`Cannot write '${value}' to a cookie: it has a forbidden character`);
   }
 }
 

@@ -21,7 +21,7 @@ export interface Codec {
 
 /** The secrets and the purpose of a signer. */
 export type SignerOptions = {
-  readonly secrets: readonly string[]; // the first one signs; each of them verifies
+  readonly secrets: readonly string[]; // `encode` uses the first; `decode` tries all
   readonly salt?: string | undefined; // the purpose: a value for another purpose is rejected
   readonly hashAlg?: string | undefined; // as Node names it: sha512 (default), sha256, …
 };
@@ -45,7 +45,7 @@ export class Signer implements Codec {
     this.digestSize = this.#sign(Buffer.from('')).length;
   }
 
-  /** Returns base64url(signature ‖ text). The key of the first secret signs. */
+  /** Returns base64url(signature ‖ text). It signs with the first secret. */
   encode(text: string): string {
     const bytes = Buffer.from(text);
     return Buffer.concat([this.#sign(bytes), bytes]).toString('base64url');
@@ -62,7 +62,7 @@ export class Signer implements Codec {
     const text = bytes.subarray(this.digestSize);
     // Node ignores characters that are not base64url. Here, one text has exactly one encoding.
     const isExact = bytes.toString('base64url') === value && signature.length === this.digestSize;
-    // `===` stops at the first wrong byte, so its duration would tell an attacker where that is.
+    // `===` stops at the first wrong byte, so its duration would reveal the position of this byte.
     const isOwn = (key: Buffer): boolean => timingSafeEqual(signature, this.#sign(text, key));
     return isExact && this.#keys.some(isOwn) && isUtf8(text) ? text.toString() : undefined;
   }

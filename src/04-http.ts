@@ -1,6 +1,6 @@
 // Step 4 · Requests and responses are values, and one adapter handles the streams.
 //
-// A handler is a function from a request to a response. A test can call it without a socket, and an
+// A handler is a function from a request to a response. A test can call it without a server, and an
 // error in it cannot end the process: `toListener` turns the error into a 500 (RFC 9110 §15.6.1).
 // The visitor sees one sentence. The operator sees the error in the log.
 import { type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http';
@@ -49,7 +49,7 @@ export function problem(status: number, detail: string, headers = {}): HttpRespo
 
 /**
  * Returns a response of plain text. `nosniff`: the browser must not guess another type. The
- * `headers` replace these two.
+ * `headers` replace them.
  */
 export function text(body: HttpResponse['body'], status = 200, headers = {}): HttpResponse {
   const type = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' };
@@ -59,7 +59,7 @@ export function text(body: HttpResponse['body'], status = 200, headers = {}): Ht
 /**
  * Returns a listener for `node:http`. If the handler or `render` throws, it sends a 500 without the
  * headers of the page, and logs one line: `500 GET /page "Error: …"`. The line has no query. If the
- * client has left, it does neither.
+ * client has left, it sends and logs nothing.
  */
 export function toListener(handler: Handler): RequestListener {
   return async (incoming, outgoing) => {

@@ -50,7 +50,7 @@ export class Router {
   #add(method: string, pattern: string, handler: RoutedHandler): this {
     if (pattern[0] !== '/') throw new TypeError(`Cannot add '${pattern}': it must begin with /`);
     // `/howdy/:name` becomes /^\/howdy\/(?<name>[^/]+)$/: a parameter is one segment.
-    const escaped = pattern.replace(/[^\w/:]/g, '\\$&'); // a period is a period
+    const escaped = pattern.replace(/[^\w/:]/g, '\\$&'); // a period matches only a period
     const regexp = new RegExp(`^${escaped.replace(/\/:(\w+)/g, '/(?<$1>[^/]+)')}$`);
     const { handlers } = this.#routes.get(pattern) ?? { handlers: new Map() };
     if (handlers.has(method)) throw new TypeError(`Cannot add ${method} ${pattern} twice`);

@@ -1,9 +1,9 @@
 // Step 6 · Templates that escape, and pages that are values.
 //
-// If a visitor's text becomes markup, the attacker's script runs in the browser of every reader:
-// cross-site scripting, XSS (OWASP: Cross Site Scripting Prevention). So html`…${value}…` escapes
-// each value, and this is the shortest way to write a page. A Content-Security-Policy is the second
-// defense: it forbids every script, in case a page forgets to escape.
+// An attacker can send a text with a script. If the text becomes markup, the script runs in the
+// browser of every visitor: cross-site scripting, XSS (OWASP: Cross Site Scripting Prevention). So
+// html`…${value}…` escapes each value, and this is the shortest way to write a page. A
+// Content-Security-Policy is the second defense: it forbids every script.
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
@@ -67,7 +67,7 @@ export class Page implements Renderable {
 
   /**
    * Returns the page as text: the head with the title, the header, then <main> with the notices and
-   * the content, then the footer. A line break follows <main>, and one is before </main>.
+   * the content, then the footer. There is a line break after <main> and before </main>.
    */
   render(): string {
     return html`<!doctype html>
@@ -92,7 +92,7 @@ export function page(title: string, main: Html, status = 200): HttpResponse {
 
 const PAGE_HEADERS = {
   'content-type': 'text/html; charset=utf-8',
-  // No scripts, and forms, styles and images only from this site. No other site may frame the page.
+  // Scripts are forbidden. Styles, images and forms belong to this site. No frames of other sites.
   'content-security-policy':
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; " +
     "base-uri 'none'; frame-ancestors 'none'",

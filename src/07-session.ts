@@ -2,9 +2,9 @@
 //
 //   text in the cookie = [accessed, created, {"count":7,"name":"Ada"}]       Pyramid's format, JSON
 //
-// Pyramid's `request.session` is a dict. This one is a Map of JSON values. The cookie contains all
-// of it, signed. `accessed` is the time of the last save. `created` is the time of the first visit.
-// Times are seconds since 1970.
+// Pyramid's `request.session` is a dict. Our session is a `Map` of JSON values. The cookie contains
+// all of it, signed. `accessed` is the time of the last save. `created` is the time of the first
+// visit. Times are seconds since 1970.
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
@@ -34,8 +34,8 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
   #before: string | undefined; // the data as JSON when the request arrived
 
   /**
-   * `now` is the time of the request. Without a `state`, the session is new and empty. The data of
-   * `state` is not checked again, and a session is unchanged at the beginning.
+   * `now` is the time of the request. Without a `state`, the session is new and empty. The
+   * constructor does not check the data of `state` again. At first, `isChanged` is false.
    */
   constructor(now: number, state?: SessionState) {
     super();
@@ -51,7 +51,7 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
     return super.get(key) as Data[K] | undefined;
   }
 
-  /** Stores a value. Throws (see `requireJson`) if JSON would lose or change it, as for a Date. */
+  /** Stores a value. Throws (see `requireJson`) if JSON would lose or change it: a `Date`. */
   override set<K extends Key<Data>>(key: K, value: Data[K]): this {
     requireJson(value, key);
     return super.set(key, value);
@@ -91,15 +91,15 @@ function requireJson(value: unknown, key: string): void {
 /** Throws for a number that JavaScript cannot read exactly: 2^53 + 1 would become 2^53. */
 function parseJson(text: string): unknown {
   return JSON.parse(text, (_key, value) => {
-    if (value === 0) return 0; // Python writes -0.0, and JSON.stringify(-0) is 0
+    if (value === 0) return 0; // Python can write -0.0, and JSON.stringify cannot
     if (typeof value !== 'number' || Math.abs(value) <= Number.MAX_SAFE_INTEGER) return value;
     throw new RangeError(`Cannot keep ${value} in a session: the limit is 2^53 - 1`);
   });
 }
 
 /**
- * Returns the text that a codec encodes: `[now, created, data]` as JSON, and `now` without its
- * fraction. Throws (see `requireJson`) if JSON would lose or change a value.
+ * Returns the text that a codec encodes: `[now, created, data]` as JSON. `now` is rounded down to
+ * whole seconds. Throws (see `requireJson`) if JSON would lose or change a value.
  */
 export function encodePayload(session: Session<object>, now: number): string {
   for (const [key, value] of session) requireJson(value, key);
@@ -107,8 +107,8 @@ export function encodePayload(session: Session<object>, now: number): string {
 }
 
 /**
- * Returns the state, or `undefined` if the text is not a session: an array of two numbers and an
- * object, with numbers that JavaScript reads exactly. Never throws.
+ * Returns the state, or `undefined` if the text is not a session. A session is a JSON array of two
+ * numbers and an object. JavaScript must read all numbers exactly. Never throws.
  */
 export function decodePayload(text = ''): SessionState | undefined {
   try {

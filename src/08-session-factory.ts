@@ -1,8 +1,8 @@
 // Step 8 · A session factory opens the session before the page and saves it after the page.
 //
-// No page can forget to save, because `withSession` does it. The factory is Pyramid's
-// SignedCookieSessionFactory with its wire format. A factory does not know HTTP: only `withSession`
-// connects sessions with requests and responses.
+// No page can forget to save, because `withSession` does it. The factory writes the same cookies as
+// Pyramid's SignedCookieSessionFactory. A factory does not know HTTP: only `withSession` connects
+// sessions with requests and responses.
 import { isMain, serve } from './01-server.ts';
 import { Cookie, parseCookies } from './02-cookie.ts';
 import { type Codec, Signer, type SignerOptions } from './03-signer.ts';
@@ -52,15 +52,15 @@ export class CookieSessionFactory<S extends Session<object>> implements SessionF
     return state && this.create(state);
   }
 
-  /** Returns a session with the saved state, or a new session without a state. */
+  /** Returns a session with the saved state. If there is no state, the session is new. */
   create(state?: SessionState): S {
     return new this.#options.sessionClass(this.#options.now(), state);
   }
 
   /**
    * Returns the new cookie value, `''` for an empty session, or `undefined` for an unchanged one.
-   * Throws `SessionTooLarge` if name and value have more than 4096 bytes. Its message lists the
-   * bytes of each value: '4157 bytes, and the limit is 4096: count 1, name 3002'.
+   * Throws `SessionTooLarge` if the name and the value together have more than 4096 bytes. Its
+   * message lists the size of each value: '4157 bytes, and the limit is 4096: count 1, name 3002'.
    */
   save(session: S): string | undefined {
     if (!session.isChanged) return undefined; // an old value could overwrite a newer one
@@ -84,15 +84,15 @@ export class SignedCookieSessionFactory<S extends Session<object>> extends Cooki
 }
 
 /**
- * Returns middleware: a function that wraps a page. The page receives `request.session`, from the
- * first valid one of four cookies. The response gets `vary: Cookie` behind the names of the page,
- * and `cache-control: private, no-cache`, unless the page has one. A changed session is saved, but
- * not for HEAD or after a status of 500 or more. `; Max-Age=0` at the end deletes the cookie. The
- * cookies of the page stay before it.
+ * Returns middleware: a function that wraps a page. The page receives `request.session`. It tries
+ * at most four cookies with the name and uses the first valid session. It adds `Cookie` to the `vary`
+ * header of the page. It adds `cache-control: private, no-cache` if the page has no such header. It
+ * saves a changed session, but not for HEAD or after a status of 500 or more. `; Max-Age=0` at the
+ * end deletes the cookie. The page's own cookies come first.
  */
 export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
   const open = async (header: string | undefined): Promise<S> => {
-    // Another program on this host can set a cookie with the same name. Four are enough to try.
+    // Another program on this host can set a cookie with the same name. It is enough to try four.
     const own = parseCookies(header).filter(([name]) => name === factory.cookie.name);
     for (const [, value] of own.slice(0, 4)) {
       const session = await factory.open(value);

@@ -52,7 +52,7 @@ export class TutorialViews {
   }
 }
 
-/** Routes for pages with a request of type `R`. Step 13 has a class for it. */
+/** Routes for pages with a request of type `R`. In step 13, a class has this type. */
 export type Pages<R extends HttpRequest> = { get(path: string, page: Handler<R>): unknown };
 
 /** Adds the two pages. Each request gets its own object of `TutorialViews`. */
@@ -66,7 +66,7 @@ export const DEMO = { secrets: ['itsaseekreet'] };
 
 const demo = { ...DEMO, sessionClass: Session<TutorialData> };
 
-/** The tutorial with any kind of session. The default keeps it in a signed cookie. */
+/** The tutorial with any kind of session. The default is a signed cookie. */
 export function site(
   factory: SessionFactory<Session<TutorialData>> = new SignedCookieSessionFactory(demo),
 ): Router {

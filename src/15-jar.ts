@@ -102,7 +102,8 @@ function splitPair(pair: string): string[] {
 /** Returns false for an attribute that a browser ignores. */
 function isReadable(attribute: string, text: string): boolean {
   if (attribute === 'max-age' && !/^-?\d+$/.test(text)) return false;
-  return Buffer.byteLength(text) <= 1024 && (attribute !== 'expires' || parseDate(text) !== undefined);
+  if (Buffer.byteLength(text) > 1024) return false;
+  return attribute !== 'expires' || parseDate(text) !== undefined;
 }
 
 /** Returns the time of an Expires attribute, or `undefined` if it is not a date (§5.1.1). */

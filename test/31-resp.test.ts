@@ -1,7 +1,7 @@
 // Step 31: the bytes of RESP2, and one connection.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { describe, type TestContext } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { makeRequest } from '../.tools/request.ts';
@@ -172,6 +172,14 @@ describe('31-resp: RespConnection', () => {
     redis.close('second');
     for (const reply of replies) await assert.rejects(reply, { message: 'first' });
     assert.equal(closed, 1, 'onClose runs once');
+  });
+
+  it('RespConnection.close() has a reason if Node tried several addresses', { timeout }, async () => {
+    const socket = new Socket();
+    const redis = new RespConnection(socket);
+    const reply = redis.command('PING');
+    socket.destroy(Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' })); // no message
+    await assert.rejects(reply, { message: 'ECONNREFUSED' });
   });
 
   it('RespConnection closes itself if the server does not speak RESP2', { timeout }, async (t) => {

@@ -102,6 +102,19 @@ describe('proofs-32-redis-client: reasons', () => {
 });
 
 describe('proofs-32-redis-client: connections', () => {
+  it('RedisClient.command() does not time out a reply that arrived while this process was busy', { timeout, skip: skipRedis }, async (t) => {
+    const redis = await startRedis();
+    t.after(() => redis.stop());
+    const client = makeClient(t, redis.nextUrl());
+    await client.command('PING');
+    const reply = client.command('PING');
+    for (let i = 0; i < 10; i++) await null; // now the command is sent, and nothing was received
+    const end = performance.now() + 600; // milliseconds: longer than the limit of a command
+    while (performance.now() < end);
+    assert.equal(await reply, 'PONG');
+    assert.equal(await client.command('PING'), 'PONG', 'the connection is still open');
+  });
+
   it('RedisClient.command() ignores a reply without a command', { timeout }, async (t) => {
     const { url } = await startFakeRedis(t, afterLogin(() => '+OK\r\n+more\r\n-ERR more\r\n'));
     const client = makeClient(t, url);
@@ -174,6 +187,19 @@ describe('proofs-32-redis-client: connections', () => {
       t.mock.timers.tick(100);
     }
     assert.ok(sockets.length < 10, `${sockets.length} connections in two seconds`);
+    assert.ok(sockets.length > 2, 'each attempt uses a new connection');
+  });
+
+  it('RedisClient.command() recovers by itself when the login is accepted again', { timeout }, async (t) => {
+    let isLoading = true;
+    const { url } = await startFakeRedis(t, () => (isLoading ? '-NOAUTH wait\r\n' : '+OK\r\n'));
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const client = makeClient(t, `${url}/1`);
+    await assertUnavailable(client.command('GET', 'a'), /^NOAUTH wait$/);
+    await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
+    isLoading = false;
+    t.mock.timers.tick(50);
+    assert.equal(await client.command('GET', 'a'), 'OK');
   });
 
   it('RedisClient.command() starts a new connection without bytes of the previous one', { timeout }, async (t) => {
