@@ -6,7 +6,7 @@
 // its name, so the tests of the step say what to write first. If the file has changes of yours, the
 // command changes nothing.
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Token, tokensOf } from './tokens.ts';
@@ -29,7 +29,7 @@ export function practise(root: string, words: readonly string[]): Result {
     return failed(`Practice needs a git repository: git brings the original of ${file} back.`);
   }
   const counter = resolve(root, place.stdout.trim());
-  if (words.includes('--hint')) return hint(root, step, file, counter);
+  if (words.includes('--hint')) return hint(root, step, file, counter, wanted);
   if (git('status', '--porcelain', '--', file).stdout !== '') {
     return failed(
       `${file} has changes that are not committed. Commit them, or delete them:\n` +
@@ -41,7 +41,7 @@ export function practise(root: string, words: readonly string[]): Result {
   const { source, names: emptied } = emptyBodies(original, Number(step), wanted);
   if (emptied.length === 0) return failed(`${file} exports no function ${wanted ?? ''}.`);
   writeFileSync(join(root, file), source);
-  rmSync(counter, { force: true });
+  writeFileSync(counter, `0 ${wanted ?? ''}`);
   return { isDone: true, message: whatNext(step, file, emptied) };
 }
 
@@ -64,16 +64,26 @@ function whatNext(step: string, file: string, emptied: readonly string[]): strin
 }
 
 /** Shows the next hint of the step. The hints are in a file next to the tests of the step. */
-function hint(root: string, step: string, file: string, counter: string): Result {
+function hint(
+  root: string,
+  step: string,
+  file: string,
+  counter: string,
+  wanted?: string,
+): Result {
   const hintFile = file.replace('src/', 'test/').replace(/ts$/, 'hints.md');
-  const hints = hintsOf(readText(join(root, hintFile)));
-  const shown = Number(readText(counter));
+  const [count = '', emptied = ''] = readText(counter).split(' ');
+  const name = wanted ?? emptied; // '' means all functions of the step
+  const shown = wanted === undefined || wanted === emptied ? Number(count) : 0;
+  // A hint begins with the name of its function: `Signer.decode()`.
+  const isWanted = (text: string): boolean => /^`[^`]*`/.exec(text)?.[0].includes(name) ?? true;
+  const hints = hintsOf(readText(join(root, hintFile))).filter(isWanted);
   const next = hints[shown];
   if (next === undefined) {
     const none = hints.length === 0 ? `Step ${step} has no hints.` : 'There are no more hints.';
     return { isDone: true, message: `${none} To see the original: git diff ${file}` };
   }
-  writeFileSync(counter, String(shown + 1));
+  writeFileSync(counter, `${shown + 1} ${name}`);
   return { isDone: true, message: `Hint ${shown + 1} of ${hints.length}: ${next}` };
 }
 
