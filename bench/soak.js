@@ -82,7 +82,7 @@ async function visit() {
     const method = form === undefined ? dice.pick(['GET', 'GET', 'GET', 'HEAD']) : 'POST';
     const isLogin = number % LOGINS === 0 && i === 5;
     const answer = isLogin
-      ? await ask('POST', '/login', cookie, 'name=editor&password=editor')
+      ? await ask('POST', '/login', cookie, 'username=editor&password=editor')
       : await ask(method, path, cookie, form);
     ({ cookie } = answer);
     if (isLogin) {
