@@ -66,9 +66,9 @@ export class Page implements Renderable {
   }
 
   /**
-   * Returns the page as text: the title, the icon `/favicon.svg` and the style `/style.css`, then the
-   * header, `<main id="content" tabindex="-1">` with the notices and the content, then the footer.
-   * There is a line break after <main …> and before </main>.
+   * Returns the page as text: the title, the icon `/favicon.svg` and the style `/style.css`, then
+   * the header, `<main id="content" tabindex="-1">` with the notices and the content, then the
+   * footer. There is a line break after <main …> and before </main>.
    */
   render(): string {
     return html`<!doctype html>

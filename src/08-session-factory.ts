@@ -85,10 +85,10 @@ export class SignedCookieSessionFactory<S extends Session<object>> extends Cooki
 
 /**
  * Returns middleware: a function that wraps a page. The page receives `request.session`. It tries
- * at most four cookies with the name and uses the first valid session. It adds `Cookie` to the `vary`
- * header of the page. It adds `cache-control: private, no-cache` if the page has no such header. It
- * saves a changed session, but not for HEAD or after a status of 500 or more. `; Max-Age=0` at the
- * end deletes the cookie. The page's own cookies come first.
+ * at most four cookies with the name and uses the first valid session. It adds `Cookie` to the
+ * `vary` header of the page. It adds `cache-control: private, no-cache` if the page has no such
+ * header. It saves a changed session, but not for HEAD or after a status of 500 or more.
+ * `; Max-Age=0` at the end deletes the cookie. The page's own cookies come first.
  */
 export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
   const open = async (header: string | undefined): Promise<S> => {
