@@ -35,23 +35,6 @@ function linksOf(response: HttpResponse): string[] {
 describe('20-layout: the pages of the finished site', () => {
   const PAGES = ['/', '/howdy', '/articles', '/cart', '/login', '/inspect', '/nowhere'];
 
-  it('withLayout() makes whole pages: language, title, one h1, navigation, skip link', async () => {
-    const browser = new Browser(site());
-    for (const path of PAGES) {
-      const body = bodyText(await browser.request('GET', path, '', HTML));
-      const once = (pattern: RegExp): void =>
-        assert.equal([...body.matchAll(pattern)].length, 1, `${path}: ${pattern} occurs once`);
-      for (const tag of ['h1', 'title', 'main', 'nav', 'header', 'body']) {
-        once(new RegExp(`<${tag}[ >]`, 'g'));
-        once(new RegExp(`</${tag}>`, 'g'));
-      }
-      once(/^<!doctype html>\n<html lang="en">/g);
-      once(/<a class="skip" href="#content">/g);
-      once(/<main id="content"/g);
-      once(/<meta name="viewport"/g);
-    }
-  });
-
   it('withLayout() marks the current page on each page of the finished site', async () => {
     const browser = new Browser(site());
     for (const path of PAGES.slice(0, -1)) {
