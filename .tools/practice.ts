@@ -191,7 +191,8 @@ function methodsFrom(tokens: readonly Token[], from: number, className: string):
   return methods;
 }
 
-const MODIFIERS = /^(?:static|override|readonly|async|get|set|\*)$/; // unless it is the name itself
+// A modifier, unless it is the name itself.
+const MODIFIERS = /^(?:private|protected|static|override|readonly|async|get|set|\*)$/;
 
 function nameOf(className: string, name: string, isGetter: boolean): string {
   if (name === 'constructor') return `new ${className}()`;

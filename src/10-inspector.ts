@@ -30,44 +30,37 @@ export const explainSigned = (digestSize = 64): Explain => (value) => {
   ];
 };
 
-/** Fills a slot: `after` its content, or before. A response without a page stays as it is. */
-export function fillSlot(
-  response: HttpResponse,
-  slot: keyof Page['slots'],
-  after: readonly Html[],
-  before: readonly Html[] = [],
-): HttpResponse {
+type Slot = keyof Page['slots'];
+
+/** Appends to a slot of a page. A response without a page stays as it is. */
+export function fillSlot(response: HttpResponse, slot: Slot, content: Html): HttpResponse {
   if (!(response.body instanceof Page)) return response;
   const { title, main, slots } = response.body;
-  const filled = { ...slots, [slot]: [...before, ...slots[slot], ...after] };
+  const filled = { ...slots, [slot]: [...slots[slot], content] };
   return { ...response, body: new Page(title, main, filled) };
 }
 
 /** Shows the session at the end of each page. It wraps `withSession`, so it sees `Set-Cookie`. */
 export function withInspector(factory: Factory, explain: Explain, inner: Handler): Handler {
-  const { name } = factory.cookie;
-  const render = async (cookies: string | undefined, setCookie: string | undefined) => {
-    const sent = await findValue(factory, cookies);
-    return html`<dl><dt>The request sent</dt>
-<dd>${sent === undefined ? 'no session' : html`<code>Cookie: ${name}=${sent}</code>`}</dd>
-<dt>The response sets</dt>
-<dd>${setCookie === undefined ? 'nothing' : html`<code>Set-Cookie: ${setCookie}</code>`}</dd>
-</dl>
-${await renderParts(factory, explain, factory.cookie.read(setCookie) ?? sent)}`;
-  };
   return async (request) => {
     const response = await inner(request);
     const isShown = response.body instanceof Page && response.status < 500;
     if (!isShown || request.path === '/inspect') return response;
+    const { cookie } = request.headers;
     const setCookies = [response.headers['set-cookie'] ?? []].flat();
-    const setCookie = setCookies.find((header) => header.startsWith(`${name}=`));
+    const setCookie = setCookies.find((header) => header.startsWith(`${factory.cookie.name}=`));
+    const parts = renderParts(factory, explain, setCookie ?? cookie);
     const panel = html`<details class="inspector"><summary>Look inside the session</summary>
-${await render(request.headers.cookie, setCookie).catch(() => 'The session cannot be opened.')}
+<dl><dt>The request sent</dt>
+<dd>${cookie ? html`<code>Cookie: ${cookie}</code>` : 'no cookie'}</dd>
+<dt>The response sets</dt>
+<dd>${setCookie ? html`<code>Set-Cookie: ${setCookie}</code>` : 'nothing'}</dd></dl>
+${await parts.catch(() => 'The session cannot be opened.')}
 </details>
 `;
     // The panel shows the cookie, so no shared cache may store the page.
     const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
-    return fillSlot({ ...response, headers }, 'footer', [panel]);
+    return fillSlot({ ...response, headers }, 'footer', panel);
   };
 }
 
@@ -78,33 +71,35 @@ async function findValue(factory: Factory, header?: string): Promise<string | un
   return own[0]?.[1];
 }
 
-/** The value in color, its size, and the session that the site finds in it. */
-async function renderParts(factory: Factory, explain: Explain, value = ''): Promise<Html> {
-  if (value === '') return html`<p>There is no session.</p>`;
+/** The value in color, the verdict, the parts, the session that the site finds, and the size. */
+async function renderParts(factory: Factory, explain: Explain, header?: string): Promise<Html> {
+  const value = await findValue(factory, header);
+  if (!value) return html`<p>There is no session.</p>`;
   const parts = explain(value);
   const session = await factory.open(value);
   const size = factory.cookie.name.length + value.length;
-  const colored = parts.map(({ name, text }) => html`<b class="${name}">${text}</b>`);
-  return html`<p><code>${colored}</code></p>
+  return html`<p class="value"><code>${parts.map(({ name, text }) =>
+    html`<b class="${name}">${text}</b>`)}</code></p>
+${session ? html`<p class="verdict"><strong>Valid.</strong> This site wrote it.</p>`
+    : html`<p class="verdict error"><strong>Not valid.</strong> The site ignores it.</p>`}
 <dl>${parts.map(({ name, meaning }) => html`<dt class="${name}">The ${name}</dt><dd>${meaning}</dd>
-`)}<dt>Size</dt><dd><meter aria-label="Size" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
-${size} of ${MAX_COOKIE_SIZE} bytes</dd>
-${session ? html`<dt>Valid</dt><dd>This site wrote it.</dd>
-<dt class="accessed">Accessed</dt><dd>${new Date(session.accessed * 1000).toUTCString()}</dd>
-<dt class="created">Created</dt><dd>${new Date(session.created * 1000).toUTCString()}</dd>
-<dt>Data</dt><dd><pre>${JSON.stringify(session, null, 2)}</pre></dd>`
-    : html`<dt>Not valid</dt><dd>The site ignores it and creates a new session.</dd>`}
-</dl>`;
+`)}${session && html`<dt class="created">Created</dt><dd>${dateOf(session.created)}</dd>
+<dt class="accessed">Accessed</dt><dd>${dateOf(session.accessed)}</dd>
+<dt>Data</dt><dd><pre>${JSON.stringify(session, null, 2)}</pre></dd>
+`}<dt>Size</dt><dd><meter aria-label="Size" max="${MAX_COOKIE_SIZE}" value="${size}"></meter>
+${size} of ${MAX_COOKIE_SIZE} bytes</dd></dl>`;
 }
+
+const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
 
 /** Adds `/inspect`. With `?flip=1`, it shows a copy of the cookie with one flipped bit. */
 export function addInspector(pages: Pages<HttpRequest>, factory: Factory, explain: Explain): void {
   pages.get('/inspect', async ({ headers, search }) => {
     const value = await findValue(factory, headers.cookie);
-    const copy = search === '?flip=1' && value ? flipBit(value) : undefined;
+    const copy = search === '?flip=1' && value && `${factory.cookie.name}=${flipBit(value)}`;
     const response = page('Inspector', html`<h1>Inspector</h1>
 ${copy && html`<p>This is a copy with one flipped bit. <a href="/inspect">Show my cookie</a></p>`}
-${await renderParts(factory, explain, copy ?? value)}
+${await renderParts(factory, explain, copy || headers.cookie)}
 <form action="/inspect"><button name="flip" value="1">Flip one bit of my cookie</button></form>`);
     return { ...response, headers: { ...response.headers, 'cache-control': 'no-store' } };
   });
@@ -112,7 +107,7 @@ ${await renderParts(factory, explain, copy ?? value)}
 
 /** Flips one bit near the end, where the payload is. */
 function flipBit(value: string): string {
-  const bytes = [...Buffer.from(value, 'base64url')];
+  const bytes = Buffer.from(value, 'base64url');
   const flipped = bytes.map((byte, index) => (index === bytes.length - 3 ? byte ^ 1 : byte));
   return Buffer.from(flipped).toString('base64url');
 }

@@ -9,8 +9,8 @@ import { type Handler, type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle } from './06-template.ts';
 import { Session } from './07-session.ts';
-import { type SessionFactory, SignedCookieSessionFactory } from './08-session-factory.ts';
-import { withSession } from './08-session-factory.ts';
+import type { FactoryOptions, SessionFactory } from './08-session-factory.ts';
+import { SignedCookieSessionFactory, withSession } from './08-session-factory.ts';
 import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { addArticles } from './12-forms.ts';
@@ -64,12 +64,19 @@ export function sessionFrom<S extends Session<object>>(
   return withSession(factory);
 }
 
+/** Returns a site without pages: its router and a group, and signed sessions of this class. */
+export function emptySite<S extends Session<object>>(sessionClass: SessionClass<S>) {
+  const factory = withTimeouts(new SignedCookieSessionFactory({ ...DEMO, sessionClass }));
+  const router = addStyle(new Router());
+  return { router, group: RouteGroup.of(router), factory, session: sessionFrom(factory) };
+}
+
+type SessionClass<S> = FactoryOptions<S>['sessionClass'];
+
 /** The site of this step: the counter and the articles in one group. */
 export function site(): Router {
-  const options = { ...DEMO, sessionClass: Session<TutorialData> };
-  const router = addStyle(new Router());
-  const factory = withTimeouts(new SignedCookieSessionFactory(options));
-  const pages = RouteGroup.of(router).with(sessionFrom(factory));
+  const { router, group, session } = emptySite(Session<TutorialData>);
+  const pages = group.with(session);
   addTutorial(pages);
   addArticles(pages);
   return router;

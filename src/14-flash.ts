@@ -8,15 +8,12 @@
 // the browser loads in advance must keep it.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, Page } from './06-template.ts';
+import { html, Page } from './06-template.ts';
 import { Session } from './07-session.ts';
-import { SignedCookieSessionFactory } from './08-session-factory.ts';
-import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
+import { addTutorial, type TutorialData } from './09-tutorial.ts';
 import { fillSlot } from './10-inspector.ts';
-import { withTimeouts } from './11-timeouts.ts';
 import { addArticles } from './12-forms.ts';
-import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
+import { emptySite, type Middleware } from './13-middleware.ts';
 
 export const MAX_MESSAGES = 20; // in a queue; then the oldest is removed
 
@@ -27,24 +24,24 @@ export class FlashSession<Data extends object> extends Session<Data> {
     const messages = this.peekFlash(queue);
     const texts = messages.map((other) => JSON.stringify(other));
     if (!allowDuplicate && texts.includes(JSON.stringify(message))) return;
-    this.#all.set(FLASH_KEY + queue, [...messages, message].slice(-MAX_MESSAGES));
+    this.all.set(FLASH_KEY + queue, [...messages, message].slice(-MAX_MESSAGES));
   }
 
   /** Returns the messages of a queue, the oldest first, and removes them. */
   popFlash(queue = ''): unknown[] {
     const messages = this.peekFlash(queue);
-    this.#all.delete(FLASH_KEY + queue);
+    this.all.delete(FLASH_KEY + queue);
     return messages;
   }
 
   /** Returns the messages of a queue, and keeps them. */
   peekFlash(queue = ''): unknown[] {
-    const messages = this.#all.get(FLASH_KEY + queue);
+    const messages = this.all.get(FLASH_KEY + queue);
     return Array.isArray(messages) ? messages : [];
   }
 
   /** This session, with keys that `Data` does not name. */
-  get #all(): Session {
+  protected get all(): Session {
     return this as unknown as Session;
   }
 }
@@ -67,7 +64,7 @@ export const withFlash: Middleware<object, { session: FlashSession<object> }> =
         return html`<p class="flash ${queue}" role="${role}">${text}</p>\n`;
       }),
     );
-    return fillSlot(response, 'notices', notices);
+    return fillSlot(response, 'notices', html`${notices}`);
   };
 
 /** Rejects a request for a page that the browser loads in advance: the visitor may never see it. */
@@ -79,10 +76,8 @@ export const rejectPrefetch: Middleware<object> = (page) => async (request) => {
 
 /** The site of this step. */
 export function site(): Handler {
-  const options = { ...DEMO, sessionClass: FlashSession<TutorialData> };
-  const router = addStyle(new Router());
-  const session = sessionFrom(withTimeouts(new SignedCookieSessionFactory(options)));
-  const pages = RouteGroup.of(router).with(rejectPrefetch).with(session).with(withFlash);
+  const { router, group, session } = emptySite(FlashSession<TutorialData>);
+  const pages = group.with(rejectPrefetch).with(session).with(withFlash);
   addTutorial(pages);
   addArticles(pages, ({ session }) => session.flash('Article saved', 'success'));
   return router.handle;

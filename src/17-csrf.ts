@@ -9,40 +9,31 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, type Html } from './06-template.ts';
-import type { Session } from './07-session.ts';
-import { SignedCookieSessionFactory } from './08-session-factory.ts';
-import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
-import { withTimeouts } from './11-timeouts.ts';
+import { html, type Html } from './06-template.ts';
+import { addTutorial, type TutorialData } from './09-tutorial.ts';
 import { addArticles, readForm } from './12-forms.ts';
-import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
+import { emptySite, type Middleware } from './13-middleware.ts';
 import { FlashSession, rejectPrefetch, withFlash } from './14-flash.ts';
 
 /** A session with a secret token for its forms. */
 export class CsrfSession<Data extends object> extends FlashSession<Data> {
   /** Returns the token. The first call creates it. */
   csrfToken(): string {
-    return String(this.#all.get(CSRF_KEY) ?? this.newCsrfToken());
+    return String(this.all.get(CSRF_KEY) ?? this.newCsrfToken());
   }
 
   /** Replaces the token. The old one is not accepted any more. */
   newCsrfToken(): string {
     const token = randomBytes(20).toString('hex'); // 160 bits: no attacker can guess it
-    this.#all.set(CSRF_KEY, token);
+    this.all.set(CSRF_KEY, token);
     return token;
   }
 
   /** Returns true if the text is the token. A session without a token accepts no text. */
   isCsrfToken(text: string): boolean {
     const sent = Buffer.from(text);
-    const token = Buffer.from(String(this.#all.get(CSRF_KEY) ?? ''));
+    const token = Buffer.from(String(this.all.get(CSRF_KEY) ?? ''));
     return sent.length > 0 && sent.length === token.length && timingSafeEqual(sent, token);
-  }
-
-  /** This session, with keys that `Data` does not name. */
-  get #all(): Session {
-    return this as unknown as Session;
   }
 }
 
@@ -114,11 +105,8 @@ async function sentToken(request: HttpRequest): Promise<string> {
 
 /** The site of this step. */
 export function site(): Handler {
-  const options = { ...DEMO, sessionClass: CsrfSession<TutorialData> };
-  const router = addStyle(new Router());
-  const session = sessionFrom(withTimeouts(new SignedCookieSessionFactory(options)));
-  const chain = RouteGroup.of(router).with(rejectPrefetch).with(session).with(withCsrf());
-  const pages = chain.with(withFlash);
+  const { router, group, session } = emptySite(CsrfSession<TutorialData>);
+  const pages = group.with(rejectPrefetch).with(session).with(withCsrf()).with(withFlash);
   addTutorial(pages);
   addArticles(pages, ({ session }) => session.flash('Article saved', 'success'));
   return router.handle;

@@ -8,13 +8,10 @@
 // one of the two is lost.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, type Html, html, page } from './06-template.ts';
+import { type Html, html, page } from './06-template.ts';
 import type { Session } from './07-session.ts';
-import { SignedCookieSessionFactory } from './08-session-factory.ts';
-import { DEMO } from './09-tutorial.ts';
 import { checkText, fieldOf, form, type FormRequest, seeOther, withForm } from './12-forms.ts';
-import { RouteGroup, sessionFrom } from './13-middleware.ts';
+import { emptySite, type RouteGroup } from './13-middleware.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
 
 /** The cart of a visitor. It contains no price, because a price in a cookie could be an old one. */
@@ -126,9 +123,8 @@ const euros = (cents: number): string => `€ ${(cents / 100).toFixed(2)}`;
 
 /** The site of this step. */
 export function site(): Handler {
-  const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: CsrfSession<CartData> });
-  const router = addStyle(new Router());
-  addCart(RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf()));
+  const { router, group, session } = emptySite(CsrfSession<CartData>);
+  addCart(group.with(session).with(withCsrf()));
   return router.handle;
 }
 

@@ -6,12 +6,10 @@
 import { isMain, serve } from './01-server.ts';
 import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
 import { toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, page } from './06-template.ts';
-import { SessionTooLarge, SignedCookieSessionFactory } from './08-session-factory.ts';
-import { DEMO } from './09-tutorial.ts';
+import { html, page } from './06-template.ts';
+import { SessionTooLarge } from './08-session-factory.ts';
 import { readForm } from './12-forms.ts';
-import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
+import { emptySite, type Middleware } from './13-middleware.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
 import { addCart, type CartData } from './18-cart.ts';
 
@@ -45,10 +43,8 @@ ${note && html`<p>This is the note that was not saved:</p>\n<pre>${note}</pre>`}
 
 /** The site of this step. */
 export function site(): Handler {
-  const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: CsrfSession<CartData> });
-  const router = addStyle(new Router());
-  const rescued = RouteGroup.of(router).with(rescue(SessionTooLarge, onTooLarge));
-  addCart(rescued.with(sessionFrom(factory)).with(withCsrf()));
+  const { router, group, session } = emptySite(CsrfSession<CartData>);
+  addCart(group.with(rescue(SessionTooLarge, onTooLarge)).with(session).with(withCsrf()));
   return router.handle;
 }
 

@@ -5,52 +5,47 @@
 // For the number of things in the cart, the error page opens the session, and does not save it.
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import type { Handler, HttpRequest, HttpResponse, Problem } from './04-http.ts';
-import { problem, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, page } from './06-template.ts';
+import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
+import { toListener } from './04-http.ts';
+import type { Router } from './05-router.ts';
+import { html, page } from './06-template.ts';
 import type { Session } from './07-session.ts';
-import { SessionTooLarge, SignedCookieSessionFactory } from './08-session-factory.ts';
-import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
-import { addInspector, explainSigned, fillSlot, withInspector } from './10-inspector.ts';
-import { withTimeouts } from './11-timeouts.ts';
-import { addArticles } from './12-forms.ts';
-import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
+import { type SessionFactory, SessionTooLarge } from './08-session-factory.ts';
+import { addTutorial, type TutorialData } from './09-tutorial.ts';
+import { addInspector, type Explain, fillSlot, withInspector } from './10-inspector.ts';
+import { explainSigned } from './10-inspector.ts';
+import { addArticles, type FormRequest } from './12-forms.ts';
+import { emptySite, type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
 import { rejectPrefetch, withFlash } from './14-flash.ts';
 import { addCookiePage } from './15-jar.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
 import { addCart, type CartData, countOf } from './18-cart.ts';
 import { onTooLarge, rescue } from './19-rescue.ts';
 
-/** A link of the navigation. */
-export type Link = readonly [path: string, name: string];
+/** The links of a navigation. */
+export type Links = readonly (readonly [path: string, name: string])[];
 
 /** Adds the navigation to each page. `more` returns the links that depend on the session. */
-export function withLayout<Data extends CartData>(
-  more: (session: Session<Data>) => readonly Link[] = () => [],
-): Middleware<object, { session: Session<Data> }> {
+export function withLayout<S extends Session<CartData>>(
+  more: (session: S) => Links = () => [],
+): Middleware<object, { session: S }> {
   return (page) => async (request) => {
     const response = await page(request);
-    const links = linksFor(countOf(request.session), more(request.session));
-    return addNavigation(response, links, request.path);
+    return addNavigation(response, request.path, countOf(request.session), more(request.session));
   };
 }
 
-function linksFor(count: number, more: readonly Link[] = []): readonly Link[] {
-  const cart = count > 0 ? `Cart (${count})` : 'Cart';
-  return [['/', 'Home'], ['/howdy', 'Howdy'], ['/articles', 'Articles'], ['/cart', cart], ...more];
-}
-
 /** `here` is the path of the page: the navigation marks the link that leads to it. */
-function addNavigation(response: HttpResponse, links: readonly Link[], here: string): HttpResponse {
-  const anchors = links.map(([path, name]) =>
+function addNavigation(response: HttpResponse, here: string, count = 0, more: Links = []) {
+  const cart = count > 0 ? `Cart (${count})` : 'Cart';
+  const links = [['/', 'Home'], ['/howdy', 'Howdy'], ['/articles', 'Articles'], ['/cart', cart]];
+  const anchors = [...links, ...more].map(([path, name]) =>
     html`<a href="${path}"${path === here && html` aria-current="page"`}>${name}</a>\n`);
-  return fillSlot(response, 'header', [], [html`<header>
-<a class="skip" href="#content">To the content</a>
-<strong>Sessions from Scratch</strong>
+  return fillSlot(response, 'header', html`<header>
+<a class="skip" href="#content">To the content</a><strong>Sessions from Scratch</strong>
 <nav aria-label="Pages">${anchors}</nav>
 </header>
-`]);
+`);
 }
 
 /**
@@ -58,13 +53,12 @@ function addNavigation(response: HttpResponse, links: readonly Link[], here: str
  * layout to this page. If the session cannot be opened, the page has a navigation without it.
  */
 export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler): Handler {
-  const asPage = async (request: HttpRequest, status: number, { title, detail }: Problem) => {
-    const plain = page(title, html`<h1>${title}</h1>\n<p>${detail}</p>`, status);
-    const bare = addNavigation(plain, linksFor(0), request.path);
-    if (status >= 500) return bare; // the session may be the part that failed
+  const frame = async (request: HttpRequest, plain: HttpResponse): Promise<HttpResponse> => {
+    const bare = addNavigation(plain, request.path);
+    if (plain.status >= 500) return bare; // the session may be the part that failed
     const wrapped = rescue(Error, (_, error) => onError(request, error))(wrap(() => plain));
     const framed = await wrapped({ ...request, method: 'HEAD' }); // HEAD: nothing is saved
-    return framed.status === status ? framed : bare;
+    return framed.status === plain.status ? framed : bare;
   };
   return async (request) => {
     const response = await rescue(Error, onError)(inner)(request);
@@ -72,8 +66,9 @@ export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler)
     const isOptions = request.method === 'OPTIONS' && status === 405;
     if (isOptions) return { ...response, status: 204, body: '' }; // Allow was the question
     if (typeof body !== 'object' || !('detail' in body)) return response;
+    const plain = page(body.title, html`<h1>${body.title}</h1>\n<p>${body.detail}</p>`, status);
     const isPage = request.headers.accept?.includes('text/html');
-    const shown = isPage ? await asPage(request, status, body) : response;
+    const shown = isPage ? await frame(request, plain) : response;
     const headers = { ...response.headers, ...shown.headers }; // Allow and Retry-After remain
     const vary = [headers.vary ?? [], 'Accept'].flat().join(', ');
     return { status, headers: { ...headers, vary }, body: shown.body };
@@ -87,25 +82,46 @@ function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
   return problem(500, 'An error happened on this server. It is in the log.');
 }
 
-/** The site of this step: all pages so far. */
-export function site(): Handler {
-  const options = { ...DEMO, sessionClass: CsrfSession<TutorialData & CartData> };
-  const factory = withTimeouts(new SignedCookieSessionFactory(options));
-  const explain = explainSigned();
-  const router = addStyle(new Router());
+type ShopSession = CsrfSession<TutorialData & CartData>;
+
+/** What the pages of the site need. A later step adds its store, its links and its middleware. */
+export type PagesOptions<S extends ShopSession> = {
+  readonly factory: SessionFactory<S>;
+  readonly explain?: Explain | undefined; // absent: no inspector, as in production
+  readonly links?: (session: S) => Links;
+  readonly trustedOrigins?: readonly string[];
+  readonly rescues?: readonly Middleware<object>[]; // outside the session, for errors of a store
+  readonly wrappers?: readonly Middleware<object, FormRequest & { session: S }>[]; // inside it
+  readonly now?: (() => number) | undefined;
+};
+
+/** Adds all pages so far. The order of the chain is part of the security. */
+export function addPages<S extends ShopSession>(router: Router, options: PagesOptions<S>) {
+  const { factory, explain, links = () => [], rescues = [], wrappers = [] } = options;
   const session = sessionFrom(factory);
-  const layout = withLayout(() => [['/inspect', 'Inspector'], ['/inspect/cookie', 'Cookies']]);
-  const framed = RouteGroup.of(router).with(session).with(layout);
-  const rescued = RouteGroup.of(router).with(rescue(SessionTooLarge, framed.wrap(onTooLarge)));
-  const chain = rescued.with(rejectPrefetch).with(session).with(layout).with(withCsrf());
-  const pages = chain.with(withFlash);
+  const layout = withLayout<S>((own) => [...links(own), ...(explain ? COOKIE_LINKS : [])]);
+  const csrf = withCsrf(options.trustedOrigins);
+  const framed = (group: RouteGroup) =>
+    wrappers.reduce((all, one) => all.with(one), group.with(session).with(csrf)).with(layout);
+  const tooLarge = rescue(SessionTooLarge, framed(RouteGroup.of(router)).wrap(onTooLarge));
+  const outer = [...rescues, tooLarge].reduce((all, one) => all.with(one), RouteGroup.of(router));
+  const pages = framed(outer.with(rejectPrefetch)).with(withFlash);
   addTutorial(pages);
   addArticles(pages, (request) => request.session.flash('Article saved', 'success'));
   addCart(pages);
-  addCookiePage(pages);
+  const handle = withErrorPages(router.handle, (page) => framed(outer).wrap(page));
+  if (!explain) return { pages, handle };
+  addCookiePage(pages, options.now);
   addInspector(pages, factory, explain);
-  const shown = withErrorPages(router.handle, (page) => framed.wrap(page));
-  return withInspector(factory, explain, shown);
+  return { pages, handle: withInspector(factory, explain, handle) };
+}
+
+const COOKIE_LINKS: Links = [['/inspect', 'Inspector'], ['/inspect/cookie', 'Cookies']];
+
+/** The site of this step. */
+export function site(): Handler {
+  const { router, factory } = emptySite(CsrfSession<TutorialData & CartData>);
+  return addPages(router, { factory, explain: explainSigned() }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 20', ['/', '/cart', '/nonsense']);

@@ -8,11 +8,11 @@
 import { randomBytes, scrypt, type ScryptOptions, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import { type HttpRequest, type HttpResponse, problem, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, page } from './06-template.ts';
+import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
+import { html, page } from './06-template.ts';
+import { Session } from './07-session.ts';
 import { form, withForm } from './12-forms.ts';
-import { RouteGroup } from './13-middleware.ts';
+import { emptySite } from './13-middleware.ts';
 import { rescue } from './19-rescue.ts';
 
 export const LOG_N = 17; // the first choice of OWASP for scrypt
@@ -90,24 +90,20 @@ export function authenticator(users: ReadonlyMap<string, string>): Authenticate 
   };
 }
 
-/** A form, and the hashes of the password that was sent. */
-function hashPage(request: HttpRequest, hashes: readonly string[]): HttpResponse {
+/** The site of this step: it hashes a password twice, and the results differ. */
+export function site(): Handler {
+  const { router, group } = emptySite(Session);
   const fields = html`<label>Password <input name="password" autocomplete="off"></label>
 <button>Hash it twice</button>`;
-  return page('Hash', html`<h1>Hash</h1>
+  const show = (request: HttpRequest, hashes: readonly string[] = []) => page('Hash', html`
+<h1>Hash</h1>
 ${form(request, '/', fields)}${hashes.map((hash) => html`<p><code>${hash}</code></p>\n`)}`);
-}
-
-/** The site of this step: it hashes a password twice, and the results differ. */
-export function site(): Router {
-  const router = addStyle(new Router());
-  const pages = RouteGroup.of(router).with(withRetryLater);
-  pages.get('/', (request) => hashPage(request, []));
+  const pages = group.with(withRetryLater).get('/', (request) => show(request));
   pages.post('/', withForm(async (request) => {
     const password = request.form.get('password') ?? '';
-    return hashPage(request, [await hashPassword(password), await hashPassword(password)]);
+    return show(request, [await hashPassword(password), await hashPassword(password)]);
   }));
-  return router;
+  return router.handle;
 }
 
-if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 21', ['/']);
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 21', ['/']);

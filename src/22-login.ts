@@ -6,17 +6,15 @@
 // the login is always a page of this site.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, page } from './06-template.ts';
+import { html, page } from './06-template.ts';
 import type { SessionState } from './07-session.ts';
-import { SignedCookieSessionFactory } from './08-session-factory.ts';
-import { addTutorial, DEMO, type TutorialData } from './09-tutorial.ts';
-import { fillSlot } from './10-inspector.ts';
+import type { TutorialData } from './09-tutorial.ts';
+import { explainSigned, fillSlot } from './10-inspector.ts';
 import { fieldOf, form, type FormRequest, seeOther, withForm } from './12-forms.ts';
-import { type Middleware, RouteGroup, sessionFrom } from './13-middleware.ts';
-import { withFlash } from './14-flash.ts';
-import { CsrfSession, withCsrf } from './17-csrf.ts';
-import { addCart, type CartData, countOf } from './18-cart.ts';
+import { emptySite, type Middleware, type RouteGroup } from './13-middleware.ts';
+import { CsrfSession } from './17-csrf.ts';
+import { type CartData, countOf } from './18-cart.ts';
+import { addPages, type Links } from './20-layout.ts';
 import { authenticator, USERS, withRetryLater } from './21-password.ts';
 
 /** The data of a session of this site. `agent` is the browser of a user, for step devices. */
@@ -65,7 +63,7 @@ export const withUser: Middleware<object, UserRequest> = (inner) => async (reque
   const bar = html`<section class="user" aria-label="Account">
 <p>Logged in as <strong>${user}</strong></p>${button}</section>\n`;
   const headers = { ...response.headers, 'cache-control': 'no-store' }; // Back must not show it
-  return fillSlot({ ...response, headers }, 'header', [bar]);
+  return fillSlot({ ...response, headers }, 'header', bar);
 };
 
 /** Lets only users in, as `request.user`. Others log in first, and a GET then returns here. */
@@ -117,16 +115,17 @@ const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =
 <p>Visits of the home page and Howdy: ${session.get('counter') ?? 0}</p>
 <p>Things in your <a href="/cart">cart</a>: ${countOf(session)}</p>`);
 
+/** The link that a user, or another visitor, has on each page. */
+export const userLinks = (session: UserSession<SiteData>): Links =>
+  session.has('user') ? [['/dashboard', 'Dashboard']] : [['/login', 'Login']];
+
 /** The site of this step. */
 export function site(): Handler {
-  const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: UserSession<SiteData> });
-  const router = addStyle(new Router());
-  const chain = RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf()).with(withUser);
-  const pages = chain.with(withFlash);
-  addTutorial(pages);
-  addCart(pages);
+  const { router, factory } = emptySite(UserSession<SiteData>);
+  const options = { factory, explain: explainSigned(), links: userLinks, wrappers: [withUser] };
+  const { pages, handle } = addPages(router, options);
   addLogin(pages);
-  return router.handle;
+  return handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 22', ['/login', '/cart']);

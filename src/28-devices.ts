@@ -115,7 +115,7 @@ export function addDeviceSite(router: Router, store: SessionStore, options: Devi
   const { cookie = new Cookie('session'), now = () => Date.now() / 1000 } = options;
   const sessions = { cookie, now, sessionClass: UserSession<SiteData> };
   const factory = withTimeouts(new DeviceSessionFactory(store, sessions), { now });
-  const links = [['/sessions', 'Sessions']] as const;
+  const links = () => [['/sessions', 'Sessions']] as const;
   const more = { factory, links, rescues: [rescueStore], wrappers: [withAgent] };
   const site = addStoredSite(router, { ...options, ...more });
   addDevices(site.pages, store, options.users);

@@ -11,7 +11,7 @@ import { type SessionFactory, SignedCookieSessionFactory } from '../src/08-sessi
 import { RouteGroup, sessionFrom } from '../src/13-middleware.ts';
 import { Browser } from '../src/16-browser.ts';
 import type { CartData } from '../src/18-cart.ts';
-import { type Link, site, withErrorPages, withLayout } from '../src/20-layout.ts';
+import { type Links, site, withErrorPages, withLayout } from '../src/20-layout.ts';
 
 const it = explainedIt(import.meta.url);
 const HTML = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' }; // as a browser sends it
@@ -28,7 +28,7 @@ const fail = (): never => assert.fail('the store is down');
 const broken: Factory = { cookie: factory.cookie, open: fail, create: fail, save: fail };
 
 /** Returns a function that adds the session and the layout to a page. */
-function layoutWith(sessions: Factory, more?: (session: Session<CartData>) => readonly Link[]) {
+function layoutWith(sessions: Factory, more?: (session: Session<CartData>) => Links) {
   const group = RouteGroup.of(new Router()).with(sessionFrom(sessions)).with(withLayout(more));
   return (inner: Handler): Handler => group.wrap(inner);
 }
@@ -93,7 +93,7 @@ describe('20-layout: the layout', () => {
   });
 
   it('withLayout() adds the links that depend on the session', async () => {
-    const more = (session: Session<CartData>): Link[] =>
+    const more = (session: Session<CartData>): Links =>
       session.has('cart') ? [['/pay', 'Pay']] : [['/login', 'Log in']];
     const handle = layoutWith(factory, more)(show);
     assert.deepEqual(linksOf(await handle(makeRequest())), [...LINKS, 'Log in /login']);

@@ -149,7 +149,7 @@ describe('21-password: users', () => {
 
 describe('21-password: the page', () => {
   it('site() of step 21 hashes a password twice, and shows two different hashes', async () => {
-    const { handle } = site();
+    const handle = site();
     assert.match(bodyText(await handle(makeRequest())), /<form method="post" action="\/">/);
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
     const body = bodyText(await handle(makeRequest('POST', '/', headers, 'password=tea')));

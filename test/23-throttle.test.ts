@@ -13,7 +13,7 @@ import { withTimeouts } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { authenticator, hashPassword, RetryLater } from '../src/21-password.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
-import { addSite, LoginThrottle, site, throttled } from '../src/23-throttle.ts';
+import { addSite, loginThrottle, site, throttled } from '../src/23-throttle.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -56,9 +56,9 @@ async function attempt(result: Promise<boolean>): Promise<boolean | number> {
 }
 
 describe('23-throttle: a table of failures', () => {
-  it('LoginThrottle.waitFor() is 0 for five failures, and then doubles to 15 minutes', () => {
+  it('loginThrottle() lets five failures wait 0 seconds, and then doubles to 15 minutes', () => {
     const clock = { now: NOW };
-    const throttle = new LoginThrottle(5, () => clock.now);
+    const throttle = loginThrottle(5, () => clock.now);
     const waits: number[] = [];
     for (let i = 0; i < 18; i++) {
       const wait = throttle.waitFor('ada');
@@ -70,9 +70,9 @@ describe('23-throttle: a table of failures', () => {
     assert.equal(throttle.waitFor('grace'), 0, 'another key');
   });
 
-  it('LoginThrottle.add() counts from the beginning after a quarter of an hour in peace', () => {
+  it('loginThrottle() counts from the beginning after a quarter of an hour in peace', () => {
     const clock = { now: NOW };
-    const throttle = new LoginThrottle(5, () => clock.now);
+    const throttle = loginThrottle(5, () => clock.now);
     for (let i = 0; i < 20; i++) throttle.add('ada');
     assert.equal(throttle.waitFor('ada'), 900);
     clock.now += 900 + 900; // the wait, and then exactly a quarter of an hour
@@ -83,9 +83,9 @@ describe('23-throttle: a table of failures', () => {
     assert.equal(throttle.waitFor('ada'), 0, 'this is the first failure');
   });
 
-  it('LoginThrottle.waitFor() does not lock a user out if the clock is set back', () => {
+  it('loginThrottle() does not lock a user out if the clock is set back', () => {
     const clock = { now: NOW };
-    const throttle = new LoginThrottle(1, () => clock.now);
+    const throttle = loginThrottle(1, () => clock.now);
     for (let i = 0; i < 12; i++) throttle.add('ada');
     assert.equal(throttle.waitFor('ada'), 900, 'the longest wait');
     clock.now -= 86_400;
@@ -94,16 +94,16 @@ describe('23-throttle: a table of failures', () => {
     assert.equal(throttle.waitFor('ada'), 900, 'the next failure still counts');
   });
 
-  it('LoginThrottle.forget() removes the failures of one key', () => {
-    const throttle = new LoginThrottle(1, () => NOW);
+  it('loginThrottle() forgets the failures of one key', () => {
+    const throttle = loginThrottle(1, () => NOW);
     throttle.add('ada');
     throttle.add('grace');
     throttle.forget('ada');
     assert.deepEqual([throttle.waitFor('ada'), throttle.waitFor('grace')], [0, 1]);
   });
 
-  it('LoginThrottle.add() keeps 10,000 keys, and evicts the oldest', () => {
-    const throttle = new LoginThrottle(1, () => NOW);
+  it('loginThrottle() keeps 10,000 keys, and evicts the oldest', () => {
+    const throttle = loginThrottle(1, () => NOW);
     for (let i = 0; i < 10_000; i++) throttle.add(`name ${i}`);
     throttle.add('name 0'); // now `name 1` is the oldest
     assert.equal(throttle.waitFor('name 1'), 1);

@@ -191,7 +191,7 @@ describe('emptyBodies()', () => {
       'export class A<T extends object = { b: 1 }> extends Map<string, T> implements B<{ c: 1 }> {',
       '  static readonly d: { e: number } = { e: 1 };',
       '  readonly #f = new Map<string, () => void>();',
-      '  constructor({ g = {} }: { g?: object }) {',
+      '  private constructor({ g = {} }: { g?: object }) {',
       '    super();',
       '  }',
       '  override get<K>(key: string): T | undefined {',

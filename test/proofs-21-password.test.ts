@@ -52,7 +52,7 @@ describe('21-password: further proofs', () => {
   it('site() of step 21 responds 503 to the visitors who would wait too long', async () => {
     const others = Array.from({ length: 52 }, () => hashPassword('a', CHEAP));
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-    const response = await site().handle(makeRequest('POST', '/', headers, 'password=tea'));
+    const response = await site()(makeRequest('POST', '/', headers, 'password=tea'));
     assert.deepEqual([response.status, response.headers['retry-after']], [503, '10']);
     assert.match(bodyText(response), /^503 Service Unavailable\n\nMany visitors log in now\. /);
     await Promise.all(others);

@@ -14,9 +14,10 @@ import { withTimeouts } from '../src/11-timeouts.ts';
 import type { Middleware } from '../src/13-middleware.ts';
 import { Browser } from '../src/16-browser.ts';
 import { rescue } from '../src/19-rescue.ts';
+import type { Links } from '../src/20-layout.ts';
 import { hashPassword, RetryLater } from '../src/21-password.ts';
 import { type SiteData, type UserRequest, UserSession } from '../src/22-login.ts';
-import { addSite, LoginThrottle, type SiteOptions, throttled } from '../src/23-throttle.ts';
+import { addSite, loginThrottle, type SiteOptions, throttled } from '../src/23-throttle.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -81,8 +82,8 @@ describe('23-throttle: more about guesses', () => {
     assert.deepEqual(calls, [['editor', 'secret', '192.0.2.1']]);
   });
 
-  it('LoginThrottle.add() keeps its table bounded, whatever an attacker sends', () => {
-    const throttle = new LoginThrottle(1, () => NOW);
+  it('loginThrottle() keeps its table bounded, whatever an attacker sends', () => {
+    const throttle = loginThrottle(1, () => NOW);
     for (let i = 0; i < 25_000; i++) throttle.add(`name ${i}`);
     const isKnown = (i: number): boolean => throttle.waitFor(`name ${i}`) > 0;
     assert.deepEqual([14_999, 15_000, 24_999].map(isKnown), [false, true, true]);
@@ -134,7 +135,7 @@ describe('23-throttle: the chain of the site', () => {
     };
     class Broken extends Error {}
     const rescues = [rescue(Broken, () => problem(503, 'The store does not respond.'))];
-    const links = [['/sessions', 'Sessions']] as const;
+    const links = (): Links => [['/sessions', 'Sessions']];
     const { browser, login, pages } = await visit({ links, rescues, wrappers: [wrapper] });
     pages.get('/sessions', () => text('sessions')).get('/broken', () => {
       throw new Broken();
