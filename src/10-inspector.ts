@@ -80,7 +80,7 @@ async function renderParts(factory: Factory, explain: Explain, header?: string):
   const size = factory.cookie.name.length + value.length;
   return html`<p class="value"><code>${parts.map(({ name, text }) =>
     html`<b class="${name}">${text}</b>`)}</code></p>
-${session ? html`<p class="verdict"><strong>Valid.</strong> This site wrote it.</p>`
+${session ? html`<p class="verdict success"><strong>Valid.</strong> This site wrote it.</p>`
     : html`<p class="verdict error"><strong>Not valid.</strong> The site ignores it.</p>`}
 <dl>${parts.map(({ name, meaning }) => html`<dt class="${name}">The ${name}</dt><dd>${meaning}</dd>
 `)}${session && html`<dt class="created">Created</dt><dd>${dateOf(session.created)}</dd>
