@@ -18,25 +18,30 @@ const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is 
 
 /** Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … */
 export function loginThrottle(free: number, now: () => number) {
-  const failures = new Map<string, { count: number; next: number }>(); // the newest is the last
+  const failures = new Map<string, { count: number; last: number }>(); // the newest is the last
+  const nextOf = (key: string): number => {
+    const { count, last } = failures.get(key) ?? { count: 0, last: 0 };
+    return last + (count < free ? 0 : Math.min(2 ** (count - free), MAX_DELAY));
+  };
   return {
     /** Returns the seconds to wait; 0 means that the key may try now. */
     waitFor(key: string): number {
-      const wait = Math.ceil((failures.get(key)?.next ?? 0) - now());
+      const wait = Math.ceil(nextOf(key) - now());
       return wait > 0 && wait <= MAX_DELAY ? wait : 0; // longer: the server's clock was set back
     },
+    /** Adds a failure. After a quarter of an hour without failures, the count begins again. */
     add(key: string): void {
-      const before = failures.get(key);
-      const isRecent = before !== undefined && now() - before.next <= MAX_DELAY;
-      const count = isRecent ? before.count + 1 : 1;
-      const delay = count < free ? 0 : Math.min(2 ** (count - free), MAX_DELAY);
+      const isRecent = now() - nextOf(key) <= MAX_DELAY;
+      const count = isRecent ? (failures.get(key)?.count ?? 0) : 0;
       failures.delete(key);
-      failures.set(key, { count, next: now() + delay });
+      failures.set(key, { count: count + 1, last: now() });
       const [oldest = ''] = failures.keys();
       if (failures.size > MAX_TRACKED) failures.delete(oldest);
     },
-    forget(key: string): void {
-      failures.delete(key);
+    /** Removes some failures of a key, or all. */
+    remove(key: string, some = Infinity): void {
+      const entry = failures.get(key);
+      if (entry) entry.count = Math.max(0, entry.count - some);
     },
   };
 }
@@ -47,10 +52,11 @@ export function throttled(authenticate: Authenticate, now = () => Date.now() / 1
   return async (name, password, address) => {
     const wait = Math.max(names.waitFor(name), addresses.waitFor(address));
     if (wait > 0) throw new RetryLater(429, wait, 'Too many attempts to log in.');
-    names.add(name);
+    names.add(name); // before the check, because other requests run while this one waits
+    addresses.add(address);
     const isRight = await authenticate(name, password, address);
-    if (isRight) names.forget(name);
-    else addresses.add(address);
+    if (isRight) names.remove(name);
+    if (isRight) addresses.remove(address, 1);
     return isRight;
   };
 }

@@ -38,7 +38,9 @@ async function visit(more: Partial<SiteOptions> = {}) {
   const common = { factory, explain: explainSigned(), users: await users, now };
   const router = addStyle(new Router());
   const { handle, pages } = addSite(router, { ...common, ...more });
-  const browser = new Browser(handle, ORIGIN, now);
+  let logins = 0; // each has an address of its own
+  const fromAnywhere: typeof handle = (request) => handle({ ...request, address: `${logins++}` });
+  const browser = new Browser(fromAnywhere, ORIGIN, now);
   const send = (path: string, body = '', headers = {}): Promise<HttpResponse> =>
     browser.request('POST', path, body, { ...SAME_ORIGIN, ...headers });
   const login = (name: string, password = name): Promise<HttpResponse> =>
