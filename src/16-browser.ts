@@ -85,9 +85,8 @@ export class Browser {
     const cookie = this.jar.headerFor(url, now());
     const form = method === 'POST' && { 'content-type': 'application/x-www-form-urlencoded' };
     const sent = { host: url.host, ...form, ...(cookie && { cookie }), ...headers };
-    const content = { body: Readable.from([Buffer.from(body)]) };
-    const place = { path: url.pathname, search: url.search };
-    const response = await handler({ method, ...place, headers: sent, ...content });
+    const request = { method, path: url.pathname, search: url.search, headers: sent };
+    const response = await handler({ ...request, body: Readable.from([Buffer.from(body)]) });
     const { status, headers: { location = '', 'set-cookie': setCookies = [] } } = response;
     for (const header of [setCookies].flat()) this.jar.store(header, url, now());
     this.log.push(`${method} ${url.href.replace(origin, '')} → ${status} ${location}`.trim());
