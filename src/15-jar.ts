@@ -71,7 +71,7 @@ export function parseSetCookie(header: string, context: CookieContext) {
   const domain = last('domain', (text) => text.replace(/^\./, '').toLowerCase());
   const sameSite = last('samesite', (text) => text.toLowerCase());
   return {
-    ...{ ...context, header, name, value },
+    ...context, header, name, value,
     // Seconds since 1970. Infinity: until the browser closes. The limit is 400 days (§5.5).
     expires: end === undefined ? Infinity : Math.min(end, context.now + MAX_COOKIE_AGE),
     host: domain || context.url.hostname,
