@@ -7,91 +7,83 @@ import { isMain, serve } from './01-server.ts';
 import { type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle, html, page } from './06-template.ts';
-import { MAX_COOKIE_SIZE } from './08-session-factory.ts';
 import type { Pages } from './09-tutorial.ts';
-import { MAX_COOKIE_AGE } from './11-timeouts.ts';
-
-/** A cookie as a browser reads it. */
-export type ReceivedCookie = ReturnType<typeof parseSetCookie>;
 
 /** Where a `Set-Cookie` header arrives. `isCrossSite`: a page of another site sent the request. */
 export type CookieContext = { url: URL; isCrossSite?: boolean; now: number };
 
-type Rules = Record<string, (cookie: ReceivedCookie, context: CookieContext) => boolean>;
+/** A cookie as a browser reads it, with its context. */
+export type ReceivedCookie = ReturnType<typeof parseSetCookie>;
 
-/** The reasons for which a browser drops a cookie (§5.6 and §5.7). */
-export const REJECT_RULES: Rules = {
-  'It has a control character': ({ header }) => /[\0-\x08\x0a-\x1f\x7f]/.test(header), // not TAB
-  'It has neither a name nor a value': ({ name, value }) => name + value === '',
-  [`Its name and value have more than ${MAX_COOKIE_SIZE} bytes`]: ({ name, value }) =>
-    Buffer.byteLength(name + value) > MAX_COOKIE_SIZE,
-  'Domain is neither this host nor a domain above it': ({ domain }, { url }) =>
-    domain !== undefined && !domainMatches(url.hostname, domain),
-  'Domain is a top-level domain, which belongs to everyone': ({ domain }, { url }) =>
-    domain !== undefined && domain !== url.hostname && !domain.includes('.'),
-  'Secure came over http': ({ secure }, { url }) => secure && !isTrustworthy(url),
-  'SameSite=None needs Secure': ({ sameSite, secure }) => sameSite === 'none' && !secure,
-  'Partitioned needs Secure': ({ partitioned, secure }) => partitioned && !secure, // CHIPS
-  'A name that begins with __Secure- or __Host- needs Secure': ({ name, secure }) =>
-    !secure && /^__(Secure|Host)-/i.test(name),
-  'A name that begins with __Host- needs Path=/ and no Domain': ({ name, path, domain }) =>
-    (path !== '/' || domain !== undefined) && /^__Host-/i.test(name),
-  'Without a name, the value cannot begin with __Secure- or __Host-': ({ name, value }) =>
-    name === '' && /^__(Secure|Host)-/i.test(value),
-  'Another site sent the request, so the cookie needs SameSite=None': ({ sameSite }, context) =>
-    context.isCrossSite === true && sameSite !== 'none',
+/** The reasons for which a browser drops a cookie `c` (§5.6 and §5.7). */
+export const REJECT_RULES: Record<string, (c: ReceivedCookie) => boolean | undefined> = {
+  'It has a control character': (c) => /[\0-\x08\x0a-\x1f\x7f]/.test(c.header), // not TAB
+  'It has neither a name nor a value': (c) => c.name + c.value === '',
+  'Name and value have more than 4096 bytes': (c) => Buffer.byteLength(c.name + c.value) > 4096,
+  'Domain is neither this host nor above it': (c) => !domainMatches(c.url.hostname, c.host),
+  'Domain is a top-level domain': (c) => /^[^.]+\.?$/.test(c.host) && c.host !== c.url.hostname,
+  'Secure came over http': (c) => c.secure && !isTrustworthy(c.url),
+  'SameSite=None needs Secure': (c) => c.sameSite === 'None' && !c.secure,
+  'Partitioned needs Secure': (c) => c.partitioned && !c.secure, // CHIPS
+  'A __Secure- or __Host- cookie needs Secure': (c) => PREFIX.test(c.name) && !c.secure,
+  'A __Host- cookie needs Path=/ and no Domain': (c) =>
+    /^__Host-/i.test(c.name) && (c.path !== '/' || !c.isHostOnly),
+  'A nameless value cannot begin with __Secure- or __Host-': (c) => !c.name && PREFIX.test(c.value),
+  'A request from another site needs SameSite=None': (c) => c.isCrossSite && c.sameSite !== 'None',
 };
 
-/** What a developer should know about a cookie that a browser keeps. */
-const CAUTIONS: Rules = {
-  'It has expired, so this deletes the cookie': ({ expires }, { now }) => expires <= now,
-  'It lasts until the browser closes': ({ expires }) => expires === Infinity,
-  'It lasts 400 days, the maximum': ({ expires }, { now }) => expires === now + MAX_COOKIE_AGE,
-  'Without SameSite, browsers differ: Chrome uses Lax': ({ sameSite }) => sameSite === undefined,
-  'Safari drops it: Secure came over http': ({ secure }, { url }) =>
-    secure && url.protocol === 'http:',
-  'Safari and Firefox can block it as a third-party cookie': (_, { isCrossSite }) =>
-    isCrossSite === true,
-};
+const PREFIX = /^__(Secure|Host)-/i;
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // a name, for servers (§4.1.1, RFC 9110 §5.6.2)
 
 /** Reads a `Set-Cookie` header. If there are no `reasons`, a browser keeps the cookie. */
 export function explainCookie(header: string, context: CookieContext) {
-  const cookie = parseSetCookie(header, context.now);
-  const broken = (rules: Rules): string[] =>
-    Object.keys(rules).filter((rule) => rules[rule]?.(cookie, context));
-  return { cookie, reasons: broken(REJECT_RULES), cautions: broken(CAUTIONS) };
+  const cookie = parseSetCookie(header, context);
+  const reasons = Object.keys(REJECT_RULES).filter((rule) => REJECT_RULES[rule]?.(cookie));
+  return { cookie, reasons };
 }
 
-/** Throws a `RangeError` at startup if browsers would drop the cookie that a site at `url` sets. */
+/**
+ * Checks at startup the cookie that a site sets, with an empty value. Throws a `RangeError` if
+ * browsers would drop the cookie, or would ignore or change one of its attributes.
+ */
 export function requireAcceptedCookie(header: string, url: URL, now: number): void {
-  const [reason] = explainCookie(header, { url, now }).reasons;
-  if (reason === undefined) return;
-  throw new RangeError(`Cannot start: browsers would drop the cookie '${header}'. ${reason}`);
+  const { cookie: c, reasons } = explainCookie(header, { url, now });
+  const age = c.expires === Infinity ? '' : Math.round(c.expires - now);
+  const read = [`${TOKEN.exec(c.name)}=`, `Domain=${c.host}`, `Max-Age=${age}`, `Path=${c.path}`];
+  read.push('Secure', 'HttpOnly', `SameSite=${c.sameSite}`);
+  const changed = header.split('; ').find((part) => !read.includes(part));
+  const reason = reasons[0] ?? (changed && `They do not read ${changed} as it is written`);
+  if (reason) throw new RangeError(`Cannot start: browsers reject '${header}'. ${reason}`);
 }
 
 /** Returns the cookie of a `Set-Cookie` header as a browser reads it (§5.6). Never throws. */
-export function parseSetCookie(header: string, now: number) {
+export function parseSetCookie(header: string, context: CookieContext) {
   const [pair = [], ...attributes] = header.split(';').map(splitPair);
   const [name = '', value = ''] = pair.length > 1 ? pair : ['', ...pair]; // without =: only a value
-  const given = new Map<string, string>(); // if an attribute occurs twice, the last one counts
-  for (const [key = '', text = ''] of attributes) {
-    if (isReadable(key.toLowerCase(), text)) given.set(key.toLowerCase(), text);
-  }
-  const maxAge = given.get('max-age'); // Max-Age wins over Expires
-  const end = maxAge === undefined ? parseDate(given.get('expires') ?? '') : now + Number(maxAge);
+  // If an attribute occurs twice, the last one that a browser can read counts.
+  const last = <T>(attribute: string, read: (text: string) => T): T | undefined =>
+    attributes
+      .filter(([key = '']) => key.toLowerCase() === attribute)
+      .map(([, text = '']) => (Buffer.byteLength(text) > 1024 ? undefined : read(text)))
+      .findLast((result) => result !== undefined);
+  const seconds = last('max-age', (text) => /^-?\d+$/.exec(text)?.[0]); // it wins over Expires
+  const end = seconds ? context.now + Math.max(0, Number(seconds)) : last('expires', parseDate);
+  const domain = last('domain', (text) => text.replace(/^\./, '').toLowerCase());
+  const sameSite = last('samesite', (text) => text.toLowerCase());
   return {
-    header,
-    name,
-    value,
+    ...context, header, name, value,
     // Seconds since 1970. Infinity: until the browser closes. The limit is 400 days (§5.5).
-    expires: end === undefined ? Infinity : Math.min(end, now + MAX_COOKIE_AGE),
-    domain: given.get('domain')?.replace(/^\./, '').toLowerCase() || undefined, // else: this host
-    path: /^\/.*/s.exec(given.get('path') ?? '')?.[0], // else: the folder of the page
-    secure: given.has('secure'),
-    partitioned: given.has('partitioned'),
-    sameSite: /^(strict|lax|none)$/.exec(given.get('samesite')?.toLowerCase() ?? '')?.[0],
+    expires: end === undefined ? Infinity : Math.min(end, context.now + MAX_COOKIE_AGE),
+    host: domain || context.url.hostname,
+    isHostOnly: !domain || !/\../.test(domain),
+    path: /^\/.*/s.exec(last('path', String) ?? '')?.[0], // else: the folder of the page
+    secure: last('secure', String) !== undefined,
+    partitioned: last('partitioned', String) !== undefined,
+    sameSite: ['Strict', 'Lax', 'None'].find((one) => one.toLowerCase() === sameSite),
   };
 }
+
+export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds
 
 /** Splits ' Path = /a' into ['Path', '/a'], and 'Secure' into ['Secure']. */
 function splitPair(pair: string): string[] {
@@ -99,34 +91,22 @@ function splitPair(pair: string): string[] {
   return pair.split(/=(.*)/s).map((text) => text.replace(/^[ \t]+|(?<![ \t])[ \t]+$/g, ''));
 }
 
-/** Returns false for an attribute that a browser ignores. */
-function isReadable(attribute: string, text: string): boolean {
-  if (attribute === 'max-age' && !/^-?\d+$/.test(text)) return false;
-  if (Buffer.byteLength(text) > 1024) return false;
-  return attribute !== 'expires' || parseDate(text) !== undefined;
-}
-
 /** Returns the time of an Expires attribute, or `undefined` if it is not a date (§5.1.1). */
 export function parseDate(text: string): number | undefined {
   const tokens = text.split(/[\t -/;-@[-`{-~]+/);
-  const take = (pattern: RegExp): string | undefined => {
-    const index = tokens.findIndex((token) => pattern.test(token));
-    return index < 0 ? undefined : pattern.exec(tokens.splice(index, 1).join())?.[0];
-  };
   // Each part is the first token that fits and that is not another part already.
-  const [hour = NaN, minute = NaN, second = NaN] = take(TIME)?.split(':').map(Number) ?? [];
-  const day = Number(take(/^\d\d?(?!\d)/));
-  const month = MONTHS.indexOf(take(MONTH)?.toLowerCase() ?? '');
-  const digits = Number(take(/^\d{2,4}(?!\d)/));
-  const year = digits + (digits < 70 ? 2000 : digits < 100 ? 1900 : 0);
-  const date = new Date(Date.UTC(year, month, day, hour, minute, second));
-  const isDate = hour < 24 && minute < 60 && second < 60 && month >= 0 && year > 1600;
-  return isDate && date.getUTCDate() === day ? date.getTime() / 1000 : undefined; // no 31 February
+  const [time, day, month, digits] = DATE_PARTS.map((pattern) => {
+    const index = tokens.findIndex((token) => pattern.test(token));
+    return pattern.exec(tokens.splice(index, 1).join())?.[0];
+  });
+  const year = Number(digits) + (Number(digits) < 70 ? 2000 : Number(digits) < 100 ? 1900 : 0);
+  const date = new Date(`${day} ${month} ${year} ${time} GMT`); // it accepts 31 Feb and second 60
+  const isDate = year > 1600 && date.getUTCDate() === Number(day) && !time?.endsWith(':60');
+  return isDate ? date.getTime() / 1000 : undefined;
 }
 
-const TIME = /^\d\d?:\d\d?:\d\d?(?!\d)/;
-const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
-const MONTH = new RegExp(`^(${MONTHS.join('|')})`, 'i');
+const MONTHS = /^(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)/i;
+const DATE_PARTS = [/^\d\d?:\d\d?:\d\d?(?!\d)/, /^\d\d?(?!\d)/, MONTHS, /^\d{2,4}(?!\d)/];
 
 /** Returns true if `host` is `domain` or below it. An IP address has nothing below it (§5.1.3). */
 export function domainMatches(host: string, domain: string): boolean {
@@ -146,18 +126,16 @@ export function addCookiePage(pages: Pages<HttpRequest>, now = () => Date.now() 
     const sender = query.get('url') ?? '';
     const url = new URL(URL.canParse(sender) ? sender : 'http://localhost:6543/');
     const isCrossSite = query.has('cross-site');
-    const { reasons, cautions } = explainCookie(header, { url, isCrossSite, now: now() });
-    const notes = reasons.length > 0 ? reasons : cautions;
+    const { cookie, reasons } = explainCookie(header, { url, isCrossSite, now: now() });
     return page('Cookie', html`<h1>Would a browser keep this cookie?</h1>
 <form action="/inspect/cookie">
 <label>Set-Cookie: <input name="header" value="${header}" maxlength="5000"></label>
 <label>from the page <input name="url" value="${url.href}"></label>
-<label><input type="checkbox" name="cross-site"${isCrossSite && html` checked`}>
-in a request from another site</label>
-<button>Explain</button>
-</form>
+<label><input type="checkbox" name="cross-site"${isCrossSite && html` checked`}> cross-site</label>
+<button>Explain</button></form>
 <p>A browser ${reasons.length > 0 ? 'drops' : 'keeps'} it.</p>
-<ul>${notes.map((note) => html`<li>${note}.</li>`)}</ul>`);
+<ul>${reasons.map((reason) => html`<li>${reason}.</li>`)}</ul>
+<pre>${JSON.stringify(cookie, ['name', 'value', 'expires', 'host', 'path'], 1)}</pre>`);
   });
 }
 

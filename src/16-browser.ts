@@ -9,7 +9,7 @@ import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { site as flashSite } from './14-flash.ts';
 import { domainMatches, explainCookie, isTrustworthy, type ReceivedCookie } from './15-jar.ts';
 
-type StoredCookie = ReceivedCookie & { host: string; folder: string };
+type StoredCookie = ReceivedCookie & { folder: string };
 
 /** The cookies of one browser. Times are seconds since 1970. */
 export class CookieJar {
@@ -18,41 +18,38 @@ export class CookieJar {
   /** Reads a `Set-Cookie` header. Returns false if a browser would drop the cookie. */
   store(header: string, url: URL, now: number): boolean {
     const { cookie, reasons } = explainCookie(header, { url, now });
-    const domain = cookie.domain?.includes('.') ? cookie.domain : undefined; // not for `localhost`
-    const host = domain ?? url.hostname;
     const folder = cookie.path ?? (url.pathname.replace(/\/[^/]*$/, '') || '/'); // §5.1.4
-    const stored = { ...cookie, domain, host, folder };
-    if (reasons.length > 0 || this.#hidesSecure(stored, url)) return false;
-    const key = JSON.stringify([cookie.name, domain ?? null, host, folder]);
-    if (cookie.expires <= now) this.#cookies.delete(key);
-    else this.#cookies.set(key, stored); // a cookie that is set again keeps its place
+    const stored = { ...cookie, folder };
+    const isForged = this.#list(now).some((old) => hidesSecure(stored, old));
+    if (reasons.length > 0 || isForged) return false;
+    const key = JSON.stringify([cookie.name, cookie.host, cookie.isHostOnly, folder]);
+    this.#cookies.set(key, stored); // a cookie that is set again keeps its place
     return true;
   }
 
   /** Returns the `Cookie` header for a request, the longest paths first, or `undefined`. */
   headerFor(url: URL, now: number): string | undefined {
-    const sent = [...this.#cookies.values()].filter(
-      ({ domain, host, folder, secure, expires }) =>
-        (domain === undefined ? url.hostname === host : domainMatches(url.hostname, domain)) &&
-        pathMatches(url.pathname, folder) &&
-        (isTrustworthy(url) || !secure) &&
-        expires > now,
+    const sent = this.#list(now).filter(
+      ({ host, isHostOnly, folder, secure }) =>
+        (isHostOnly ? url.hostname === host : domainMatches(url.hostname, host)) &&
+        (isTrustworthy(url) || !secure) && pathMatches(url.pathname, folder),
     );
     sent.sort((a, b) => b.folder.length - a.folder.length); // equal lengths: the oldest first
     return sent.map(({ name, value }) => (name && `${name}=`) + value).join('; ') || undefined;
   }
 
-  /** An attacker in the network can send a cookie over http, but not replace a Secure cookie. */
-  #hidesSecure({ name, secure, host, folder }: StoredCookie, url: URL): boolean {
-    if (secure || isTrustworthy(url)) return false;
-    return [...this.#cookies.values()].some(
-      (other) =>
-        other.secure &&
-        other.name === name &&
-        (domainMatches(host, other.host) || domainMatches(other.host, host)) &&
-        pathMatches(folder, other.folder),
-    );
+  /** Deletes the cookies that have expired. Returns the others, the oldest first. */
+  #list(now: number): StoredCookie[] {
+    for (const [key, { expires }] of this.#cookies) if (expires <= now) this.#cookies.delete(key);
+    return [...this.#cookies.values()];
   }
+}
+
+/** An attacker in the network can send a cookie over http, but not replace a Secure cookie. */
+function hidesSecure(cookie: StoredCookie, old: StoredCookie): boolean {
+  if (cookie.secure || isTrustworthy(cookie.url) || !old.secure) return false;
+  const isRelated = domainMatches(cookie.host, old.host) || domainMatches(old.host, cookie.host);
+  return cookie.name === old.name && isRelated && pathMatches(cookie.folder, old.folder);
 }
 
 /** Returns true if a cookie for `folder` goes to `path`: /app to /app/x, but not to /apple. */
@@ -87,13 +84,9 @@ export class Browser {
     const url = new URL(path, origin);
     const cookie = this.jar.headerFor(url, now());
     const form = method === 'POST' && { 'content-type': 'application/x-www-form-urlencoded' };
-    const response = await handler({
-      method,
-      path: url.pathname,
-      search: url.search,
-      headers: { host: url.host, ...form, ...(cookie && { cookie }), ...headers },
-      body: Readable.from([Buffer.from(body)]),
-    });
+    const sent = { host: url.host, ...form, ...(cookie && { cookie }), ...headers };
+    const request = { method, path: url.pathname, search: url.search, headers: sent };
+    const response = await handler({ ...request, body: Readable.from([Buffer.from(body)]) });
     const { status, headers: { location = '', 'set-cookie': setCookies = [] } } = response;
     for (const header of [setCookies].flat()) this.jar.store(header, url, now());
     this.log.push(`${method} ${url.href.replace(origin, '')} → ${status} ${location}`.trim());
@@ -101,25 +94,21 @@ export class Browser {
   }
 
   async #follow(method: string, path: string, body = ''): Promise<HttpResponse> {
-    for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
+    for (let hops = 0; hops <= 20; hops++) { // the limit of the Fetch standard
       const response = await this.request(method, path, body);
-      const { location } = response.headers;
-      if (!REDIRECTS.includes(response.status) || typeof location !== 'string') return response;
+      const { status, headers: { location } } = response;
+      if (!/^30[12378]$/.test(`${status}`) || typeof location !== 'string') return response;
       path = new URL(location, new URL(path, this.#site.origin)).href;
-      if (response.status < 307) [method, body] = ['GET', '']; // as browsers do for 301 to 303
+      if (status < 307) [method, body] = ['GET', '']; // 307 and 308 repeat the form
     }
     throw new RangeError(`The redirects do not end. The last one leads to ${path}`);
   }
 }
 
-const MAX_REDIRECTS = 20; // the limit of the Fetch standard
-const REDIRECTS = [301, 302, 303, 307, 308]; // 307 and 308 repeat the method and the body
-
 // Before the site of step 14 starts, a browser in memory visits it.
 if (isMain(import.meta.url)) {
   const browser = new Browser(flashSite());
   await browser.post('/articles', { title: 'Hello', body: 'From memory' });
-  await browser.get('/');
   console.log(browser.log.join('\n'));
   serve(toListener(flashSite()), 'Step 16', ['/articles', '/']);
 }

@@ -8,7 +8,7 @@ import { Session } from '../src/07-session.ts';
 import { type SessionFactory, SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { withSession } from '../src/08-session-factory.ts';
 import { site as tutorial, type TutorialData } from '../src/09-tutorial.ts';
-import { type CookieOptions, MAX_COOKIE_AGE, SessionCookie, site } from '../src/11-timeouts.ts';
+import { type CookieOptions, SessionCookie, site } from '../src/11-timeouts.ts';
 import { type TimeoutOptions, withTimeouts } from '../src/11-timeouts.ts';
 
 const it = explainedIt(import.meta.url);
@@ -203,16 +203,8 @@ describe('11-timeouts: the cookie', () => {
       assert.throws(() => new SessionCookie({ domain: `a${ending}` }), TypeError, story);
       const sameSite = `Lax${ending}` as 'Lax';
       assert.throws(() => new SessionCookie({ sameSite }), TypeError, story);
-    }
-  });
-
-  it('SessionCookie() accepts maxAge from 0 to 400 days, in whole seconds', () => {
-    for (const maxAge of [0, 1, MAX_COOKIE_AGE]) {
-      assert.match(new SessionCookie({ maxAge }).write('x'), new RegExp(`; Max-Age=${maxAge};`));
-    }
-    for (const maxAge of [-1, 1.5, MAX_COOKIE_AGE + 1, NaN, Infinity, 1e21]) {
-      const message = `maxAge must be whole seconds up to 34560000, not ${maxAge}`;
-      assert.throws(() => new SessionCookie({ maxAge }), { name: 'RangeError', message });
+      const maxAge = `60${ending}` as unknown as number;
+      assert.throws(() => new SessionCookie({ maxAge }), TypeError, story);
     }
   });
 

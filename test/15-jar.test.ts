@@ -3,9 +3,9 @@ import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { bodyText, Visitor } from '../.tools/request.ts';
 import { MAX_COOKIE_SIZE } from '../src/08-session-factory.ts';
-import { MAX_COOKIE_AGE, SessionCookie } from '../src/11-timeouts.ts';
-import { domainMatches, explainCookie, isTrustworthy, parseDate } from '../src/15-jar.ts';
-import { parseSetCookie, requireAcceptedCookie, site } from '../src/15-jar.ts';
+import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
+import { domainMatches, explainCookie, isTrustworthy, MAX_COOKIE_AGE } from '../src/15-jar.ts';
+import { parseDate, parseSetCookie, requireAcceptedCookie, site } from '../src/15-jar.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // Tue, 14 Nov 2023 22:13:20 GMT, in seconds since 1970
@@ -18,17 +18,17 @@ function reasonsFor(header: string, url = HTTPS, isCrossSite = false): string[] 
   return explainCookie(header, { url: new URL(url), isCrossSite, now: NOW }).reasons;
 }
 
-const NOT_ABOVE = 'Domain is neither this host nor a domain above it';
-const TOP_LEVEL = 'Domain is a top-level domain, which belongs to everyone';
+const NOT_ABOVE = 'Domain is neither this host nor above it';
+const TOP_LEVEL = 'Domain is a top-level domain';
 const OVER_HTTP = 'Secure came over http';
 const NONE = 'SameSite=None needs Secure';
-const PREFIX = 'A name that begins with __Secure- or __Host- needs Secure';
-const HOST = 'A name that begins with __Host- needs Path=/ and no Domain';
-const NAMELESS = 'Without a name, the value cannot begin with __Secure- or __Host-';
+const PREFIX = 'A __Secure- or __Host- cookie needs Secure';
+const HOST = 'A __Host- cookie needs Path=/ and no Domain';
+const NAMELESS = 'A nameless value cannot begin with __Secure- or __Host-';
 const EMPTY = 'It has neither a name nor a value';
 const CONTROL = 'It has a control character';
-const TOO_LARGE = 'Its name and value have more than 4096 bytes';
-const CROSS_SITE = 'Another site sent the request, so the cookie needs SameSite=None';
+const TOO_LARGE = 'Name and value have more than 4096 bytes';
+const CROSS_SITE = 'A request from another site needs SameSite=None';
 
 describe('15-jar: explainCookie', () => {
   it('explainCookie() returns no reason for the cookies of this course', () => {
@@ -56,6 +56,7 @@ describe('15-jar: explainCookie', () => {
     for (const [domain, reasons] of rows) {
       assert.deepEqual(reasonsFor(`a=1; Domain=${domain}`), reasons, `Domain=${domain}`);
     }
+    assert.deepEqual(reasonsFor('a=1; Domain=org.', 'https://www.example.org./'), [TOP_LEVEL]);
     assert.deepEqual(reasonsFor('a=1; Domain=localhost', LOCAL), []);
   });
 
@@ -120,34 +121,22 @@ describe('15-jar: explainCookie', () => {
     const half = 'é'.repeat(MAX_COOKIE_SIZE / 2); // two bytes each
     assert.deepEqual(reasonsFor(`a=${half}`), [TOO_LARGE], 'bytes count, not characters');
   });
-
-  it('explainCookie() returns cautions for a cookie that a browser keeps', () => {
-    const good = 'SameSite=Lax; Max-Age=60';
-    const rows: [header: string, url: string, isCrossSite: boolean, cautions: string[]][] = [
-      [`a=1; ${good}`, LOCAL, false, []],
-      ['a=1; SameSite=Lax', LOCAL, false, ['It lasts until the browser closes']],
-      ['a=1; Max-Age=60', LOCAL, false, ['Without SameSite, browsers differ: Chrome uses Lax']],
-      ['a=; SameSite=Lax; Max-Age=0', LOCAL, false, ['It has expired, so this deletes the cookie']],
-      ['a=1; SameSite=Lax; Max-Age=99999999', LOCAL, false, ['It lasts 400 days, the maximum']],
-      [`a=1; ${good}; Secure`, LOCAL, false, ['Safari drops it: Secure came over http']],
-      ['a=1; SameSite=None; Secure; Max-Age=60', HTTPS, true,
-        ['Safari and Firefox can block it as a third-party cookie']],
-    ];
-    for (const [header, url, isCrossSite, cautions] of rows) {
-      const result = explainCookie(header, { url: new URL(url), isCrossSite, now: NOW });
-      assert.deepEqual([result.reasons, result.cautions], [[], cautions], header);
-    }
-  });
 });
 
 describe('15-jar: parseSetCookie', () => {
+  const context = { url: new URL(HTTP), now: NOW };
   const plain = {
-    name: 'a', value: '1', expires: Infinity, domain: undefined, path: undefined,
-    secure: false, partitioned: false, sameSite: undefined,
+    name: 'a', value: '1', expires: Infinity, host: 'www.example.org', isHostOnly: true,
+    path: undefined, secure: false, partitioned: false, sameSite: undefined,
   };
+  type Expected = Partial<ReturnType<typeof parseSetCookie>>;
+  const check = (header: string, expected: Expected): void =>
+    assert.deepEqual(
+      parseSetCookie(header, context), { ...context, header, ...plain, ...expected }, header,
+    );
 
   it('parseSetCookie() reads a header as a browser does', () => {
-    const rows: [header: string, expected: Partial<ReturnType<typeof parseSetCookie>>][] = [
+    const rows: [header: string, expected: Expected][] = [
       ['a=1', {}],
       [' a\t= 1 ;', {}],
       ['a=', { value: '' }],
@@ -162,26 +151,26 @@ describe('15-jar: parseSetCookie', () => {
       ['a=1; Secure', { secure: true }],
       ['a=1; SECURE=no', { secure: true }], // only its presence counts
       ['a=1; Partitioned', { partitioned: true }],
-      ['a=1; Domain=.Example.ORG', { domain: 'example.org' }],
+      ['a=1; Domain=.Example.ORG', { host: 'example.org', isHostOnly: false }],
       ['a=1; Domain', {}],
-      ['a=1; SameSite=Strict', { sameSite: 'strict' }],
-      ['a=1; samesite=NONE', { sameSite: 'none' }],
+      ['a=1; SameSite=Strict', { sameSite: 'Strict' }],
+      ['a=1; samesite=NONE', { sameSite: 'None' }],
       ['a=1; SameSite=Often', {}],
       ['a=1; Max-Age=60', { expires: NOW + 60 }],
-      ['a=1; Max-Age=-5', { expires: NOW - 5 }],
+      ['a=1; Max-Age=-5', { expires: NOW }],
       ['a=1; Expires=Tue, 14 Nov 2023 22:14:20 GMT', { expires: NOW + 60 }],
     ];
-    for (const [header, expected] of rows) {
-      assert.deepEqual(parseSetCookie(header, NOW), { header, ...plain, ...expected }, header);
-    }
+    for (const [header, expected] of rows) check(header, expected);
   });
 
   it('parseSetCookie() uses the last of two attributes, and ignores what it cannot read', () => {
     const good = 'Expires=Tue, 14 Nov 2023 22:14:20 GMT';
-    const rows: [attributes: string, expected: Partial<ReturnType<typeof parseSetCookie>>][] = [
+    const rows: [attributes: string, expected: Expected][] = [
       ['Path=/app; Path=/', { path: '/' }],
       ['Path=/app; Path=x', {}], // the last Path is not a path, so the folder of the page counts
-      ['SameSite=Strict; SameSite=Lax', { sameSite: 'lax' }],
+      ['SameSite=Strict; SameSite=Often', {}],
+      ['Domain=other.example; Domain=', {}], // an empty Domain is absent
+      ['SameSite=Strict; SameSite=Lax', { sameSite: 'Lax' }],
       ['Max-Age=60; Max-Age=30', { expires: NOW + 30 }],
       ['Max-Age=60; Max-Age=soon; Max-Age=1.5; Max-Age=+9; Max-Age', { expires: NOW + 60 }],
       [`${good}; Expires=never; Expires=0; Expires`, { expires: NOW + 60 }],
@@ -190,19 +179,16 @@ describe('15-jar: parseSetCookie', () => {
       ['Max-Age=soon; Expires=never', {}],
       [`Path=/app; Path=/${'x'.repeat(1024)}`, { path: '/app' }], // more than 1,024 characters
     ];
-    for (const [attributes, expected] of rows) {
-      const header = `a=1; ${attributes}`;
-      assert.deepEqual(parseSetCookie(header, NOW), { header, ...plain, ...expected }, header);
-    }
+    for (const [attributes, expected] of rows) check(`a=1; ${attributes}`, expected);
   });
 
   it('parseSetCookie() limits each lifetime to 400 days', () => {
     const end = NOW + MAX_COOKIE_AGE;
     const far = 'Expires=Fri, 31 Dec 9999 23:59:59 GMT';
     for (const attribute of [`Max-Age=${MAX_COOKIE_AGE + 1}`, `Max-Age=${'9'.repeat(400)}`, far]) {
-      assert.equal(parseSetCookie(`a=1; ${attribute}`, NOW).expires, end, attribute);
+      assert.equal(parseSetCookie(`a=1; ${attribute}`, context).expires, end, attribute);
     }
-    assert.equal(parseSetCookie(`a=1; Max-Age=${MAX_COOKIE_AGE - 1}`, NOW).expires, end - 1);
+    assert.equal(parseSetCookie(`a=1; Max-Age=${MAX_COOKIE_AGE - 1}`, context).expires, end - 1);
   });
 });
 
@@ -264,17 +250,36 @@ describe('15-jar: dates and hosts', () => {
 });
 
 describe('15-jar: the check at startup and the page', () => {
+  const check = (options: CookieOptions, url = HTTPS): void =>
+    requireAcceptedCookie(new SessionCookie(options).write(''), new URL(url), NOW + 0.7);
+
   it('requireAcceptedCookie() throws if browsers would drop the cookie of the site', () => {
-    const check = (header: string, url: string) => requireAcceptedCookie(header, new URL(url), NOW);
-    const start = 'Cannot start: browsers would drop the cookie';
-    const none = new SessionCookie({ sameSite: 'None' }).write('');
-    const message = `${start} 'session=; Path=/; HttpOnly; SameSite=None'. ${NONE}`;
-    assert.throws(() => check(none, HTTPS), { name: 'RangeError', message });
+    const start = "Cannot start: browsers reject 'session=; Path=/; HttpOnly; SameSite=None'.";
+    const error = { name: 'RangeError', message: `${start} ${NONE}` };
+    assert.throws(() => check({ sameSite: 'None' }), error);
     const host = { cookieName: '__Host-session', secure: true };
-    assert.doesNotThrow(() => check(new SessionCookie(host).write(''), HTTPS));
+    check(host);
     for (const options of [{ secure: false }, { path: '/cart' }, { domain: 'example.org' }]) {
-      const header = new SessionCookie({ ...host, ...options }).write('');
-      assert.throws(() => check(header, HTTPS), RangeError, header);
+      assert.throws(() => check({ ...host, ...options }), RangeError, JSON.stringify(options));
+    }
+  });
+
+  it('requireAcceptedCookie() throws if browsers would ignore or change an attribute', () => {
+    const message = "Cannot start: browsers reject 'session=; Max-Age=1.5; Path=/; HttpOnly; " +
+      "SameSite=Lax'. They do not read Max-Age=1.5 as it is written";
+    assert.throws(() => check({ maxAge: 1.5 }), { name: 'RangeError', message });
+    const ages = [-1, MAX_COOKIE_AGE + 1, NaN, Infinity, 1e21].map((maxAge) => ({ maxAge }));
+    const long = `/${'x'.repeat(1023)}`; // browsers ignore a longer path
+    const paths = ['', 'app', 'app/', `${long}x`].map((path) => ({ path }));
+    const domains = ['', '.', '..', 'a.', 'a..b', 'a:80', 'a/b', 'org', `${'a'.repeat(64)}.org`];
+    const sameSites = ['lax', 'Often', ''].map((sameSite) => ({ sameSite: sameSite as 'Lax' }));
+    const others = domains.map((domain) => ({ domain }));
+    for (const options of [...ages, ...paths, ...others, ...sameSites]) {
+      assert.throws(() => check(options), RangeError, JSON.stringify(options));
+    }
+    const good = [0, 1, 1200, MAX_COOKIE_AGE].map((maxAge) => ({ maxAge }));
+    for (const options of [...good, { path: long }, { domain: 'example.org', path: '/a' }]) {
+      check(options);
     }
   });
 
@@ -287,10 +292,13 @@ describe('15-jar: the check at startup and the page', () => {
     assert.match(dropped, /<p>A browser drops it\.<\/p>\n<ul><li>SameSite=None needs Secure\.</);
     const header = 'a=1; SameSite=Lax; Max-Age=9';
     const kept = await ask({ header, url });
-    assert.match(kept, /<p>A browser keeps it\.<\/p>\n<ul><\/ul>/);
+    assert.match(kept, /<p>A browser keeps it\.<\/p>\n<ul><\/ul>\n<pre>/);
+    const [, read = ''] = /<pre>([^<]*)/.exec(await ask({ header: 'a=1; Domain=Example.org', url })) ?? [];
+    const { expires, ...parts } = JSON.parse(read.replaceAll('&quot;', '"'));
+    assert.deepEqual([expires, parts], [null, { name: 'a', value: '1', host: 'example.org' }]);
     assert.match(kept, /name="header" value="a=1; SameSite=Lax; Max-Age=9"/, 'the form keeps it');
     const cross = await ask({ header, url, 'cross-site': 'on' });
-    assert.match(cross, /drops it[^]*Another site sent the request/);
+    assert.match(cross, /drops it[^]*A request from another site needs/);
     assert.match(cross, /name="cross-site" checked>/);
   });
 

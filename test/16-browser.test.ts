@@ -1,31 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
+import { jarWith, NOW, sentTo } from '../.tools/jar.ts';
 import { bodyText } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
 import { site as tutorial } from '../src/09-tutorial.ts';
 import { withForm } from '../src/12-forms.ts';
 import { site as flashSite } from '../src/14-flash.ts';
-import { Browser, CookieJar, pathMatches } from '../src/16-browser.ts';
+import { Browser, pathMatches } from '../src/16-browser.ts';
 
 const it = explainedIt(import.meta.url);
-const NOW = 1_700_000_000; // seconds since 1970
 const ORIGIN = 'http://localhost:6543';
 const HTTP = 'http://www.example.org/';
 const HTTPS = 'https://www.example.org/';
 const MAX_REDIRECTS = 20; // the limit of the Fetch standard
-
-/** Returns a jar with the cookies that the page at `url` has set. */
-function jarWith(url: string, ...headers: string[]): CookieJar {
-  const jar = new CookieJar();
-  for (const header of headers) assert.ok(jar.store(header, new URL(url), NOW), header);
-  return jar;
-}
-
-function sentTo(jar: CookieJar, url: string, now = NOW): string | undefined {
-  return jar.headerFor(new URL(url), now);
-}
 
 function redirect(location: string, status = 303, cookies: string[] = []): HttpResponse {
   return { status, headers: { location, 'set-cookie': cookies }, body: '' };

@@ -190,7 +190,7 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
     await browser.type('[name=header]', '__Host-a=1');
     await browser.click('[name=cross-site]');
     await follow('main button');
-    await see('A browser drops it.', 'needs Secure', 'Another site sent the request');
+    await see('A browser drops it.', 'needs Secure', 'A request from another site needs');
     await audit();
   });
 

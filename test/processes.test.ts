@@ -129,7 +129,7 @@ async function ask(url: string, cookie = '', form?: string, more = {}): Promise<
   });
   const body = await response.text();
   const [line] = response.headers.getSetCookie();
-  const set = line === undefined ? undefined : parseSetCookie(line, 0);
+  const set = line === undefined ? undefined : parseSetCookie(line, { url: new URL(url), now: 0 });
   const { status, headers } = response;
   return { status, headers, body, cookie: set?.value ? `${set.name}=${set.value}` : cookie };
 }

@@ -1,17 +1,24 @@
 // Further proofs of step 15: the date algorithm of RFC 6265bis §5.1.1 on many texts, each control
-// character, and each rule.
+// character, each rule, and the attributes of real Pyramid.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
-import { SessionCookie } from '../src/11-timeouts.ts';
-import { explainCookie, parseDate, parseSetCookie, REJECT_RULES } from '../src/15-jar.ts';
+import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
+import { explainCookie, parseDate, parseSetCookie } from '../src/15-jar.ts';
+import { REJECT_RULES, requireAcceptedCookie } from '../src/15-jar.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // Tue, 14 Nov 2023 22:13:20 GMT, in seconds since 1970
 const HTTPS = new URL('https://www.example.org/');
+const CONTEXT = { url: HTTPS, now: NOW };
 
 const isKept = (header: string, url = HTTPS): boolean =>
   explainCookie(header, { url, now: NOW }).reasons.length === 0;
+
+/** Starts a site with this cookie. */
+const check = (options: CookieOptions, url = HTTPS): void =>
+  requireAcceptedCookie(new SessionCookie(options).write(''), url, NOW + 1 / 3);
 
 const isDigit = (character: string | undefined): boolean => /^[0-9]$/.test(character ?? '');
 
@@ -138,12 +145,12 @@ describe('15-jar: proofs', () => {
 
   it('parseSetCookie() removes spaces and tabs, and no other white space', () => {
     for (const space of ['\u00a0', '\u2003', '\u2028', '\ufeff', '\u3000']) {
-      const { name, value } = parseSetCookie(`${space}__Host-a${space}=${space}1${space}`, NOW);
+      const { name, value } = parseSetCookie(`${space}__Host-a${space}=${space}1${space}`, CONTEXT);
       assert.deepEqual([name, value], [`${space}__Host-a${space}`, `${space}1${space}`]);
     }
     const spaces = ' \t'.repeat(1000);
     const header = `${spaces}a${spaces}b${spaces}=${spaces}1${spaces}`;
-    const { name, value } = parseSetCookie(header, NOW);
+    const { name, value } = parseSetCookie(header, CONTEXT);
     assert.deepEqual([name, value], [`a${spaces}b`, '1']);
   });
 
@@ -154,7 +161,7 @@ describe('15-jar: proofs', () => {
         for (const c of parts) {
           for (const d of parts) {
             const header = a + b + c + d;
-            const results = [1, 2].map(() => explainCookie(header, { url: HTTPS, now: NOW }));
+            const results = [1, 2].map(() => explainCookie(header, CONTEXT));
             assert.deepEqual(results[0], results[1], header);
           }
         }
@@ -199,21 +206,125 @@ describe('15-jar: proofs', () => {
     assert.deepEqual(reasons.flat(), Object.keys(REJECT_RULES), 'each header breaks one rule');
   });
 
-  it('parseSetCookie() reads each attribute that SessionCookie of step 11 writes', () => {
+  it('requireAcceptedCookie() accepts the characters of a token in the name, and no other', () => {
+    for (let code = 0; code < 256; code++) {
+      const cookieName = String.fromCharCode(code);
+      const isVisible = code > 0x20 && code < 0x7f;
+      const isToken = isVisible && !'"(),/:;<=>?@[\\]{}'.includes(cookieName); // RFC 9110 §5.6.2
+      if (isToken) check({ cookieName });
+      else assert.throws(() => check({ cookieName }), Error, `code ${code}`);
+    }
+    assert.throws(() => check({ cookieName: '' }), /neither a name nor a value/);
+    assert.throws(() => check({ cookieName: 'a=b' }), /They do not read a=b= as it is written/);
+  });
+
+  it('requireAcceptedCookie() accepts the characters of a cookie in a path, and no other', () => {
+    for (let code = 0; code < 256; code++) {
+      const path = `/${String.fromCharCode(code)}`;
+      const isAllowed = code > 0x20 && code < 0x7f && !'",;\\'.includes(path.slice(1));
+      if (isAllowed) check({ path });
+      else assert.throws(() => check({ path }), TypeError, `code ${code}`);
+    }
+  });
+
+  it('requireAcceptedCookie() accepts this host and the domains above it', () => {
+    const rows: [domain: string, url: string][] = [
+      ['example.org', 'https://www.example.org/'],
+      ['a.b.example.org', 'https://a.b.example.org/'],
+      ['localhost', 'http://localhost/'],
+      ['127.0.0.1', 'http://127.0.0.1/'],
+    ];
+    for (const [domain, url] of rows) check({ domain, maxAge: -0 }, new URL(url));
+    for (const domain of ['www.example.com', 'b.www.example.org', 'org', 'Example.org']) {
+      assert.throws(() => check({ domain }), RangeError, domain);
+    }
+  });
+
+  it('requireAcceptedCookie() accepts each attribute that SessionCookie of step 11 writes', () => {
     for (const secure of [true, false]) {
       for (const sameSite of ['Strict', 'Lax', 'None'] as const) {
-        const places = [[undefined, '/', undefined], ['a.b', '/c', 60]] as const;
+        const places = [[undefined, '/', undefined], ['example.org', '/c', 60]] as const;
         for (const [domain, path, maxAge] of places) {
           const options = { cookieName: 'id', secure, sameSite, domain, path, maxAge };
-          const header = new SessionCookie(options).write('abc');
-          const expires = maxAge === undefined ? Infinity : NOW + maxAge;
-          const lower = sameSite.toLowerCase();
-          assert.deepEqual(parseSetCookie(header, NOW), {
-            header, name: 'id', value: 'abc', expires, domain, path, secure, partitioned: false,
-            sameSite: lower,
-          });
+          if (secure || sameSite !== 'None') check(options);
+          else assert.throws(() => check(options), /SameSite=None needs Secure/);
         }
       }
     }
+  });
+});
+
+const EXACT = 'SameSite is written as in the RFC';
+const NO_PAGE = 'a cookie cannot hold this character, and Pyramid writes a path that no page has';
+const ALWAYS = 'SameSite is always sent, because browsers differ without it';
+const FLAG = 'a flag is true or false';
+
+/** Where the attributes differ from Pyramid's on purpose. `undefined`: an error at startup. */
+const DIFFERENCES: Record<string, readonly [attributes: string[] | undefined, reason: string]> = {
+  '{"max_age":false}': [['Path=/', 'SameSite=Lax'], 'false: no attribute'],
+  '{"max_age":-1}': [undefined, 'browsers delete the cookie'],
+  '{"path":"/a b"}': [undefined, 'a URL has no space, so no page would match'],
+  '{"path":"/a,b"}': [undefined, NO_PAGE],
+  '{"path":"/a\\"b"}': [undefined, NO_PAGE],
+  '{"path":"/a\\\\b"}': [undefined, NO_PAGE],
+  '{"path":null}': [['Path=/', 'SameSite=Lax'], 'without Path it depends on the page that set it'],
+  '{"domain":".example.com"}': [undefined, 'browsers ignore the period'],
+  '{"domain":""}': [undefined, 'without a domain, the option is absent'],
+  '{"domain":"a;b"}': [undefined, 'this is not a host'],
+  '{"httponly":1}': [undefined, FLAG],
+  '{"secure":0}': [undefined, FLAG],
+  '{"samesite":"lax","secure":true}': [undefined, EXACT],
+  '{"samesite":"STRICT"}': [undefined, EXACT],
+  '{"samesite":"STRICT","secure":true}': [undefined, EXACT],
+  '{"samesite":null}': [['Path=/', 'SameSite=Lax'], ALWAYS],
+  '{"samesite":null,"secure":true}': [['Path=/', 'SameSite=Lax', 'Secure'], ALWAYS],
+  '{"secure":true,"httponly":true,"samesite":null}': [
+    ['HttpOnly', 'Path=/', 'SameSite=Lax', 'Secure'],
+    ALWAYS,
+  ],
+  '{"cookie_name":"__Secure-x"}': [undefined, 'browsers drop it'],
+  '{"cookie_name":"$x"}': [['Path=/', 'SameSite=Lax'], '$ was special in RFC 2109 only'],
+  '{"cookie_name":"path"}': [['Path=/', 'SameSite=Lax'], 'the name comes first, so it is a name'],
+};
+
+const NODE_NAMES: Record<string, string> = {
+  cookie_name: 'cookieName', max_age: 'maxAge', httponly: 'httpOnly', samesite: 'sameSite',
+};
+
+type Attributes = { options: Record<string, unknown>; attributes?: string[]; error?: string };
+
+const { set_cookie: setCookieVectors } = JSON.parse(
+  readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8'),
+) as { set_cookie: Attributes[] };
+
+/** Returns the attributes for Pyramid's options, or `undefined` if the site does not start. */
+function attributesFor(options: Record<string, unknown>): string[] | undefined {
+  const given = Object.entries(options).filter(([, value]) => value !== null); // None: absent
+  const named = Object.fromEntries(given.map(([key, value]) => [NODE_NAMES[key] ?? key, value]));
+  try {
+    const header = new SessionCookie({ httpOnly: false, ...named } as CookieOptions).write('');
+    requireAcceptedCookie(header, new URL('https://a.example.com/'), NOW);
+    return header.split('; ').slice(1).sort();
+  } catch (error) {
+    assert.match(String(error), /^TypeError: Cannot write|^RangeError: Cannot start/);
+    return undefined;
+  }
+}
+
+describe('15-jar: attributes and real Pyramid', () => {
+  it('requireAcceptedCookie() accepts the attributes of Pyramid, or what the table says', () => {
+    const unseen = new Set(Object.keys(DIFFERENCES));
+    for (const { options, attributes } of setCookieVectors) {
+      const key = JSON.stringify(options);
+      const pyramids = attributes
+        ?.filter((attribute) => !attribute.startsWith('expires=')) // Max-Age has priority
+        .map((attribute) => (attribute === 'secure' ? 'Secure' : attribute));
+      const [expected, reason] = DIFFERENCES[key] ?? [pyramids, 'as in Pyramid'];
+      assert.deepEqual(attributesFor(options), expected?.toSorted(), `${key}: ${reason}`);
+      const isDifferent = unseen.delete(key);
+      if (isDifferent) assert.notDeepEqual(expected?.toSorted(), pyramids?.toSorted(), key);
+    }
+    assert.deepEqual([...unseen], [], 'differences that no vector shows');
+    assert.equal(setCookieVectors.length, 54);
   });
 });
