@@ -9,8 +9,8 @@ import { Router } from './05-router.ts';
 import { addStyle, html, page } from './06-template.ts';
 import type { Pages } from './09-tutorial.ts';
 
-/** Where a `Set-Cookie` header arrives. `isCrossSite`: a page of another site sent the request. */
-export type CookieContext = { url: URL; isCrossSite?: boolean; now: number };
+/** Where a `Set-Cookie` header arrives. `isThirdParty`: in a frame or an image on another site. */
+export type CookieContext = { url: URL; isThirdParty?: boolean; now: number };
 
 /** A cookie as a browser reads it, with its context. */
 export type ReceivedCookie = ReturnType<typeof parseSetCookie>;
@@ -29,7 +29,7 @@ export const REJECT_RULES: Record<string, (c: ReceivedCookie) => boolean | undef
   'A __Host- cookie needs Path=/ and no Domain': (c) =>
     /^__Host-/i.test(c.name) && (c.path !== '/' || !c.isHostOnly),
   'A nameless value cannot begin with __Secure- or __Host-': (c) => !c.name && PREFIX.test(c.value),
-  'A request from another site needs SameSite=None': (c) => c.isCrossSite && c.sameSite !== 'None',
+  'A third-party cookie needs SameSite=None': (c) => c.isThirdParty && c.sameSite !== 'None',
 };
 
 const PREFIX = /^__(Secure|Host)-/i;
@@ -125,15 +125,17 @@ export function addCookiePage(pages: Pages<HttpRequest>, now = () => Date.now() 
     const header = query.get('header') ?? 'session=abc; Domain=example.org; SameSite=None';
     const sender = query.get('url') ?? '';
     const url = new URL(URL.canParse(sender) ? sender : 'http://localhost:6543/');
-    const isCrossSite = query.has('cross-site');
-    const { cookie, reasons } = explainCookie(header, { url, isCrossSite, now: now() });
+    const isThirdParty = query.has('third-party');
+    const { cookie, reasons } = explainCookie(header, { url, isThirdParty, now: now() });
+    const verdict = reasons.length > 0 ? 'drops' : 'keeps';
     return page('Cookie', html`<h1>Would a browser keep this cookie?</h1>
 <form action="/inspect/cookie">
 <label>Set-Cookie: <input name="header" value="${header}" maxlength="5000"></label>
 <label>from the page <input name="url" value="${url.href}"></label>
-<label><input type="checkbox" name="cross-site"${isCrossSite && html` checked`}> cross-site</label>
+<label><input type="checkbox" name="third-party"${isThirdParty && html` checked`}> in a frame or an
+image on another site</label>
 <button>Explain</button></form>
-<p>A browser ${reasons.length > 0 ? 'drops' : 'keeps'} it.</p>
+<p class="verdict ${verdict}">A browser ${verdict} it.</p>
 <ul>${reasons.map((reason) => html`<li>${reason}.</li>`)}</ul>
 <pre>${JSON.stringify(cookie, ['name', 'value', 'expires', 'host', 'path'], 1)}</pre>`);
   });

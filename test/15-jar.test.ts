@@ -14,8 +14,8 @@ const HTTPS = 'https://www.example.org/';
 const LOCAL = 'http://localhost:6543/';
 
 /** Returns the reasons for which a browser drops the cookie, or [] if it keeps the cookie. */
-function reasonsFor(header: string, url = HTTPS, isCrossSite = false): string[] {
-  return explainCookie(header, { url: new URL(url), isCrossSite, now: NOW }).reasons;
+function reasonsFor(header: string, url = HTTPS, isThirdParty = false): string[] {
+  return explainCookie(header, { url: new URL(url), isThirdParty, now: NOW }).reasons;
 }
 
 const NOT_ABOVE = 'Domain is neither this host nor above it';
@@ -28,7 +28,7 @@ const NAMELESS = 'A nameless value cannot begin with __Secure- or __Host-';
 const EMPTY = 'It has neither a name nor a value';
 const CONTROL = 'It has a control character';
 const TOO_LARGE = 'Name and value have more than 4096 bytes';
-const CROSS_SITE = 'A request from another site needs SameSite=None';
+const CROSS_SITE = 'A third-party cookie needs SameSite=None';
 
 describe('15-jar: explainCookie', () => {
   it('explainCookie() returns no reason for the cookies of this course', () => {
@@ -289,17 +289,17 @@ describe('15-jar: the check at startup and the page', () => {
       visitor.text(`/inspect/cookie?${new URLSearchParams(query)}`);
     const url = 'https://example.org/';
     const dropped = await ask({ header: 'a=1; SameSite=None', url });
-    assert.match(dropped, /<p>A browser drops it\.<\/p>\n<ul><li>SameSite=None needs Secure\.</);
+    assert.match(dropped, />A browser drops it\.<\/p>\n<ul><li>SameSite=None needs Secure\.</);
     const header = 'a=1; SameSite=Lax; Max-Age=9';
     const kept = await ask({ header, url });
-    assert.match(kept, /<p>A browser keeps it\.<\/p>\n<ul><\/ul>\n<pre>/);
+    assert.match(kept, />A browser keeps it\.<\/p>\n<ul><\/ul>\n<pre>/);
     const [, read = ''] = /<pre>([^<]*)/.exec(await ask({ header: 'a=1; Domain=Example.org', url })) ?? [];
     const { expires, ...parts } = JSON.parse(read.replaceAll('&quot;', '"'));
     assert.deepEqual([expires, parts], [null, { name: 'a', value: '1', host: 'example.org' }]);
     assert.match(kept, /name="header" value="a=1; SameSite=Lax; Max-Age=9"/, 'the form keeps it');
-    const cross = await ask({ header, url, 'cross-site': 'on' });
-    assert.match(cross, /drops it[^]*A request from another site needs/);
-    assert.match(cross, /name="cross-site" checked>/);
+    const embedded = await ask({ header, url, 'third-party': 'on' });
+    assert.match(embedded, /drops it[^]*A third-party cookie needs/);
+    assert.match(embedded, /name="third-party" checked>/);
   });
 
   it('addCookiePage() escapes the text of the visitor, and accepts an invalid URL', async () => {

@@ -187,7 +187,7 @@ describe('15-jar: proofs', () => {
   });
 
   it('REJECT_RULES contains no rule that another rule makes unnecessary', () => {
-    const alone: [header: string, url: string, isCrossSite: boolean][] = [
+    const alone: [header: string, url: string, isThirdParty: boolean][] = [
       ['a=\0', 'https://www.example.org/', false],
       ['', 'https://www.example.org/', false],
       [`a=${'x'.repeat(4096)}`, 'https://www.example.org/', false],
@@ -201,8 +201,8 @@ describe('15-jar: proofs', () => {
       ['=__Host-a', 'https://www.example.org/', false],
       ['a=1', 'https://www.example.org/', true],
     ];
-    const reasons = alone.map(([header, url, isCrossSite]) =>
-      explainCookie(header, { url: new URL(url), isCrossSite, now: NOW }).reasons);
+    const reasons = alone.map(([header, url, isThirdParty]) =>
+      explainCookie(header, { url: new URL(url), isThirdParty, now: NOW }).reasons);
     assert.deepEqual(reasons.flat(), Object.keys(REJECT_RULES), 'each header breaks one rule');
   });
 
