@@ -61,6 +61,22 @@ function makeVisitor(): Visitor {
 }
 
 describe('14-flash: FlashSession', () => {
+  it('FlashSession.peekFlash() returns the messages and keeps them', () => {
+    const session = newSession({ _f_: ['saved', 'sent'], _f_error: ['failed'] });
+    for (let i = 0; i < 2; i++) assert.deepEqual(session.peekFlash(), ['saved', 'sent']);
+    assert.deepEqual(session.peekFlash('error'), ['failed']);
+    assert.deepEqual(session.peekFlash('info'), []);
+    assert.equal(session.isChanged, false, 'a session that was only read is not saved');
+  });
+
+  it('FlashSession.flash() adds a message at the end of a queue', () => {
+    const session = newSession();
+    session.flash('saved');
+    session.flash('sent');
+    assert.deepEqual(session.peekFlash(), ['saved', 'sent']);
+    assert.equal(session.isChanged, true, 'so the session is saved');
+  });
+
   it('FlashSession.popFlash() returns each message once, the oldest first', () => {
     const session = newSession();
     session.flash('saved');
@@ -81,23 +97,6 @@ describe('14-flash: FlashSession', () => {
     assert.deepEqual(session.popFlash(), []);
   });
 
-  it('FlashSession.peekFlash() returns the messages and keeps them', () => {
-    const session = saved(newSession({ _f_: ['saved'] }));
-    assert.deepEqual(session.peekFlash(), ['saved']);
-    assert.deepEqual(session.peekFlash('error'), []);
-    assert.equal(session.isChanged, false, 'a session that was only read is not saved');
-    assert.deepEqual(session.popFlash(), ['saved']);
-    assert.equal(session.isChanged, true);
-  });
-
-  it('FlashSession.flash() adds no equal message if allowDuplicate is false', () => {
-    const session = newSession();
-    for (const message of ['a', 'a', { k: [1] }, { k: [1] }]) session.flash(message, 'info', false);
-    assert.deepEqual(session.peekFlash('info'), ['a', { k: [1] }]);
-    session.flash('a', 'info');
-    assert.deepEqual(session.peekFlash('info'), ['a', { k: [1] }, 'a'], 'the default allows it');
-  });
-
   it('FlashSession.flash() keeps the newest 20 messages of a queue', () => {
     const session = newSession();
     for (let i = 1; i <= MAX_MESSAGES + 1; i++) session.flash(i);
@@ -110,8 +109,8 @@ describe('14-flash: FlashSession', () => {
     const { good } = JSON.parse(file) as { good: { name: string; dict: object }[] };
     const pyramid = good.find(({ name }) => name === 'flash, two queues, no duplicates');
     const session = newSession();
-    session.flash('a', 'warn', false);
-    session.flash({ k: [1] }, 'info', false);
+    session.flash('a', 'warn');
+    session.flash({ k: [1] }, 'info');
     session.flash('x');
     assert.deepEqual(session.toJSON(), pyramid?.dict);
   });
@@ -155,6 +154,17 @@ describe('14-flash: withFlash', () => {
     }
     await assert.rejects(async () => visitor.get('/throws'), /This page has a bug/);
     assert.deepEqual(messagesOf(await visitor.get('/page')), [['info', 'status', 'hello']]);
+  });
+
+  it('withFlash() shows messages also on a page with an error of the visitor', async () => {
+    for (const status of [200, 400, 404, 422, 499]) {
+      const session = newSession({ _f_info: ['hello'] });
+      const handler = withFlash(() => page('A page', html`<h1>Here</h1>`, status));
+      const response = await handler({ ...makeRequest(), session });
+      assert.equal(response.status, status);
+      assert.deepEqual(messagesOf(response), [['info', 'status', 'hello']], `${status}`);
+      assert.deepEqual(session.peekFlash('info'), [], `${status}`);
+    }
   });
 
   it('withFlash() shows errors first, and any JSON value as text', async () => {
@@ -218,7 +228,11 @@ describe('14-flash: rejectPrefetch', () => {
   it('site() of step 14 counts no visit for a page that the browser loads in advance', async () => {
     const visitor = new Visitor(site());
     assert.match(await visitor.text('/'), /Count: 1/);
-    for (const headers of PREFETCHES) await visitor.request('GET', '/', headers);
+    for (const headers of PREFETCHES) {
+      const response = await visitor.request('GET', '/', headers);
+      assert.equal(response.status, 503);
+      assert.equal(response.headers.vary, undefined, 'the session is not opened');
+    }
     assert.match(await visitor.text('/howdy'), /Count: 2/);
   });
 });
