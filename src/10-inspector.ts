@@ -44,10 +44,8 @@ export function fillSlot(response: HttpResponse, slot: Slot, content: Html): Htt
 }
 
 /**
- * Adds a panel to the slot `footer` of each page, except `/inspect` and pages with a status of 500
- * or more. The panel shows the `Cookie` header of the request, the `Set-Cookie` header of the
- * response, and the parts of the newer cookie. Other responses stay as they are. It wraps
- * `withSession`, so it sees `Set-Cookie`.
+ * Adds a panel to the slot `footer` of each page. `/inspect`, a response with a status of 500 or
+ * more, and a response without a page stay as they are. It wraps `withSession`.
  */
 export function withInspector(factory: Factory, explain: Explain, inner: Handler): Handler {
   return async (request) => {
@@ -64,8 +62,7 @@ export function withInspector(factory: Factory, explain: Explain, inner: Handler
 <dt>The response sets</dt>
 <dd>${setCookie ? html`<code>Set-Cookie: ${setCookie}</code>` : 'nothing'}</dd></dl>
 ${await parts.catch(() => 'The session cannot be opened.')}
-</details>
-`;
+</details>\n`;
     // The panel shows the cookie, so no shared cache may store the page.
     const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
     return fillSlot({ ...response, headers }, 'footer', panel);
