@@ -35,7 +35,7 @@ export const explainSigned = (digestSize = 64): Explain => (value) => {
 
 type Slot = keyof Page['slots'];
 
-/** Returns a new response with `content` at the end of a slot, or the same one without a page. */
+/** Appends to a slot of a page, in a new response. A response without a page stays as it is. */
 export function fillSlot(response: HttpResponse, slot: Slot, content: Html): HttpResponse {
   if (!(response.body instanceof Page)) return response;
   const { title, main, slots } = response.body;
