@@ -54,7 +54,8 @@ const ROLES = { error: 'alert', success: 'status', info: 'status' };
 
 /**
  * Appends the messages of these queues to the slot `notices`, errors first, and removes them from
- * the session. This happens only if the body is a `Page` and the status is below 300, or from 400
+ * the session: `<p class="flash info" role="status">Hello</p>`. A message that is not a string is
+ * shown as JSON. This happens only if the body is a `Page` and the status is below 300, or from 400
  * to 499. Otherwise the response and the messages stay as they are.
  */
 export const withFlash: Middleware<object, { session: FlashSession<object> }> =
@@ -82,7 +83,7 @@ export const rejectPrefetch: Middleware<object> = (page) => async (request) => {
   return isPrefetch ? problem(503, 'This page is not loaded in advance.') : page(request);
 };
 
-/** The site of this step. It has the pages of step 13, and it flashes 'Article saved'. */
+/** The site of this step: the pages of step 13. A saved article flashes a success message. */
 export function site(): Handler {
   const { router, group, session } = emptySite(FlashSession<TutorialData>);
   const pages = group.with(rejectPrefetch).with(session).with(withFlash);
