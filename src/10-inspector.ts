@@ -20,9 +20,12 @@ export type Explain = (value: string) => readonly CookiePart[];
 
 type Factory = SessionFactory<Session<object>>;
 
-/** Explains a signed value. `digestSize` is the length of the signature in bytes. */
+/**
+ * Explains a signed value: a part 'signature' and a part 'payload'. `digestSize` is the length of
+ * the signature in bytes. The character that both parts share belongs to the signature.
+ */
 export const explainSigned = (digestSize = 64): Explain => (value) => {
-  const border = Math.ceil((digestSize * 4) / 3); // 3 bytes are 4 characters; one is shared
+  const border = Math.ceil((digestSize * 4) / 3); // 3 bytes are 4 characters
   const payload = Buffer.from(value, 'base64url').subarray(digestSize).toString();
   return [
     { name: 'signature', text: value.slice(0, border), meaning: 'Only the server can create it.' },
@@ -32,7 +35,7 @@ export const explainSigned = (digestSize = 64): Explain => (value) => {
 
 type Slot = keyof Page['slots'];
 
-/** Appends to a slot of a page. A response without a page stays as it is. */
+/** Appends to a slot of a page, in a new response. A response without a page stays as it is. */
 export function fillSlot(response: HttpResponse, slot: Slot, content: Html): HttpResponse {
   if (!(response.body instanceof Page)) return response;
   const { title, main, slots } = response.body;
@@ -40,7 +43,10 @@ export function fillSlot(response: HttpResponse, slot: Slot, content: Html): Htt
   return { ...response, body: new Page(title, main, filled) };
 }
 
-/** Shows the session at the end of each page. It wraps `withSession`, so it sees `Set-Cookie`. */
+/**
+ * Adds a panel to the slot `footer` of each page. `/inspect`, a response with a status of 500 or
+ * more, and a response without a page stay as they are. It wraps `withSession`.
+ */
 export function withInspector(factory: Factory, explain: Explain, inner: Handler): Handler {
   return async (request) => {
     const response = await inner(request);
@@ -56,8 +62,7 @@ export function withInspector(factory: Factory, explain: Explain, inner: Handler
 <dt>The response sets</dt>
 <dd>${setCookie ? html`<code>Set-Cookie: ${setCookie}</code>` : 'nothing'}</dd></dl>
 ${await parts.catch(() => 'The session cannot be opened.')}
-</details>
-`;
+</details>\n`;
     // The panel shows the cookie, so no shared cache may store the page.
     const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
     return fillSlot({ ...response, headers }, 'footer', panel);
@@ -92,7 +97,10 @@ ${size} of ${MAX_COOKIE_SIZE} bytes</dd></dl>`;
 
 const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
 
-/** Adds `/inspect`. With `?flip=1`, it shows a copy of the cookie with one flipped bit. */
+/**
+ * Adds `/inspect`, a page that no cache stores. It shows the parts of the session cookie, and a
+ * button that opens `/inspect?flip=1`. That page shows a copy with one flipped bit instead.
+ */
 export function addInspector(pages: Pages<HttpRequest>, factory: Factory, explain: Explain): void {
   pages.get('/inspect', async ({ headers, search }) => {
     const value = await findValue(factory, headers.cookie);
@@ -112,7 +120,7 @@ function flipBit(value: string): string {
   return Buffer.from(flipped).toString('base64url');
 }
 
-/** The site of this step. */
+/** The site of this step: the tutorial, `/inspect`, and the panel on each page. */
 export function site(): Handler {
   const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: Session<TutorialData> });
   const router = tutorial(factory);

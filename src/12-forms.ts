@@ -60,9 +60,9 @@ function percentDecode(bytes: Buffer): Buffer {
   return Buffer.from(bytes.toString('latin1').replace(/%([\da-f]{2})/gi, toByte), 'latin1');
 }
 
-type FormHandler<R extends HttpRequest> = Handler<NoInfer<R> & { form: URLSearchParams }>;
+type FormHandler<R extends HttpRequest> = Handler<R & { form: URLSearchParams }>;
 
-/** Wraps a page that receives `request.form`. */
+/** Wraps a page that receives `request.form`. An error of `readForm` is the response instead. */
 export function withForm<R extends HttpRequest>(page: FormHandler<R>): Handler<R> {
   return async (request) => {
     const form = await readForm(request);
@@ -71,14 +71,18 @@ export function withForm<R extends HttpRequest>(page: FormHandler<R>): Handler<R
 }
 
 /**
- * Returns one field without white space around it, or `''`. Each line break becomes LF: browsers
- * send CR LF, and a text from a word processor can contain U+000B.
+ * Returns the first field with this name, or `''`. Each line break becomes LF: CR LF, CR, U+000B,
+ * U+000C, U+0085, U+2028 and U+2029. White space at the beginning and the end is removed.
  */
 export function fieldOf(form: URLSearchParams, name: string): string {
   return (form.get(name) ?? '').replace(/\r\n|[\r\v\f\x85\u2028\u2029]/g, '\n').trim();
 }
 
-/** Returns what is wrong with a text: its length, or a control character. `undefined`: nothing. */
+/**
+ * Returns `undefined`, or what is wrong with a text. First, a control character: 'The title
+ * contains the character U+001B. Remove it.' These are U+0000 to U+001F without TAB and LF, and
+ * U+007F to U+009F. Then the length: 'The title must have 1 to 100 characters, not 0.'
+ */
 export function checkText(name: string, text: string, min: number, max: number) {
   const [control] = /[\0-\x08\x0b-\x1f\x7f-\x9f]/.exec(text) ?? [];
   const code = control?.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
@@ -88,15 +92,18 @@ export function checkText(name: string, text: string, min: number, max: number) 
   return `${name} must have ${min} to ${max} characters, not ${length}.`;
 }
 
-/** The request of a page with a form. Step csrf adds hidden fields to each form of the site. */
+/** The request of a page with a form. Step 17 adds hidden fields to each form of the site. */
 export type FormRequest = HttpRequest & { readonly hiddenFields?: (() => Html) | undefined };
 
-/** Returns a form that posts. */
+/** Returns a form that posts to `action`. It contains the hidden fields, then `content`. */
 export function form({ hiddenFields }: FormRequest, action: string, content: Html): Html {
   return html`<form method="post" action="${action}">\n${hiddenFields?.()}${content}\n</form>`;
 }
 
-/** Sends the browser to another page of this site, which it opens with GET. */
+/**
+ * Returns a redirect to another page of this site, which the browser opens with GET: the status
+ * 303, the header `location` and no other header, and an empty body.
+ */
 export function seeOther(location: string): HttpResponse {
   return { status: 303, headers: { location }, body: '' };
 }
@@ -105,7 +112,11 @@ export const MAX_ARTICLES = 100; // in memory, for all visitors; then the oldest
 
 type Article = { readonly title: string; readonly body: string };
 
-/** Adds `/articles`: a list for all visitors, and a form. `onSave` can tell the visitor. */
+/**
+ * Adds `/articles`. GET shows a form and the articles of all visitors, the newest first. POST saves
+ * an article, calls `onSave` and redirects to the list. A title has 1 to 100 characters in one
+ * line, and a text has 1 to 5000. If one is wrong, POST returns `articlesPage` with the error.
+ */
 export function addArticles<R extends FormRequest>(pages: FormPages<R>, onSave = (_: R) => {}) {
   const articles: Article[] = [];
   pages.get('/articles', (request) => articlesPage(request, articles));
@@ -121,7 +132,7 @@ export function addArticles<R extends FormRequest>(pages: FormPages<R>, onSave =
   }));
 }
 
-/** Shows the form and the articles. After an error, the form still contains what was sent. */
+/** Shows the form and the articles. After an error: status 422, and the form keeps the texts. */
 function articlesPage(request: FormRequest, list: Article[], sent?: Article, error?: string) {
   const rows = html`<label>Title <input name="title" value="${sent?.title}" maxlength="100"></label>
 <label>Text <textarea name="body" rows="4" maxlength="5000">\n${sent?.body}</textarea></label>
@@ -133,7 +144,7 @@ function articlesPage(request: FormRequest, list: Article[], sent?: Article, err
   return page('Articles', main, error === undefined ? 200 : 422);
 }
 
-/** The site of this step. */
+/** The site of this step: the style sheet and the articles. `/` redirects to them. */
 export function site(): Router {
   const router = addStyle(new Router());
   addArticles(router);

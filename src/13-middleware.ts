@@ -21,7 +21,7 @@ import { addArticles } from './12-forms.ts';
  * compiler uses it to compare what one middleware needs with what the others add.
  */
 export type Middleware<Added, Needed = unknown> = {
-  <R extends HttpRequest & Needed>(page: Handler<NoInfer<R> & Added>): Handler<R>;
+  <R extends HttpRequest & Needed>(page: Handler<R & Added>): Handler<R>;
   readonly needs?: ((request: Needed) => void) | undefined;
 };
 
@@ -36,21 +36,23 @@ export class RouteGroup<R extends HttpRequest = HttpRequest> {
     this.wrap = wrap;
   }
 
-  /** A group without middleware. */
+  /** Returns a group without middleware. */
   static of(router: Router): RouteGroup {
     return new RouteGroup(router, (page) => page);
   }
 
-  /** A group whose pages are wrapped in one more middleware, inside all others. */
+  /** Returns a new group with one more middleware, inside all others. This group stays as it is. */
   with<Added>(middleware: Middleware<Added, R>): RouteGroup<R & Added> {
     return new RouteGroup<R & Added>(this.#router, (page) => this.wrap(middleware<R>(page)));
   }
 
+  /** Adds a page for GET, wrapped in the middleware of the group. Returns the group. */
   get(path: string, page: Handler<R>): this {
     this.#router.get(path, this.wrap(page));
     return this;
   }
 
+  /** Adds a page for POST in the same way. */
   post(path: string, page: Handler<R>): this {
     this.#router.post(path, this.wrap(page));
     return this;
@@ -64,7 +66,10 @@ export function sessionFrom<S extends Session<object>>(
   return withSession(factory);
 }
 
-/** Returns a site without pages: its router and a group, and signed sessions of this class. */
+/**
+ * Returns the beginning of a site: a router with the style sheet, a group without middleware, a
+ * factory of signed sessions with timeouts, and the middleware that opens these sessions.
+ */
 export function emptySite<S extends Session<object>>(sessionClass: SessionClass<S>) {
   const factory = withTimeouts(new SignedCookieSessionFactory({ ...DEMO, sessionClass }));
   const router = addStyle(new Router());

@@ -19,11 +19,12 @@ export const MAX_MESSAGES = 20; // in a queue; then the oldest is removed
 
 /** A session with messages. A message can be any JSON value, as in Pyramid. */
 export class FlashSession<Data extends object> extends Session<Data> {
-  /** Adds a message to a queue. Throws a `TypeError` if the message is not a JSON value. */
-  flash(message: unknown, queue = '', allowDuplicate = true): void {
+  /**
+   * Adds a message at the end of a queue, which keeps its newest 20 messages. Throws (see `set`) if
+   * the message is not a JSON value.
+   */
+  flash(message: unknown, queue = ''): void {
     const messages = this.peekFlash(queue);
-    const texts = messages.map((other) => JSON.stringify(other));
-    if (!allowDuplicate && texts.includes(JSON.stringify(message))) return;
     this.all.set(FLASH_KEY + queue, [...messages, message].slice(-MAX_MESSAGES));
   }
 
@@ -34,24 +35,29 @@ export class FlashSession<Data extends object> extends Session<Data> {
     return messages;
   }
 
-  /** Returns the messages of a queue, and keeps them. */
+  /** Returns the messages of a queue, the oldest first, and keeps them. */
   peekFlash(queue = ''): unknown[] {
     const messages = this.all.get(FLASH_KEY + queue);
     return Array.isArray(messages) ? messages : [];
   }
 
-  /** This session, with keys that `Data` does not name. */
+  /** This session, but TypeScript allows each key. Pages do not use it. */
   protected get all(): Session {
     return this as unknown as Session;
   }
 }
 
-const FLASH_KEY = '_f_'; // Pyramid's key
+const FLASH_KEY = '_f_'; // Pyramid's key; the name of the queue follows
 
 /** The queues that pages show. A screen reader reads an alert immediately, and a status later. */
 const ROLES = { error: 'alert', success: 'status', info: 'status' };
 
-/** Shows the messages of all queues on the page, and removes them from the session. */
+/**
+ * Appends the messages of these queues to the slot `notices`, errors first, and removes them from
+ * the session: `<p class="flash info" role="status">Hello</p>`. A message that is not a string is
+ * shown as JSON. This happens only if the body is a `Page` and the status is below 300, or from 400
+ * to 499. Otherwise the response and the messages stay as they are.
+ */
 export const withFlash: Middleware<object, { session: FlashSession<object> }> =
   (page) => async (request) => {
     const response = await page(request);
@@ -67,14 +73,17 @@ export const withFlash: Middleware<object, { session: FlashSession<object> }> =
     return fillSlot(response, 'notices', html`${notices}`);
   };
 
-/** Rejects a request for a page that the browser loads in advance: the visitor may never see it. */
+/**
+ * Responds 503 to a request for a page that the browser loads in advance. Such a request has a
+ * header `Sec-Purpose`, `Purpose` or `X-Moz` that begins with `prefetch`.
+ */
 export const rejectPrefetch: Middleware<object> = (page) => async (request) => {
   const { 'sec-purpose': secPurpose, purpose, 'x-moz': xMoz } = request.headers;
   const isPrefetch = [secPurpose, purpose, xMoz].some((value) => value?.startsWith('prefetch'));
   return isPrefetch ? problem(503, 'This page is not loaded in advance.') : page(request);
 };
 
-/** The site of this step. */
+/** The site of this step: the pages of step 13. A saved article flashes a success message. */
 export function site(): Handler {
   const { router, group, session } = emptySite(FlashSession<TutorialData>);
   const pages = group.with(rejectPrefetch).with(session).with(withFlash);

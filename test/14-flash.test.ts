@@ -16,6 +16,13 @@ const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
 const ARTICLE = { title: 'On tea', body: 'It is hot.' };
 
+const PREFETCHES = [
+  { 'sec-purpose': 'prefetch' }, // Chrome, Firefox and Safari
+  { 'sec-purpose': 'prefetch;prerender' }, // a typed address in Chrome
+  { purpose: 'prefetch' }, // older Chrome
+  { 'x-moz': 'prefetch' }, // older Firefox
+];
+
 type Data = { count: number };
 type PageRequest = HttpRequest & { session: FlashSession<Data> };
 
@@ -61,6 +68,22 @@ function makeVisitor(): Visitor {
 }
 
 describe('14-flash: FlashSession', () => {
+  it('FlashSession.peekFlash() returns the messages and keeps them', () => {
+    const session = newSession({ _f_: ['saved', 'sent'], _f_error: ['failed'] });
+    for (let i = 0; i < 2; i++) assert.deepEqual(session.peekFlash(), ['saved', 'sent']);
+    assert.deepEqual(session.peekFlash('error'), ['failed']);
+    assert.deepEqual(session.peekFlash('info'), []);
+    assert.equal(session.isChanged, false, 'a session that was only read is not saved');
+  });
+
+  it('FlashSession.flash() adds a message at the end of a queue', () => {
+    const session = newSession();
+    session.flash('saved');
+    session.flash('sent');
+    assert.deepEqual(session.peekFlash(), ['saved', 'sent']);
+    assert.equal(session.isChanged, true, 'so the session is saved');
+  });
+
   it('FlashSession.popFlash() returns each message once, the oldest first', () => {
     const session = newSession();
     session.flash('saved');
@@ -81,23 +104,6 @@ describe('14-flash: FlashSession', () => {
     assert.deepEqual(session.popFlash(), []);
   });
 
-  it('FlashSession.peekFlash() returns the messages and keeps them', () => {
-    const session = saved(newSession({ _f_: ['saved'] }));
-    assert.deepEqual(session.peekFlash(), ['saved']);
-    assert.deepEqual(session.peekFlash('error'), []);
-    assert.equal(session.isChanged, false, 'a session that was only read is not saved');
-    assert.deepEqual(session.popFlash(), ['saved']);
-    assert.equal(session.isChanged, true);
-  });
-
-  it('FlashSession.flash() adds no equal message if allowDuplicate is false', () => {
-    const session = newSession();
-    for (const message of ['a', 'a', { k: [1] }, { k: [1] }]) session.flash(message, 'info', false);
-    assert.deepEqual(session.peekFlash('info'), ['a', { k: [1] }]);
-    session.flash('a', 'info');
-    assert.deepEqual(session.peekFlash('info'), ['a', { k: [1] }, 'a'], 'the default allows it');
-  });
-
   it('FlashSession.flash() keeps the newest 20 messages of a queue', () => {
     const session = newSession();
     for (let i = 1; i <= MAX_MESSAGES + 1; i++) session.flash(i);
@@ -110,51 +116,23 @@ describe('14-flash: FlashSession', () => {
     const { good } = JSON.parse(file) as { good: { name: string; dict: object }[] };
     const pyramid = good.find(({ name }) => name === 'flash, two queues, no duplicates');
     const session = newSession();
-    session.flash('a', 'warn', false);
-    session.flash({ k: [1] }, 'info', false);
+    session.flash('a', 'warn');
+    session.flash({ k: [1] }, 'info');
     session.flash('x');
     assert.deepEqual(session.toJSON(), pyramid?.dict);
   });
 });
 
-describe('14-flash: withFlash', () => {
-  it('withFlash() shows "Article saved" once, on the page after the redirect', async () => {
-    const visitor = new Visitor(site());
-    const response = await visitor.post('/articles', ARTICLE);
-    assert.deepEqual([response.status, response.headers.location], [303, '/articles']);
-    const articles = await visitor.get('/articles');
-    assert.deepEqual(messagesOf(articles), [['success', 'status', 'Article saved']]);
-    assert.match(bodyText(articles), /On tea/);
-    assert.deepEqual(messagesOf(await visitor.get('/articles')), [], 'after a reload');
-  });
-
-  it('withFlash() keeps a message until a page shows it, also after many redirects', async () => {
-    const visitor = makeVisitor();
-    for (const path of ['/leave?hello', '/first', '/second']) {
-      assert.equal((await visitor.get(path)).status, 303, path);
+describe('14-flash: withFlash and rejectPrefetch alone', () => {
+  it('withFlash() shows a message once, also on a page with an error of the visitor', async () => {
+    for (const status of [200, 400, 404, 422, 499]) {
+      const session = newSession({ _f_info: ['hello'] });
+      const handler = withFlash(() => page('A page', html`<h1>Here</h1>`, status));
+      const response = await handler({ ...makeRequest(), session });
+      assert.equal(response.status, status);
+      assert.deepEqual(messagesOf(response), [['info', 'status', 'hello']], `${status}`);
+      assert.deepEqual(session.peekFlash('info'), [], `${status}`);
     }
-    assert.deepEqual(messagesOf(await visitor.get('/page')), [['info', 'status', 'hello']]);
-    assert.deepEqual(messagesOf(await visitor.get('/page')), []);
-  });
-
-  it('withFlash() shows the message to its visitor only', async () => {
-    const handle = site();
-    const [ada, bob] = [new Visitor(handle), new Visitor(handle)];
-    await ada.post('/articles', ARTICLE);
-    assert.deepEqual(messagesOf(await bob.get('/articles')), []);
-    assert.equal(messagesOf(await ada.get('/')).length, 1, 'on the next page, also another page');
-  });
-
-  it('withFlash() keeps the message if the response is HEAD, a redirect or a failure', async () => {
-    const visitor = makeVisitor();
-    await visitor.get('/leave?hello');
-    const requests = ['HEAD /page', 'GET /moved', 'GET /fails', 'GET /json', 'GET /first'];
-    for (const line of requests) {
-      const [method = '', path = ''] = line.split(' ');
-      assert.deepEqual(setCookies(await visitor.request(method, path)), [], line);
-    }
-    await assert.rejects(async () => visitor.get('/throws'), /This page has a bug/);
-    assert.deepEqual(messagesOf(await visitor.get('/page')), [['info', 'status', 'hello']]);
   });
 
   it('withFlash() shows errors first, and any JSON value as text', async () => {
@@ -174,6 +152,37 @@ describe('14-flash: withFlash', () => {
     assert.deepEqual(session.peekFlash('other'), ['no page shows this queue']);
   });
 
+  it('rejectPrefetch() runs the page for an ordinary request', async () => {
+    const handler = rejectPrefetch(() => text('the page'));
+    for (const headers of [{}, { 'sec-purpose': '' }, { purpose: 'preview' }, { 'x-moz': 'no' }]) {
+      const response = await handler(makeRequest('GET', '/', headers));
+      assert.equal(bodyText(response), 'the page', JSON.stringify(headers));
+    }
+  });
+});
+
+describe('14-flash: withFlash and rejectPrefetch in a group', () => {
+  it('withFlash() keeps a message until a page shows it, also after many redirects', async () => {
+    const visitor = makeVisitor();
+    for (const path of ['/leave?hello', '/first', '/second']) {
+      assert.equal((await visitor.get(path)).status, 303, path);
+    }
+    assert.deepEqual(messagesOf(await visitor.get('/page')), [['info', 'status', 'hello']]);
+    assert.deepEqual(messagesOf(await visitor.get('/page')), []);
+  });
+
+  it('withFlash() keeps the message if the response is HEAD, a redirect or a failure', async () => {
+    const visitor = makeVisitor();
+    await visitor.get('/leave?hello');
+    const requests = ['HEAD /page', 'GET /moved', 'GET /fails', 'GET /json', 'GET /first'];
+    for (const line of requests) {
+      const [method = '', path = ''] = line.split(' ');
+      assert.deepEqual(setCookies(await visitor.request(method, path)), [], line);
+    }
+    await assert.rejects(async () => visitor.get('/throws'), /This page has a bug/);
+    assert.deepEqual(messagesOf(await visitor.get('/page')), [['info', 'status', 'hello']]);
+  });
+
   it('withFlash() escapes each message', async () => {
     const visitor = makeVisitor();
     const attack = '<script>alert(1)</script>$&$`';
@@ -181,15 +190,6 @@ describe('14-flash: withFlash', () => {
     const escaped = '&lt;script&gt;alert(1)&lt;/script&gt;$&amp;$`';
     assert.deepEqual(messagesOf(await visitor.get('/page')), [['info', 'status', escaped]]);
   });
-});
-
-describe('14-flash: rejectPrefetch', () => {
-  const PREFETCHES = [
-    { 'sec-purpose': 'prefetch' }, // Chrome, Firefox and Safari
-    { 'sec-purpose': 'prefetch;prerender' }, // a typed address in Chrome
-    { purpose: 'prefetch' }, // older Chrome
-    { 'x-moz': 'prefetch' }, // older Firefox
-  ];
 
   it('rejectPrefetch() responds 503, and does not count or remove anything', async () => {
     const visitor = makeVisitor();
@@ -206,19 +206,35 @@ describe('14-flash: rejectPrefetch', () => {
     assert.match(bodyText(response), /Count: 2/);
     assert.deepEqual(messagesOf(response), [['info', 'status', 'hello']]);
   });
+});
 
-  it('rejectPrefetch() runs the page for each other request', async () => {
-    const handler = rejectPrefetch(() => text('the page'));
-    for (const headers of [{}, { 'sec-purpose': '' }, { purpose: 'preview' }, { 'x-moz': 'no' }]) {
-      const response = await handler(makeRequest('GET', '/', headers));
-      assert.equal(bodyText(response), 'the page', JSON.stringify(headers));
-    }
+describe('14-flash: the site', () => {
+  it('site() of step 14 shows "Article saved" once, on the page after the redirect', async () => {
+    const visitor = new Visitor(site());
+    const response = await visitor.post('/articles', ARTICLE);
+    assert.deepEqual([response.status, response.headers.location], [303, '/articles']);
+    const articles = await visitor.get('/articles');
+    assert.deepEqual(messagesOf(articles), [['success', 'status', 'Article saved']]);
+    assert.match(bodyText(articles), /On tea/);
+    assert.deepEqual(messagesOf(await visitor.get('/articles')), [], 'after a reload');
+  });
+
+  it('site() of step 14 shows the message to its visitor only', async () => {
+    const handle = site();
+    const [ada, bob] = [new Visitor(handle), new Visitor(handle)];
+    await ada.post('/articles', ARTICLE);
+    assert.deepEqual(messagesOf(await bob.get('/articles')), []);
+    assert.equal(messagesOf(await ada.get('/')).length, 1, 'on the next page, also another page');
   });
 
   it('site() of step 14 counts no visit for a page that the browser loads in advance', async () => {
     const visitor = new Visitor(site());
     assert.match(await visitor.text('/'), /Count: 1/);
-    for (const headers of PREFETCHES) await visitor.request('GET', '/', headers);
+    for (const headers of PREFETCHES) {
+      const response = await visitor.request('GET', '/', headers);
+      assert.equal(response.status, 503);
+      assert.equal(response.headers.vary, undefined, 'the session is not opened');
+    }
     assert.match(await visitor.text('/howdy'), /Count: 2/);
   });
 });

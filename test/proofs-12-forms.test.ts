@@ -28,6 +28,24 @@ async function fieldsOf(request: HttpRequest): Promise<[string, string][] | numb
 const echo: Handler = withForm(({ form }) => text(JSON.stringify([...form])));
 
 describe('12-forms: proofs about the body', () => {
+  it('readForm() reads what a browser encodes, whatever a visitor types', async () => {
+    const all = Array.from({ length: 0x3000 }, (_, code) => String.fromCharCode(code)).join('');
+    for (const typed of [all.slice(0, 2000), all.slice(-2000), '😀 100% \ufffd', '<b>&amp;</b>']) {
+      const body = new URLSearchParams({ typed }).toString(); // the browser's algorithm
+      assert.deepEqual(await fieldsOf(post(body)), [['typed', typed]]);
+    }
+  });
+
+  it('readForm() reads text that a program did not encode, as curl -d sends it', async () => {
+    const rows: [body: string, fields: [string, string][]][] = [
+      ['title=Grüße&body=b', [['title', 'Grüße'], ['body', 'b']]],
+      ['title=a&body=b\n', [['title', 'a'], ['body', 'b\n']]],
+      ['title=100%&body=%zz%4', [['title', '100%'], ['body', '%zz%4']]],
+      ['title=日本 %E6%9C%AC', [['title', '日本 本']]],
+    ];
+    for (const [body, fields] of rows) assert.deepEqual(await fieldsOf(post(body)), fields, body);
+  });
+
   it('readForm() reads a form in chunks of any size, also inside a character', async () => {
     const bytes = Buffer.from('title=Grüße 日本&body=%F0%9F%98%80');
     const fields = [['title', 'Grüße 日本'], ['body', '😀']];
@@ -171,6 +189,18 @@ describe('12-forms: proofs with real sockets', () => {
     assert.match(String(second), /^HTTP\/1\.1 200 OK\r\n[^]*\[\["a","1"\]\]$/);
   });
 
+  it('site() of step 12 sends 413 for 1 MB, and the connection stays usable', async (t) => {
+    const server = await startServer(t, toListener(site().handle));
+    const next = 'GET /articles HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+    const body = 'a'.repeat(1_000_000);
+    const chunked = `Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+    for (const framed of [`Content-Length: ${body.length}\r\n\r\n${body}`, chunked]) {
+      const received = await server.exchange(HEAD + framed + next);
+      const statuses = [...received.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => status);
+      assert.deepEqual(statuses, ['413', '200'], framed.slice(0, 60));
+    }
+  });
+
   it('site() of step 12 saves an article that arrives slowly', async (t) => {
     const { open, get } = await startServer(t, toListener(site().handle));
     const body = 'title=On+tea&body=It+is+hot.';
@@ -231,6 +261,21 @@ describe('12-forms: proofs about the articles', () => {
     assert.match(shown, /<h2 dir="auto">a {1,2}Set-Cookie: x=1<\/h2>/, 'a title has one line');
     const pasted = '<p dir="auto">a\nb</p>';
     assert.ok(shown.includes(pasted), 'a vertical tab is a line break');
+  });
+
+  it('addArticles() shows hostile text as text', async () => {
+    const { handle } = site();
+    const text = '</textarea><img src=x onerror=alert(1)>';
+    const save = (title: string, body: string) =>
+      witness(handle)(post(new URLSearchParams({ title, body }).toString()));
+    await save('<script>alert(1)</script>', text);
+    const rejected = await save('"><script>', `${text}\0`);
+    assert.equal(rejected.status, 422);
+    for (const response of [await handle(makeRequest('GET', '/articles')), rejected]) {
+      const body = bodyText(response);
+      assert.doesNotMatch(body, /<script|<img|<\/textarea>[^]*<\/textarea>/);
+      assert.match(body, /&lt;script&gt;/);
+    }
   });
 
   it('checkText() names each control character that is not a tab or a line break', () => {
