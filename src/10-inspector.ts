@@ -56,13 +56,13 @@ export function withInspector(factory: Factory, explain: Explain, inner: Handler
     const setCookies = [response.headers['set-cookie'] ?? []].flat();
     const setCookie = setCookies.find((header) => header.startsWith(`${factory.cookie.name}=`));
     const parts = renderParts(factory, explain, setCookie ?? cookie);
-    const panel = html`<details class="inspector"><summary>Look inside the session</summary>
+    const panel = html`<footer><details class="inspector"><summary>Look inside the session</summary>
 <dl><dt>The request sent</dt>
 <dd>${cookie ? html`<code>Cookie: ${cookie}</code>` : 'no cookie'}</dd>
 <dt>The response sets</dt>
 <dd>${setCookie ? html`<code>Set-Cookie: ${setCookie}</code>` : 'nothing'}</dd></dl>
 ${await parts.catch(() => 'The session cannot be opened.')}
-</details>\n`;
+</details></footer>\n`;
     // The panel shows the cookie, so no shared cache may store the page.
     const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
     return fillSlot({ ...response, headers }, 'footer', panel);

@@ -163,7 +163,7 @@ describe('10-inspector: the panel on each page', () => {
     assert.ok(body.includes(`<code>Cookie: session=${sent}</code>`), body);
     assert.ok(body.includes(`<code>Set-Cookie: ${setCookies(second)[0]}</code>`), body);
     assert.equal(payloadOn(body), `[${NOW},${NOW},{"counter":2}]`, 'the parts of the new value');
-    assert.ok(body.endsWith('</details>\n</body>\n</html>\n'), 'at the end of the page');
+    assert.ok(body.endsWith('</details></footer>\n</body>\n</html>\n'), 'at the end of the page');
   });
 
   it('withInspector() shows the sent cookie if the response sets no cookie', async () => {
