@@ -31,13 +31,14 @@ const results = new WeakMap<HttpRequest['body'], ReturnType<typeof readForm>>();
 
 async function parseForm({ headers, body }: HttpRequest): Promise<URLSearchParams | HttpResponse> {
   const [type = '', ...parameters] = (headers['content-type'] ?? '').toLowerCase().split(';');
-  const isUnicode = parameters.every((one) => /^(charset="?utf-8"?)?$/.test(one.trim()));
+  const isUnicode = parameters.every((one) => /^(charset="?utf-?8"?)?$/.test(one.trim()));
   const isForm = type.trim() === FORM_TYPE && isUnicode && !headers['content-encoding'];
   if (!isForm) return problem(415, `Send the form as ${FORM_TYPE} in UTF-8, and not compressed.`);
   const bytes = await readBody(body, Number(headers['content-length']));
   if (!bytes) return problem(413, `A form has at most ${MAX_BODY_SIZE} bytes.`);
   if (!isUtf8(percentDecode(bytes))) return problem(400, 'The form is not encoded in UTF-8.');
-  const form = new URLSearchParams(bytes.toString());
+  // A file can end with a line break, which `curl --data-binary` sends. No browser does.
+  const form = new URLSearchParams(bytes.toString().replace(/\r?\n$/, ''));
   return form.size > MAX_FIELDS ? problem(400, `A form has at most ${MAX_FIELDS} fields.`) : form;
 }
 

@@ -50,7 +50,7 @@ export class FlashSession<Data extends object> extends Session<Data> {
 const FLASH_KEY = '_f_'; // Pyramid's key; the name of the queue follows
 
 /** The queues that pages show. A screen reader reads an alert immediately, and a status later. */
-const ROLES = { error: 'alert', success: 'status', info: 'status' };
+const ROLES = { error: 'alert', success: 'status', info: 'status', '': 'status' };
 
 /**
  * Appends the messages of these queues to the slot `notices`, errors first, and removes them from

@@ -119,7 +119,7 @@ describe('12-forms: the fields', () => {
   });
 
   it('readForm() accepts a form in UTF-8, and rejects other types with 415', async () => {
-    const charsets = ['', ';', '; charset=utf-8', ';charset=UTF-8', ' ; charset="utf-8" '];
+    const charsets = ['', ';', '; charset=utf-8', ';charset=utf8', ';charset=UTF-8', ' ; charset="utf-8" '];
     for (const charset of charsets) {
       const request = post('a=1', { 'content-type': TYPE + charset });
       assert.deepEqual(await fieldsOf(request), [['a', '1']], charset);

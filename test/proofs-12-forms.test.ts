@@ -39,7 +39,9 @@ describe('12-forms: proofs about the body', () => {
   it('readForm() reads text that a program did not encode, as curl -d sends it', async () => {
     const rows: [body: string, fields: [string, string][]][] = [
       ['title=Grüße&body=b', [['title', 'Grüße'], ['body', 'b']]],
-      ['title=a&body=b\n', [['title', 'a'], ['body', 'b\n']]],
+      ['title=a&body=b\n', [['title', 'a'], ['body', 'b']]],
+      ['title=a&body=b\r\n', [['title', 'a'], ['body', 'b']]],
+      ['title=a&body=b%0A', [['title', 'a'], ['body', 'b\n']]],
       ['title=100%&body=%zz%4', [['title', '100%'], ['body', '%zz%4']]],
       ['title=日本 %E6%9C%AC', [['title', '日本 本']]],
     ];

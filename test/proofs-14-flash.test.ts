@@ -109,7 +109,7 @@ describe('14-flash: proofs', () => {
     assert.deepEqual(textsOf(await visitor.get('/')), []);
   });
 
-  it('withFlash() shows what real Pyramid flashed, and keeps all other queues', async () => {
+  it('withFlash() shows what real Pyramid flashed, and keeps a queue that it does not know', async () => {
     const file = readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8');
     const { good } = JSON.parse(file) as { good: { name: string; cookie: string }[] };
     const { cookie = '' } = good.find(({ name }) => name.startsWith('flash, two queues')) ?? {};
@@ -117,9 +117,9 @@ describe('14-flash: proofs', () => {
     const factory = new SignedCookieSessionFactory({ ...options, now: () => NOW });
     const visitor = new Visitor(withSession(factory)(withFlash(() => page('A page', html``))));
     visitor.cookies.set('session', cookie);
-    assert.deepEqual(textsOf(await visitor.get('/')), ['{&quot;k&quot;:[1]}']);
+    assert.deepEqual(textsOf(await visitor.get('/')), ['{&quot;k&quot;:[1]}', 'x']);
     const left = factory.open(visitor.cookies.get('session') ?? '')?.toJSON();
-    assert.deepEqual(left, { _f_warn: ['a'], _f_: ['x'] });
+    assert.deepEqual(left, { _f_warn: ['a'] });
   });
 
   it('site() of step 14 keeps the message for an article that the form rejects', async () => {
