@@ -16,7 +16,10 @@ import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
-/** Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … */
+/**
+ * Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … Returns
+ * three functions: `waitFor(key)`, `add(key)` and `remove(key, some)`.
+ */
 export function loginThrottle(free: number, now: () => number) {
   const failures = new Map<string, { count: number; last: number }>(); // the newest is the last
   const nextOf = (key: string): number => {
@@ -66,7 +69,7 @@ export type SiteOptions = PagesOptions<UserSession<SiteData>> & {
   readonly users?: ReadonlyMap<string, string>;
 };
 
-/** Adds all pages of the parts I and II. */
+/** Adds all pages of the parts I and II. Returns `pages` and `handle`, as `addPages` does. */
 export function addSite(router: Router, options: SiteOptions) {
   const { users = USERS, wrappers = [], links = () => [], now } = options;
   const site = addPages(router, {
@@ -74,8 +77,7 @@ export function addSite(router: Router, options: SiteOptions) {
     wrappers: [withUser, ...wrappers],
     links: (session) => [...userLinks(session), ...links(session)],
   });
-  addLogin(site.pages, users, throttled(authenticator(users), now));
-  return site;
+  return addLogin(site, users, throttled(authenticator(users), now));
 }
 
 /** The site of this step. */
