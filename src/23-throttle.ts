@@ -22,6 +22,7 @@ const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is 
  */
 export function loginThrottle(free: number, now: () => number) {
   const failures = new Map<string, { count: number; last: number }>(); // the newest is the last
+  /** Returns the time of the next attempt. */
   const nextOf = (key: string): number => {
     const { count, last } = failures.get(key) ?? { count: 0, last: 0 };
     return last + (count < free ? 0 : Math.min(2 ** (count - free), MAX_DELAY));

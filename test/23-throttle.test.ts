@@ -56,7 +56,7 @@ async function attempt(result: Promise<boolean>): Promise<boolean | number> {
 }
 
 describe('23-throttle: a table of failures', () => {
-  it('loginThrottle() lets five failures wait 0 seconds, and then doubles to 15 minutes', () => {
+  it('loginThrottle() lets five attempts through, and then doubles the wait to 15 minutes', () => {
     const clock = { now: NOW };
     const throttle = loginThrottle(5, () => clock.now);
     const waits: number[] = [];
@@ -70,7 +70,7 @@ describe('23-throttle: a table of failures', () => {
     assert.equal(throttle.waitFor('grace'), 0, 'another key');
   });
 
-  it('loginThrottle() counts from the beginning after a quarter of an hour in peace', () => {
+  it('loginThrottle() counts from the beginning after 15 minutes without a failure', () => {
     const clock = { now: NOW };
     const throttle = loginThrottle(5, () => clock.now);
     for (let i = 0; i < 20; i++) throttle.add('ada');
