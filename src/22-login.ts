@@ -54,7 +54,7 @@ export function safeRedirectPath(next: string | null): string {
   return next !== null && /^\/(?![/\\])[!-[\]-~]{0,2000}$/.test(next) ? next : '/dashboard';
 }
 
-/** Shows the user on each page, with a button to log out. */
+/** Adds 'Logged in as …' and a button to log out to each page of a user. No cache keeps the page. */
 export const withUser: Middleware<object, UserRequest> = (inner) => async (request) => {
   const response = await inner(request);
   const user = request.session.get('user');
@@ -76,16 +76,18 @@ export function withLogin(users = USERS): Middleware<{ user: string }, UserReque
   };
 }
 
-/** Adds `/login`, `/dashboard` and `/logout`. Returns the site. */
+/**
+ * Adds `/login`, `/dashboard` and `/logout`. Returns the site. The user name is in NFC (RFC 8265),
+ * and has at most 64 characters. After a logout, the home page says 'You are logged out.'
+ */
 export function addLogin(site: Site, users = USERS, check = authenticator(users)): Site {
   site.pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search)));
   site.pages.with(withRetryLater).post('/login', withForm(async (request) => {
     const { session, form, address = '' } = request;
-    const name = fieldOf(form, 'username').normalize('NFC').slice(0, 64); // RFC 8265: NFC
+    const name = fieldOf(form, 'username').normalize('NFC').slice(0, 64);
     const isRight = await check(name, form.get('password') ?? '', address);
     if (!isRight) return loginPage(request, form, name);
-    // If another user is logged in, their cart must not become the cart of this user.
-    if (session.has('user') && session.get('user') !== name) session.clear();
+    if (session.has('user') && session.get('user') !== name) session.clear(); // of another user
     session.regenerateId();
     session.set('user', name);
     const next = safeRedirectPath(form.get('next'));
@@ -123,7 +125,7 @@ autocapitalize="none" autocorrect="off" spellcheck="false"></label>
   return name === undefined ? page('Login', main) : page('Login', html`${error}${main}`, 422);
 }
 
-/** The link that a user, or another visitor, has on each page. */
+/** The link 'Dashboard' for a user, and 'Login' for another visitor. */
 export const userLinks = (session: UserSession<SiteData>): Links =>
   session.has('user') ? [['/dashboard', 'Dashboard']] : [['/login', 'Login']];
 
