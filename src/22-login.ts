@@ -78,7 +78,7 @@ export function withLogin(users = USERS): Middleware<{ user: string }, UserReque
 
 /**
  * Adds `/login`, `/dashboard` and `/logout`. Returns the site. The user name is in NFC (RFC 8265),
- * and has at most 64 characters. After a logout, the home page says 'You are logged out.'
+ * and has at most 64 characters. The logout leaves the message 'You are logged out.' in 'info'.
  */
 export function addLogin(site: Site, users = USERS, check = authenticator(users)): Site {
   site.pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search)));
