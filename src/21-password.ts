@@ -90,7 +90,7 @@ export function authenticator(users: ReadonlyMap<string, string>): Authenticate 
   };
 }
 
-/** The site of this step: it hashes a password. If you send it again, the hash is another one. */
+/** The site of this step: a form for a password, and then its hash in a `code` element. */
 export function site(): Handler {
   const { router, group } = emptySite(Session);
   const fields = html`<label>Password <input name="password" autocomplete="off"></label>

@@ -50,7 +50,10 @@ export function loginThrottle(free: number, now: () => number) {
   };
 }
 
-/** Wraps `authenticate`. After too many failures, it throws `RetryLater` without a check. */
+/**
+ * Wraps `authenticate`. A name has 5 attempts without a wait, and an address has 20. During a wait,
+ * it throws `RetryLater` (429, 'Too many attempts to log in.') and does not check the password.
+ */
 export function throttled(authenticate: Authenticate, now = () => Date.now() / 1000): Authenticate {
   const [names, addresses] = [loginThrottle(5, now), loginThrottle(20, now)];
   return async (name, password, address) => {
