@@ -24,7 +24,7 @@ export type SiteData = TutorialData & CartData & { user: string; agent: string }
 export type UserRequest = FormRequest & { session: UserSession<SiteData> };
 type Site = { readonly pages: RouteGroup<UserRequest>; readonly handle: Handler };
 
-/** A session that can end. Then a store (step 25) rejects its old cookie. */
+/** A session that can end. A store deletes an ended session, so its old cookie is invalid. */
 export class UserSession<Data extends object> extends CsrfSession<Data> {
   isEnded = false; // if true, the data belongs to a new session
   readonly #now: number;
@@ -54,7 +54,7 @@ export function safeRedirectPath(next: string | null): string {
   return next !== null && /^\/(?![/\\])[!-[\]-~]{0,2000}$/.test(next) ? next : '/dashboard';
 }
 
-/** Adds 'Logged in as …' and a button to log out to each page of a user. No cache keeps the page. */
+/** Adds 'Logged in as …' and a button to log out to each page of a user. No cache keeps it. */
 export const withUser: Middleware<object, UserRequest> = (inner) => async (request) => {
   const response = await inner(request);
   const user = request.session.get('user');
