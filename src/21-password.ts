@@ -1,6 +1,6 @@
 // Step 21 · Passwords: a hash that is slow, salted, and limited in parallel.
 //
-//   stored = logN:salt:hash                      scrypt (RFC 7914), N = 2^logN, r = 8, p = 1
+//   stored = logN:salt:hash              scrypt (RFC 7914) with N = 2^logN blocks of 1 KiB
 //
 // An attacker who steals the user file guesses the passwords on another machine. scrypt makes each
 // guess cost 128 MiB and a third of a second (OWASP: Password Storage). It costs this server the
@@ -53,13 +53,13 @@ export async function isPassword(password: string, hashed: string): Promise<bool
 }
 
 const scryptAsync = promisify<string, string, number, ScryptOptions, Buffer>(scrypt);
-const waiting: (() => void)[] = []; // one queue for the process, because its memory is one
+const waiting: (() => void)[] = []; // one queue, because all sites of a process share its memory
 let running = 0;
 
 async function derive(password: string, salt: string, logN: number): Promise<Buffer> {
   const text = password.normalize('NFKC'); // keyboards write é in two ways (NIST SP 800-63B)
-  const [N, r] = [2 ** logN, 8];
-  const options = { N, r, p: 1, maxmem: 128 * r * (N + 3) }; // Node's default limit is 32 MiB
+  const N = 2 ** logN;
+  const options = { N, maxmem: 1024 * (N + 3) }; // N blocks of 1 KiB, and three more to work with
   if (waiting.length >= MAX_WAITING) throw new RetryLater(503, 10, 'Many visitors log in now.');
   if (running === MAX_PARALLEL) await new Promise<void>((resolve) => waiting.push(resolve));
   else running += 1;
@@ -90,18 +90,16 @@ export function authenticator(users: ReadonlyMap<string, string>): Authenticate 
   };
 }
 
-/** The site of this step: it hashes a password twice, and the results differ. */
+/** The site of this step: a form for a password, and then its hash in a `code` element. */
 export function site(): Handler {
   const { router, group } = emptySite(Session);
   const fields = html`<label>Password <input name="password" autocomplete="off"></label>
-<button>Hash it twice</button>`;
-  const show = (request: HttpRequest, hashes: readonly string[] = []) => page('Hash', html`
-<h1>Hash</h1>
-${form(request, '/', fields)}${hashes.map((hash) => html`<p><code>${hash}</code></p>\n`)}`);
+<button>Hash it</button>`;
+  const show = (request: HttpRequest, hash?: string) => page('Hash', html`<h1>Hash</h1>
+${form(request, '/', fields)}${hash && html`<p><code>${hash}</code></p>\n`}`);
   const pages = group.with(withRetryLater).get('/', (request) => show(request));
   pages.post('/', withForm(async (request) => {
-    const password = request.form.get('password') ?? '';
-    return show(request, [await hashPassword(password), await hashPassword(password)]);
+    return show(request, await hashPassword(request.form.get('password') ?? ''));
   }));
   return router.handle;
 }

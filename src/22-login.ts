@@ -22,11 +22,11 @@ export type SiteData = TutorialData & CartData & { user: string; agent: string }
 
 /** A request whose session can know a user. */
 export type UserRequest = FormRequest & { session: UserSession<SiteData> };
-type UserPages = RouteGroup<UserRequest>;
+type Site = { readonly pages: RouteGroup<UserRequest>; readonly handle: Handler };
 
-/** A session that can end. Its old cookie must not work any more, as far as a cookie allows it. */
+/** A session that can end. A store deletes an ended session, so its old cookie is invalid. */
 export class UserSession<Data extends object> extends CsrfSession<Data> {
-  isEnded = false; // then the data that is left belongs to a new session
+  isEnded = false; // if true, the data belongs to a new session
   readonly #now: number;
 
   constructor(now: number, state?: SessionState) {
@@ -42,7 +42,7 @@ export class UserSession<Data extends object> extends CsrfSession<Data> {
 
   /** Ends the session, and begins a new one with its data and a new token: for login. */
   regenerateId(): void {
-    if (this.size > 0) this.newCsrfToken();
+    if (this.size > 0) this.newCsrfToken(); // an empty session needs no token, and no cookie
     this.created = this.#now;
     this.isEnded = true;
   }
@@ -54,7 +54,7 @@ export function safeRedirectPath(next: string | null): string {
   return next !== null && /^\/(?![/\\])[!-[\]-~]{0,2000}$/.test(next) ? next : '/dashboard';
 }
 
-/** Shows the user on each page, with a button to log out. */
+/** Adds 'Logged in as …' and a button to log out to each page of a user. No cache keeps it. */
 export const withUser: Middleware<object, UserRequest> = (inner) => async (request) => {
   const response = await inner(request);
   const user = request.session.get('user');
@@ -76,32 +76,47 @@ export function withLogin(users = USERS): Middleware<{ user: string }, UserReque
   };
 }
 
-/** Adds `/login`, `/dashboard` and `/logout`. */
-export function addLogin(pages: UserPages, users = USERS, check = authenticator(users)): void {
-  pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search)));
-  pages.with(withRetryLater).post('/login', withForm(async (request) => {
+/**
+ * Adds `/login`, `/dashboard` and `/logout`. Returns the site. The user name is in NFC (RFC 8265),
+ * and has at most 64 characters. The logout leaves the message 'You are logged out.' in 'info'.
+ */
+export function addLogin(site: Site, users = USERS, check = authenticator(users)): Site {
+  site.pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search)));
+  site.pages.with(withRetryLater).post('/login', withForm(async (request) => {
     const { session, form, address = '' } = request;
-    const name = fieldOf(form, 'username').normalize('NFC').slice(0, 64); // RFC 8265: NFC
+    const name = fieldOf(form, 'username').normalize('NFC').slice(0, 64);
     const isRight = await check(name, form.get('password') ?? '', address);
     if (!isRight) return loginPage(request, form, name);
-    if ((session.get('user') ?? name) !== name) session.clear(); // the cart of another user
+    if (session.has('user') && session.get('user') !== name) session.clear(); // of another user
     session.regenerateId();
     session.set('user', name);
-    return seeOther(safeRedirectPath(form.get('next')));
+    const next = safeRedirectPath(form.get('next'));
+    return seeOther((await canShow(next, request, site.handle)) ? next : '/dashboard');
   }));
-  pages.post('/logout', ({ session }) => { // not GET: an image could log the user out
+  site.pages.post('/logout', ({ session }) => { // not GET: an image could log the user out
     session.invalidate();
     session.flash('You are logged out.', 'info'); // in the new session
     return { ...seeOther('/'), headers: { location: '/', 'clear-site-data': '"storage"' } };
   });
-  pages.with(withLogin(users)).get('/dashboard', dashboard);
+  site.pages.with(withLogin(users)).get('/dashboard', dashboard);
+  return site;
 }
 
-/** The form. After a failure, `name` is the user name that was typed. */
+/** Whether GET shows this page. The site responds to OPTIONS with the methods of the path. */
+async function canShow(next: string, request: FormRequest, handle: Handler): Promise<boolean> {
+  const { pathname: path } = new URL(next, 'http://localhost'); // without the query
+  const { headers } = await handle({ ...request, method: 'OPTIONS', path });
+  return path !== '/login' && String(headers.allow).includes('GET');
+}
+
+const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =>
+  page('Dashboard', html`<h1>Hello, ${user}</h1>
+<p>Things in your <a href="/cart">cart</a>: ${countOf(session)}</p>`);
+
+/** The form, and after a failure an error. `name` is the user name that was typed. */
 function loginPage(request: FormRequest, sent: URLSearchParams, name?: string): HttpResponse {
   const error = html`<p class="flash error" role="alert">The name or the password is wrong.</p>`;
-  const next = safeRedirectPath(sent.get('next'));
-  const fields = html`<input type="hidden" name="next" value="${next}">
+  const fields = html`<input type="hidden" name="next" value="${sent.get('next') ?? ''}">
 <label>User name <input name="username" value="${name}" autocomplete="username"
 autocapitalize="none" autocorrect="off" spellcheck="false"></label>
 <label>Password <input name="password" type="password" autocomplete="current-password"></label>
@@ -110,12 +125,7 @@ autocapitalize="none" autocorrect="off" spellcheck="false"></label>
   return name === undefined ? page('Login', main) : page('Login', html`${error}${main}`, 422);
 }
 
-const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =>
-  page('Dashboard', html`<h1>Hello, ${user}</h1>
-<p>Visits of the home page and Howdy: ${session.get('counter') ?? 0}</p>
-<p>Things in your <a href="/cart">cart</a>: ${countOf(session)}</p>`);
-
-/** The link that a user, or another visitor, has on each page. */
+/** The link 'Dashboard' for a user, and 'Login' for another visitor. */
 export const userLinks = (session: UserSession<SiteData>): Links =>
   session.has('user') ? [['/dashboard', 'Dashboard']] : [['/login', 'Login']];
 
@@ -123,9 +133,7 @@ export const userLinks = (session: UserSession<SiteData>): Links =>
 export function site(): Handler {
   const { router, factory } = emptySite(UserSession<SiteData>);
   const options = { factory, explain: explainSigned(), links: userLinks, wrappers: [withUser] };
-  const { pages, handle } = addPages(router, options);
-  addLogin(pages);
-  return handle;
+  return addLogin(addPages(router, options)).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 22', ['/login', '/cart']);

@@ -16,9 +16,13 @@ import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
-/** Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … */
+/**
+ * Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … Returns
+ * three functions: `waitFor(key)`, `add(key)` and `remove(key, some)`.
+ */
 export function loginThrottle(free: number, now: () => number) {
   const failures = new Map<string, { count: number; last: number }>(); // the newest is the last
+  /** Returns the time of the next attempt. */
   const nextOf = (key: string): number => {
     const { count, last } = failures.get(key) ?? { count: 0, last: 0 };
     return last + (count < free ? 0 : Math.min(2 ** (count - free), MAX_DELAY));
@@ -46,7 +50,10 @@ export function loginThrottle(free: number, now: () => number) {
   };
 }
 
-/** Wraps `authenticate`. After too many failures, it throws `RetryLater` without a check. */
+/**
+ * Wraps `authenticate`. A name has 5 attempts without a wait, and an address has 20. During a wait,
+ * it throws `RetryLater` (429, 'Too many attempts to log in.') and does not check the password.
+ */
 export function throttled(authenticate: Authenticate, now = () => Date.now() / 1000): Authenticate {
   const [names, addresses] = [loginThrottle(5, now), loginThrottle(20, now)];
   return async (name, password, address) => {
@@ -66,7 +73,7 @@ export type SiteOptions = PagesOptions<UserSession<SiteData>> & {
   readonly users?: ReadonlyMap<string, string>;
 };
 
-/** Adds all pages of the parts I and II. */
+/** Adds all pages of the parts I and II. Returns `pages` and `handle`, as `addPages` does. */
 export function addSite(router: Router, options: SiteOptions) {
   const { users = USERS, wrappers = [], links = () => [], now } = options;
   const site = addPages(router, {
@@ -74,8 +81,7 @@ export function addSite(router: Router, options: SiteOptions) {
     wrappers: [withUser, ...wrappers],
     links: (session) => [...userLinks(session), ...links(session)],
   });
-  addLogin(site.pages, users, throttled(authenticator(users), now));
-  return site;
+  return addLogin(site, users, throttled(authenticator(users), now));
 }
 
 /** The site of this step. */

@@ -56,7 +56,7 @@ async function attempt(result: Promise<boolean>): Promise<boolean | number> {
 }
 
 describe('23-throttle: a table of failures', () => {
-  it('loginThrottle() lets five failures wait 0 seconds, and then doubles to 15 minutes', () => {
+  it('loginThrottle() lets five attempts through, and then doubles the wait to 15 minutes', () => {
     const clock = { now: NOW };
     const throttle = loginThrottle(5, () => clock.now);
     const waits: number[] = [];
@@ -70,7 +70,7 @@ describe('23-throttle: a table of failures', () => {
     assert.equal(throttle.waitFor('grace'), 0, 'another key');
   });
 
-  it('loginThrottle() counts from the beginning after a quarter of an hour in peace', () => {
+  it('loginThrottle() counts from the beginning after 15 minutes without a failure', () => {
     const clock = { now: NOW };
     const throttle = loginThrottle(5, () => clock.now);
     for (let i = 0; i < 20; i++) throttle.add('ada');
@@ -122,7 +122,7 @@ describe('23-throttle: guesses', () => {
       const results: (boolean | number)[] = [];
       for (let i = 0; i < 7; i++) results.push(await attempt(guess(name, 'wrong', '')));
       clock.now += 1;
-      results.push(await attempt(guess(name, 'wrong', '')), await attempt(guess(name, 'wrong', '')));
+      for (let i = 0; i < 2; i++) results.push(await attempt(guess(name, 'wrong', '')));
       assert.deepEqual(results, [false, false, false, false, false, 1, 1, false, 2], name);
     }
   });
@@ -153,31 +153,22 @@ describe('23-throttle: guesses', () => {
       const guesses = Array.from({ length: 200 }, (_, i) => attempt(guess('editor', `${i}`, '')));
       results = await Promise.all(guesses);
     });
-    assert.equal(started, 5);
+    assert.equal(started, 5, `${started} of 200 guesses were checked`);
     const rejected = results.filter((result) => typeof result === 'number');
     assert.deepEqual([rejected.length, results.length], [195, 200]);
   });
 
-  it('throttled() checks 20 of 60 parallel guesses with different names from one address', async () => {
+  it('throttled() checks 20 of 60 parallel guesses with other names from one address', async () => {
     const guess = throttled(authenticator(await users), () => NOW);
     const { started } = await countHashes(async () => {
       await Promise.all(Array.from({ length: 60 }, (_, i) => attempt(guess(`name ${i}`, 'x', ''))));
     });
-    assert.equal(started, 20);
+    assert.equal(started, 20, `${started} of 60 guesses were checked`);
   });
 
   it('throttled() does not count a right password against the address', async () => {
     const guess = throttled(authenticator(await users), () => NOW);
     for (let i = 0; i < 30; i++) assert.equal(await attempt(guess('editor', 'editor', '')), true);
-  });
-
-  it('throttled() does the same work for a known name, an unknown name and no work to wait', async () => {
-    const guess = throttled(authenticator(await users), () => NOW);
-    const started: number[] = [];
-    for (const name of ['editor', 'editor', 'editor', 'editor', 'editor', 'editor', 'unknown']) {
-      started.push((await countHashes(() => attempt(guess(name, 'x', '')))).started);
-    }
-    assert.deepEqual(started, [1, 1, 1, 1, 1, 0, 1], 'the sixth guess comes too soon');
   });
 });
 
@@ -202,20 +193,6 @@ describe('23-throttle: the site', () => {
     assert.deepEqual([response.status, response.headers['retry-after']], [429, '1']);
     assert.match(bodyText(response), /<h1>429 Too Many Requests<\/h1>/);
     assert.match(bodyText(response), /<nav aria-label="Pages">/);
-  });
-
-  it('addSite() responds 503 if 52 logins are in work, and hashes unknown names too', async () => {
-    const { login, address } = await visit();
-    const guesses = Array.from({ length: 60 }, (_, i) => {
-      address.current = `192.0.2.${i}`;
-      return login(`name ${i}`, 'x');
-    });
-    const responses = await Promise.all(guesses);
-    const statuses = responses.map(({ status }) => status);
-    const count = (wanted: number): number => statuses.filter((one) => one === wanted).length;
-    assert.deepEqual([count(422), count(503)], [52, 8], 'two are hashed, and fifty wait');
-    const busy = responses.find(({ status }) => status === 503);
-    assert.equal(busy?.headers['retry-after'], '10');
   });
 
   it('addSite() counts the failures of each address', async () => {

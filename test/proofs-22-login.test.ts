@@ -22,6 +22,7 @@ import { safeRedirectPath, withLogin, withUser } from '../src/22-login.ts';
 import { EncryptedCookieSessionFactory } from '../src/24-encryption.ts';
 import { MemoryStore, StoredSessionFactory } from '../src/25-store.ts';
 import { onEnded, SessionEnded, VersionedSessionFactory } from '../src/26-versions.ts';
+import { site as apiSite } from '../src/30-api.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -32,7 +33,7 @@ type Factory = SessionFactory<UserSession<SiteData>>;
 type Clock = { now: number };
 
 const users = Promise.all(
-  ['editor', 'viewer'].map(async (name) => [name, await hashPassword(name, 4)] as const),
+  ['editor', 'viewer', 'jos\u00e9'].map(async (name) => [name, await hashPassword(name, 4)] as const),
 ).then((entries) => new Map(entries));
 
 /** Each kind of session, with its store if it has one. */
@@ -56,7 +57,7 @@ async function visit(kind = 'signed', clock = { now: NOW }, newFactory = KINDS[k
   const rescued = RouteGroup.of(router).with(rescue(SessionEnded, onEnded)).with(full);
   const pages = rescued.with(sessionFrom(factory)).with(withCsrf()).with(withUser).with(withFlash);
   addCart(pages);
-  addLogin(pages, await users);
+  addLogin({ pages, handle: router.handle }, await users);
   pages.get('/', () => page('Home', html`<h1>Home</h1>`));
   const browser = new Browser(router.handle, ORIGIN, () => clock.now);
   const send = (path: string, body = '', headers = {}): Promise<HttpResponse> =>
@@ -199,6 +200,56 @@ describe('22-login: further proofs', () => {
     assert.deepEqual([...outcomes].sort(), [303, 422], 'some cookies had space, and some had not');
   });
 
+  it('addLogin() shows the typed name again as text, and never the password', async () => {
+    const { login } = await visit();
+    const body = bodyText(await login('<b>"ed"</b>', 'hunter2'));
+    assert.match(body, /name="username" value="&lt;b&gt;&quot;ed&quot;&lt;\/b&gt;"/);
+    assert.doesNotMatch(body, /hunter2/);
+  });
+
+  it('addLogin() tells the keyboard of a phone not to change the user name', async () => {
+    const { browser } = await visit();
+    const body = bodyText(await browser.get('/login'));
+    const [field = ''] = /<input name="username"[^>]*>/.exec(body) ?? [];
+    for (const attribute of ['autocapitalize="none"', 'autocorrect="off"', 'spellcheck="false"']) {
+      assert.ok(field.includes(attribute), `${attribute}: 'Editor' is not 'editor'`);
+    }
+    assert.ok(field.includes('autocomplete="username"'), 'for password managers');
+  });
+
+  it('addLogin() accepts a user name, however the keyboard writes its accent', async () => {
+    const { browser, login } = await visit();
+    assert.equal((await login('jose\u0301', 'jose\u0301')).status, 303, 'e and a combining accent');
+    const dashboard = bodyText(await browser.get('/dashboard'));
+    assert.ok(dashboard.includes('Hello, jos\u00e9'), 'é as one character, as in the user list');
+  });
+
+  it('addLogin() leads only to a page that GET can show, on the site with all pages', async () => {
+    const handle = apiSite(await users);
+    const login = async (next: string): Promise<string> => {
+      const browser = new Browser(handle, ORIGIN);
+      const fields = new URLSearchParams({ username: 'editor', password: 'editor', next });
+      const { headers } = await browser.request('POST', '/login', fields.toString(), SAME_ORIGIN);
+      const location = String(headers.location);
+      const page = await browser.request('GET', location, '', { accept: 'text/html' });
+      assert.equal(page.status, 200, `GET ${location} after the login with next=${next}`);
+      return location;
+    };
+    for (const next of ['/', '/cart', '/sessions', '/dashboard?x=1', '/inspect', '/howdy?a=/b']) {
+      assert.equal(await login(next), next);
+    }
+    const paths = [
+      '/logout', '/cart/add', '/cart/empty?x', '/sessions/end', '/sessions/end-others', '/api/token',
+      '/api/logout', '/nonsense', '/login', '/login?next=/logout', '/./login', '/cart/../logout',
+      '/%2E%2e/logout', '/cart/', '//localhost:6543/cart', '/cart#/../logout/..', '/.//evil.example',
+    ];
+    for (const next of paths) {
+      const location = await login(next);
+      assert.ok(['/dashboard', next].includes(location), `${next} leads to ${location}`);
+      assert.equal(location === next, next.startsWith('/cart#'), next);
+    }
+  });
+
   it('addLogin() has a limit of 64 characters for a name, and shows it as text', async () => {
     const { browser, login } = await visit();
     const script = '"><script>alert(1)</script>';
@@ -245,7 +296,7 @@ describe('22-login: further proofs', () => {
     const router = new Router();
     const factory = new SignedCookieSessionFactory({ ...DEMO, ...options({ now: NOW }) });
     const pages = RouteGroup.of(router).with(sessionFrom(factory)).with(withCsrf());
-    addLogin(pages, await users, async () => {
+    addLogin({ pages, handle: router.handle }, await users, async () => {
       throw new RetryLater(503, 10, 'Many visitors log in now.');
     });
     const browser = new Browser(router.handle, ORIGIN, () => NOW);
@@ -278,6 +329,25 @@ describe('22-login: further proofs', () => {
     // "cache" takes 1.5 seconds in Chromium, and `no-store` pages are in no cache.
     assert.equal(headers['clear-site-data'], '"storage"');
     assert.equal(body, '');
+  });
+
+  it('withUser shows the user on each page, and no cache keeps the page', async () => {
+    const { browser, send, login } = await visit();
+    const paths = ['/', '/cart', '/login', '/dashboard'];
+    for (const path of paths) {
+      const response = await browser.get(path);
+      assert.equal(response.headers['cache-control'], 'private, no-cache', `${path} of a visitor`);
+      assert.doesNotMatch(bodyText(response), /Logged in/, path);
+    }
+    await login('editor');
+    for (const path of paths) {
+      const response = await browser.get(path);
+      assert.equal(response.headers['cache-control'], 'no-store', `${path} of a user`);
+      assert.match(bodyText(response), /Logged in as <strong>editor<\/strong>/, path);
+      assert.match(bodyText(response), /<form method="post" action="\/logout">/, path);
+    }
+    const added = await send('/cart/add', 'item=tea');
+    assert.equal(added.headers['cache-control'], 'no-store', 'a redirect');
   });
 
   it('withUser leaves a response without a page as it is, except for no-store', async () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
+import { countHashes } from '../.tools/hashes.ts';
 import { bodyText, setCookies } from '../.tools/request.ts';
 import { startServer, withTimeLimit } from '../.tools/serve.ts';
 import { type HttpResponse, problem, text, toListener } from '../src/04-http.ts';
@@ -15,7 +16,7 @@ import type { Middleware } from '../src/13-middleware.ts';
 import { Browser } from '../src/16-browser.ts';
 import { rescue } from '../src/19-rescue.ts';
 import type { Links } from '../src/20-layout.ts';
-import { hashPassword, RetryLater } from '../src/21-password.ts';
+import { authenticator, hashPassword, RetryLater } from '../src/21-password.ts';
 import { type SiteData, type UserRequest, UserSession } from '../src/22-login.ts';
 import { addSite, loginThrottle, type SiteOptions, throttled } from '../src/23-throttle.ts';
 
@@ -84,11 +85,32 @@ describe('23-throttle: more about guesses', () => {
     assert.deepEqual(calls, [['editor', 'secret', '192.0.2.1']]);
   });
 
+  it('throttled() does the same work for an unknown name, and no work for a guess too soon', async () => {
+    const guess = throttled(authenticator(await users), () => NOW);
+    const guessSafely = (name: string) => guess(name, 'x', '').catch(() => false);
+    const started: number[] = [];
+    for (const name of ['editor', 'editor', 'editor', 'editor', 'editor', 'editor', 'unknown']) {
+      started.push((await countHashes(() => guessSafely(name))).started);
+    }
+    assert.deepEqual(started, [1, 1, 1, 1, 1, 0, 1], 'the sixth guess comes too soon');
+  });
+
   it('loginThrottle() keeps its table bounded, whatever an attacker sends', () => {
     const throttle = loginThrottle(1, () => NOW);
     for (let i = 0; i < 25_000; i++) throttle.add(`name ${i}`);
     const isKnown = (i: number): boolean => throttle.waitFor(`name ${i}`) > 0;
     assert.deepEqual([14_999, 15_000, 24_999].map(isKnown), [false, true, true]);
+  });
+
+  it('addSite() responds 503 if 52 logins are in work, and hashes unknown names too', async () => {
+    const { login } = await visit();
+    const guesses = Array.from({ length: 60 }, (_, i) => login(`name ${i}`, 'x'));
+    const responses = await Promise.all(guesses);
+    const statuses = responses.map(({ status }) => status);
+    const count = (wanted: number): number => statuses.filter((one) => one === wanted).length;
+    assert.deepEqual([count(422), count(503)], [52, 8], 'two are hashed, and fifty wait');
+    const busy = responses.find(({ status }) => status === 503);
+    assert.equal(busy?.headers['retry-after'], '10');
   });
 
   it('addSite() counts a visit while fifty logins wait for their hash', async () => {
