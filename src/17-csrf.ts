@@ -48,10 +48,7 @@ type CsrfRequest = HttpRequest & { session: CsrfSession<object> };
 export function withCsrf(
   trustedOrigins: readonly string[] = [],
 ): Middleware<{ hiddenFields: () => Html }, CsrfRequest> {
-  for (const origin of trustedOrigins) {
-    if (URL.canParse(origin) && new URL(origin).origin === origin) continue;
-    throw new TypeError(`Cannot trust '${origin}': an origin looks like https://app.example.org`);
-  }
+  trustedOrigins.forEach(requireOrigin);
   return (page) => async (request) => {
     const { session, method } = request;
     const reason = await forgeryReason(request, trustedOrigins);
@@ -89,6 +86,12 @@ const ADVICE = 'Nothing was done. Open the page of this site again and send the 
 const PROXY_ADVICE =
   'If both are this site, a proxy changes the Host header. Let the proxy pass it on (nginx: ' +
   'proxy_set_header Host $http_host), or add the origin to TRUSTED_ORIGINS.';
+
+/** Throws a `TypeError` for a text that is not an origin, such as a URL with a path. */
+function requireOrigin(text: string): void {
+  if (URL.canParse(text) && new URL(text).origin === text) return;
+  throw new TypeError(`Cannot trust '${text}': an origin looks like https://app.example.org`);
+}
 
 /** Compares origins, not strings: `shop.lan:80` is http://shop.lan. A proxy may speak https. */
 function isOwnOrigin(origin: string, host: string): boolean {
