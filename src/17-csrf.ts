@@ -2,10 +2,10 @@
 //
 //   <form method="post" action="http://localhost:6543/articles">       on a page of another site
 //
-// A browser sends the cookie with a request, whatever page caused the request (OWASP: Cross-Site
-// Request Forgery Prevention). Two headers tell where that page is: Sec-Fetch-Site (W3C Fetch
-// Metadata) and Origin (RFC 6454). A client without both must send a token of the session, which
-// only a page of this site contains. Go's net/http.CrossOriginProtection uses the same headers.
+// A page of another site can make a browser send a request, sometimes with the cookie (OWASP:
+// Cross-Site Request Forgery Prevention). Two headers tell where that page is: Sec-Fetch-Site (W3C
+// Fetch Metadata) and Origin (RFC 6454). A client without both must send a token of the session,
+// which only a page of this site contains. Go's net/http.CrossOriginProtection uses these headers.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
