@@ -31,7 +31,7 @@ export const CATALOGUE: ReadonlyMap<string, { name: string; cents: number }> = n
   ['pot', { name: 'Teapot', cents: 3800 }],
 ]);
 
-/** Returns a product. If it is no longer sold, it costs nothing, and its name is its id. */
+/** Returns a product. A product that is no longer sold has the price 0, and its id as its name. */
 const productOf = (id: string) => CATALOGUE.get(id) ?? { name: id, cents: 0 };
 
 export const MAX_QUANTITY = 99; // of each product

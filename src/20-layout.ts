@@ -84,7 +84,7 @@ function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
 
 type ShopSession = CsrfSession<TutorialData & CartData>;
 
-/** What the pages of the site need. A later step adds its store, its links and its middleware. */
+/** The options of `addPages`. A later step adds its store, its links and its middleware. */
 export type PagesOptions<S extends ShopSession> = {
   readonly factory: SessionFactory<S>;
   readonly explain?: Explain | undefined; // absent: no inspector, as in production
