@@ -57,8 +57,8 @@ export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler)
     const bare = addNavigation(plain, request.path);
     if (plain.status >= 500) return bare; // the session may be the part that failed
     const readOnly: Handler = () => wrap(() => plain)({ ...request, method: 'HEAD' }); // no save
-    const framed = await rescue(Error, onError)(readOnly)(request);
-    return framed.status === plain.status ? framed : bare;
+    const full = await rescue(Error, onError)(readOnly)(request);
+    return full.status === plain.status ? full : bare;
   };
   return async (request) => {
     const response = await rescue(Error, onError)(inner)(request);
