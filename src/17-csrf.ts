@@ -62,10 +62,10 @@ export function withCsrf(
 }
 
 /**
- * Returns `undefined` if a page of this site sent the request. Otherwise it returns one reason:
- * 'The form does not come from this server (Sec-Fetch-Site: cross-site).'
- * 'The form comes from http://evil.example, and this server is shop.lan. ', then PROXY_ADVICE
- * 'The token of the form is missing or old. A program sends csrf_token or X-CSRF-Token.'
+ * Returns `undefined` if a page of this site sent the request. Otherwise it returns one reason.
+ * "The form does not come from this server (Sec-Fetch-Site: cross-site)."
+ * "The form comes from http://evil.example, and this server is shop.lan." Then PROXY_ADVICE.
+ * "The token of the form is missing or old. A program sends csrf_token or X-CSRF-Token."
  */
 export async function forgeryReason(
   request: CsrfRequest,
