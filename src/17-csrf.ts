@@ -2,10 +2,10 @@
 //
 //   <form method="post" action="http://localhost:6543/articles">       on a page of another site
 //
-// A browser sends the cookie with a request, whatever page caused the request (OWASP: Cross-Site
-// Request Forgery Prevention). Two headers tell where that page is: Sec-Fetch-Site (W3C Fetch
-// Metadata) and Origin (RFC 6454). A client without both must send a token of the session, which
-// only a page of this site contains. Go's net/http.CrossOriginProtection uses the same headers.
+// A page of another site can make a browser send a request, sometimes with the cookie (OWASP:
+// Cross-Site Request Forgery Prevention). Two headers tell where that page is: Sec-Fetch-Site (W3C
+// Fetch Metadata) and Origin (RFC 6454). A client without both must send a token of the session,
+// which only a page of this site contains. Go's net/http.CrossOriginProtection uses these headers.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
@@ -48,10 +48,7 @@ type CsrfRequest = HttpRequest & { session: CsrfSession<object> };
 export function withCsrf(
   trustedOrigins: readonly string[] = [],
 ): Middleware<{ hiddenFields: () => Html }, CsrfRequest> {
-  for (const origin of trustedOrigins) {
-    if (URL.canParse(origin) && new URL(origin).origin === origin) continue;
-    throw new TypeError(`Cannot trust '${origin}': an origin looks like https://app.example.org`);
-  }
+  trustedOrigins.forEach(requireOrigin);
   return (page) => async (request) => {
     const { session, method } = request;
     const reason = await forgeryReason(request, trustedOrigins);
@@ -64,7 +61,12 @@ export function withCsrf(
   };
 }
 
-/** Returns why a request may be forged, or `undefined` if a page of this site sent it. */
+/**
+ * Returns `undefined` if a page of this site sent the request. Otherwise it returns one reason.
+ * "The form does not come from this server (Sec-Fetch-Site: cross-site)."
+ * "The form comes from http://evil.example, and this server is shop.lan." Then PROXY_ADVICE.
+ * "The token of the form is missing or old. A program sends csrf_token or X-CSRF-Token."
+ */
 export async function forgeryReason(
   request: CsrfRequest,
   trustedOrigins: readonly string[] = [],
@@ -89,6 +91,12 @@ const ADVICE = 'Nothing was done. Open the page of this site again and send the 
 const PROXY_ADVICE =
   'If both are this site, a proxy changes the Host header. Let the proxy pass it on (nginx: ' +
   'proxy_set_header Host $http_host), or add the origin to TRUSTED_ORIGINS.';
+
+/** Throws a `TypeError` for a text that is not an origin, such as a URL with a path. */
+function requireOrigin(text: string): void {
+  if (URL.canParse(text) && new URL(text).origin === text) return;
+  throw new TypeError(`Cannot trust '${text}': an origin looks like https://app.example.org`);
+}
 
 /** Compares origins, not strings: `shop.lan:80` is http://shop.lan. A proxy may speak https. */
 function isOwnOrigin(origin: string, host: string): boolean {

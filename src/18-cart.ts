@@ -31,23 +31,22 @@ export const CATALOGUE: ReadonlyMap<string, { name: string; cents: number }> = n
   ['pot', { name: 'Teapot', cents: 3800 }],
 ]);
 
-/** Returns a product. If it is no longer sold, it costs nothing, and its name is its id. */
+/** Returns a product. A product that is no longer sold has the price 0, and its id as its name. */
 const productOf = (id: string) => CATALOGUE.get(id) ?? { name: id, cents: 0 };
 
 export const MAX_QUANTITY = 99; // of each product
 
 /** Returns the number of things in the cart. */
-export function countOf<Data extends CartData>(session: Session<Data>): number {
-  return Object.values(session.get('cart')?.items ?? {}).reduce((sum, n) => sum + n, 0);
-}
+export const countOf = (session: Session<CartData>): number =>
+  Object.values(session.get('cart')?.items ?? {}).reduce((sum, n) => sum + n, 0);
 
 /** Returns the price of the cart in cents. */
 export const totalOf = ({ items }: Cart): number =>
   Object.entries(items).reduce((sum, [id, n]) => sum + n * productOf(id).cents, 0);
 
-type Action = (cart: Cart, id: string, form: URLSearchParams) => string | undefined;
+type Action = (cart: Cart, id: string, form: URLSearchParams) => unknown;
 
-/** The actions of the forms. An action changes a cart, or returns an error for the visitor. */
+/** The actions of the forms. An action changes a cart. If it returns a text, this is an error. */
 const CART_ACTIONS: Record<string, Action> = {
   add({ items }, id) {
     if (!CATALOGUE.has(id)) return 'This product is not in the catalogue.';
@@ -62,8 +61,8 @@ const CART_ACTIONS: Record<string, Action> = {
     items[id] = Number(quantity);
     return undefined;
   },
-  remove: ({ items }, id) => void delete items[id], // `void`: it returns `undefined`, no error
-  empty: (cart) => void Object.assign(cart, emptyCart()),
+  remove: ({ items }, id) => delete items[id],
+  empty: (cart) => Object.assign(cart, emptyCart()),
   note(cart, _id, form) {
     cart.note = fieldOf(form, 'note');
     return checkText('The note', cart.note, 0, 2000);
@@ -81,7 +80,7 @@ export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
       const id = fieldOf(form, 'item');
       const copy = structuredClone(session.get('cart')) ?? emptyCart();
       const error = action(copy, id, form); // dry run
-      if (error !== undefined) return cartPage(request, error);
+      if (typeof error === 'string') return cartPage(request, error);
       session.update('cart', (cart = emptyCart()) => {
         action(cart, id, form); // inside the session: no code calls `changed()`
         return cart;

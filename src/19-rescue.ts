@@ -31,7 +31,11 @@ export function rescue<E extends Error>(
   };
 }
 
-/** The response if the session is full. It shows the note, so that the visitor can copy it. */
+/**
+ * Returns a page with status 422, the title 'The session is full', and this sentence with a link:
+ * Your <a href="/cart">cart</a> is as it was before. If the form has a field `note`, the page shows
+ * its text in a <pre>, so that the visitor can copy it.
+ */
 export async function onTooLarge(request: HttpRequest): Promise<HttpResponse> {
   const form = await readForm(request); // the page has read it already, and the result was kept
   const note = form instanceof URLSearchParams && form.get('note');

@@ -56,15 +56,15 @@ export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler)
   const frame = async (request: HttpRequest, plain: HttpResponse): Promise<HttpResponse> => {
     const bare = addNavigation(plain, request.path);
     if (plain.status >= 500) return bare; // the session may be the part that failed
-    const wrapped = rescue(Error, (_, error) => onError(request, error))(wrap(() => plain));
-    const framed = await wrapped({ ...request, method: 'HEAD' }); // HEAD: nothing is saved
-    return framed.status === plain.status ? framed : bare;
+    const readOnly: Handler = () => wrap(() => plain)({ ...request, method: 'HEAD' }); // no save
+    const full = await rescue(Error, onError)(readOnly)(request);
+    return full.status === plain.status ? full : bare;
   };
   return async (request) => {
     const response = await rescue(Error, onError)(inner)(request);
     const { status, body } = response;
     const isOptions = request.method === 'OPTIONS' && status === 405;
-    if (isOptions) return { ...response, status: 204, body: '' }; // Allow was the question
+    if (isOptions) return { ...response, status: 204, body: '' }; // with the `Allow` header
     if (typeof body !== 'object' || !('detail' in body)) return response;
     const plain = page(body.title, html`<h1>${body.title}</h1>\n<p>${body.detail}</p>`, status);
     const isPage = request.headers.accept?.includes('text/html');
@@ -84,7 +84,7 @@ function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
 
 type ShopSession = CsrfSession<TutorialData & CartData>;
 
-/** What the pages of the site need. A later step adds its store, its links and its middleware. */
+/** The options of `addPages`. A later step adds its store, its links and its middleware. */
 export type PagesOptions<S extends ShopSession> = {
   readonly factory: SessionFactory<S>;
   readonly explain?: Explain | undefined; // absent: no inspector, as in production
@@ -99,17 +99,17 @@ export type PagesOptions<S extends ShopSession> = {
 export function addPages<S extends ShopSession>(router: Router, options: PagesOptions<S>) {
   const { factory, explain, links = () => [], rescues = [], wrappers = [] } = options;
   const session = sessionFrom(factory);
-  const layout = withLayout<S>((own) => [...links(own), ...(explain ? COOKIE_LINKS : [])]);
   const csrf = withCsrf(options.trustedOrigins);
-  const framed = (group: RouteGroup) =>
-    wrappers.reduce((all, one) => all.with(one), group.with(session).with(csrf)).with(layout);
+  const layout = withLayout<S>((own) => [...links(own), ...(explain ? COOKIE_LINKS : [])]);
+  const framed = (outer: RouteGroup) =>
+    wrappers.reduce((all, one) => all.with(one), outer.with(session).with(csrf)).with(layout);
   const tooLarge = rescue(SessionTooLarge, framed(RouteGroup.of(router)).wrap(onTooLarge));
-  const outer = [...rescues, tooLarge].reduce((all, one) => all.with(one), RouteGroup.of(router));
-  const pages = framed(outer.with(rejectPrefetch)).with(withFlash);
+  const rescued = rescues.reduce((all, one) => all.with(one), RouteGroup.of(router)).with(tooLarge);
+  const pages = framed(rescued.with(rejectPrefetch)).with(withFlash);
   addTutorial(pages);
   addArticles(pages, (request) => request.session.flash('Article saved', 'success'));
   addCart(pages);
-  const handle = withErrorPages(router.handle, (page) => framed(outer).wrap(page));
+  const handle = withErrorPages(router.handle, framed(rescued).wrap);
   if (!explain) return { pages, handle };
   addCookiePage(pages, options.now);
   addInspector(pages, factory, explain);

@@ -130,6 +130,23 @@ describe('19-rescue: a session that is too large', () => {
     assert.doesNotMatch(bodyText(response), /ada|secret|123456/);
   });
 
+  it('onTooLarge() is the response too if one more product does not fit', async () => {
+    const browser = openShop(shopFactory, rescue(SessionTooLarge, onTooLarge));
+    await send(browser, '/cart/add', 'item=tea');
+    let length = 1001;
+    let status = 422;
+    while (status === 422) {
+      length -= 1;
+      ({ status } = await send(browser, '/cart/note', noteForm('€'.repeat(length))));
+    }
+    const response = await send(browser, '/cart/add', 'item=honey');
+    assert.equal(response.status, 422);
+    assert.match(bodyText(response), /The session is full/);
+    assert.deepEqual(cartIn(cookieOf(browser))?.items, { tea: 1 });
+    assert.equal((await send(browser, '/cart/note', noteForm('short'))).status, 303);
+    assert.equal((await send(browser, '/cart/add', 'item=honey')).status, 303);
+  });
+
   it('site() of step 19 explains that the session is full, and loses nothing', async () => {
     const browser = new Browser(site());
     const { fields } = formTo(bodyText(await browser.get('/cart')), '/cart/note');
@@ -146,22 +163,5 @@ describe('19-rescue: a session that is too large', () => {
     assert.equal(bodyText(await browser.get('/cart')), before, 'the cart is as it was');
     const next = await browser.post('/cart/add', { ...fields, item: 'mug' });
     assert.match(bodyText(next), /Total: € 17\.45/, 'the visitor can continue');
-  });
-
-  it('onTooLarge() is the response too if one more product does not fit', async () => {
-    const browser = openShop(shopFactory, rescue(SessionTooLarge, onTooLarge));
-    await send(browser, '/cart/add', 'item=tea');
-    let length = 1001;
-    let status = 422;
-    while (status === 422) {
-      length -= 1;
-      ({ status } = await send(browser, '/cart/note', noteForm('€'.repeat(length))));
-    }
-    const response = await send(browser, '/cart/add', 'item=honey');
-    assert.equal(response.status, 422);
-    assert.match(bodyText(response), /The session is full/);
-    assert.deepEqual(cartIn(cookieOf(browser))?.items, { tea: 1 });
-    assert.equal((await send(browser, '/cart/note', noteForm('short'))).status, 303);
-    assert.equal((await send(browser, '/cart/add', 'item=honey')).status, 303);
   });
 });

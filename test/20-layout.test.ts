@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt, witness } from '../.tools/explain.ts';
-import { tokenOf } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, problem, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
-import { addStyle, html, page } from '../src/06-template.ts';
+import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
 import { type SessionFactory, SignedCookieSessionFactory } from '../src/08-session-factory.ts';
-import { RouteGroup, sessionFrom } from '../src/13-middleware.ts';
+import type { TutorialData } from '../src/09-tutorial.ts';
+import { fillSlot } from '../src/10-inspector.ts';
+import { type Middleware, RouteGroup, sessionFrom } from '../src/13-middleware.ts';
 import { Browser } from '../src/16-browser.ts';
+import { CsrfSession } from '../src/17-csrf.ts';
 import type { CartData } from '../src/18-cart.ts';
-import { type Links, site, withErrorPages, withLayout } from '../src/20-layout.ts';
+import { addPages, type Links, site, withErrorPages, withLayout } from '../src/20-layout.ts';
 
 const it = explainedIt(import.meta.url);
 const HTML = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' }; // as a browser sends it
@@ -21,6 +23,11 @@ type Factory = SessionFactory<Session<CartData>>;
 
 const factory: Factory = new SignedCookieSessionFactory({
   secrets: ['x'], sessionClass: Session<CartData>,
+});
+
+/** A factory for the whole site. */
+const shopFactory = new SignedCookieSessionFactory({
+  secrets: ['x'], sessionClass: CsrfSession<TutorialData & CartData>,
 });
 
 /** A factory that cannot open, create or save a session. */
@@ -100,13 +107,6 @@ describe('20-layout: the layout', () => {
     const response = await handle(makeRequest('GET', '/', { cookie: cookieWith({}) }));
     assert.deepEqual(linksOf(response), [...LINKS, 'Pay /pay']);
   });
-
-  it('withLayout() does not change the body of a response that is not a page', async () => {
-    for (const body of ['a text with <body>', Buffer.from('<!doctype html><body>')]) {
-      const response = await layoutWith(factory)(() => text(body))(makeRequest());
-      assert.equal(response.body, body);
-    }
-  });
 });
 
 describe('20-layout: error pages', () => {
@@ -125,13 +125,6 @@ describe('20-layout: error pages', () => {
       assert.equal(bodyText(response), '404 Not Found\n\nNot here.\n', accept);
       assert.equal(response.headers['content-type'], 'text/plain; charset=utf-8', accept);
     }
-  });
-
-  it('withErrorPages() tells caches that the response depends on Accept', async () => {
-    const page = await receive(problem(404, 'Not here.'));
-    assert.equal(page.headers.vary, 'Cookie, Accept');
-    const plain = await receive(problem(404, 'Not here.'), { accept: '*/*' });
-    assert.equal(plain.headers.vary, 'Accept');
   });
 
   it('withErrorPages() does not change any other response', async () => {
@@ -196,6 +189,13 @@ describe('20-layout: error pages', () => {
     assert.deepEqual(setCookies(response), []);
   });
 
+  it('withErrorPages() tells caches that the response depends on Accept', async () => {
+    const page = await receive(problem(404, 'Not here.'));
+    assert.equal(page.headers.vary, 'Cookie, Accept');
+    const plain = await receive(problem(404, 'Not here.'), { accept: '*/*' });
+    assert.equal(plain.headers.vary, 'Accept');
+  });
+
   it('withErrorPages() opens no session after a 500 or 503', async () => {
     const cookie = cookieWith({ tea: 2 });
     for (const status of [500, 503]) {
@@ -214,11 +214,45 @@ describe('20-layout: error pages', () => {
     assert.match(bodyText(response), /<p>Not here\.<\/p>/);
     assert.deepEqual(linksOf(response), LINKS);
     const [line = ''] = log.mock.calls.map(({ arguments: [text] }) => String(text));
-    assert.match(line, /^500 GET \/here .*the store is down/);
+    assert.match(line, /^500 \w+ \/here .*the store is down/);
   });
 });
 
 describe('20-layout: the site', () => {
+  it('addPages() adds the inspector and its links only with `explain`', async () => {
+    const { handle } = addPages(new Router(), { factory: shopFactory });
+    const browser = new Browser(handle);
+    assert.deepEqual(linksOf(await browser.get('/')), LINKS);
+    for (const path of ['/inspect', '/inspect/cookie']) {
+      assert.equal((await browser.get(path)).status, 404, path);
+    }
+    assert.doesNotMatch(bodyText(await browser.get('/')), /Look inside the session/);
+  });
+
+  it('addPages() runs a wrapper after csrf, and the layout before the wrapper', async () => {
+    const seen: string[] = [];
+    const wrapper: Middleware<object> = (inner) => async (request) => {
+      seen.push(`${request.method} ${request.path}`);
+      return fillSlot(await inner(request), 'header', html`<p>The wrapper</p>`);
+    };
+    const { handle } = addPages(new Router(), { factory: shopFactory, wrappers: [wrapper] });
+    const browser = new Browser(handle);
+    assert.match(bodyText(await browser.get('/cart')), /<\/header>\n<p>The wrapper<\/p><main/);
+    const forged = { 'sec-fetch-site': 'cross-site' };
+    assert.equal((await browser.request('POST', '/cart/empty', '', forged)).status, 403);
+    assert.deepEqual(seen, ['GET /cart'], 'the forged form did not reach the wrapper');
+  });
+
+  it('addPages() shows a full session with the layout', async () => {
+    const browser = new Browser(addPages(new Router(), { factory: shopFactory }).handle);
+    await browser.request('POST', '/cart/add', 'item=pot', SAME);
+    const note = `note=${encodeURIComponent('€'.repeat(1500))}`;
+    const response = await browser.request('POST', '/cart/note', note, SAME);
+    assert.equal(response.status, 422);
+    assert.match(bodyText(response), /<h1>The session is full<\/h1>/);
+    assert.equal(linksOf(response)[3], 'Cart (1) /cart');
+  });
+
   it('site() of step 20 shows the navigation and the cart on each page', async () => {
     const browser = new Browser(site());
     await browser.request('POST', '/cart/add', 'item=pot', SAME);
@@ -241,25 +275,5 @@ describe('20-layout: the site', () => {
     assert.match(bodyText(response), /<h1>403 Forbidden<\/h1>\n<p>[^<]+ Nothing was done\./);
     assert.ok(linksOf(response).includes('Cart (1) /cart'));
     assert.deepEqual(setCookies(response), []);
-  });
-
-  it('site() of step 20 does not use up a message on an error page', async () => {
-    const browser = new Browser(site());
-    const token = tokenOf(bodyText(await browser.get('/articles')));
-    const form = new URLSearchParams({ csrf_token: token, title: 'a', body: 'b' }).toString();
-    assert.equal((await browser.request('POST', '/articles', form)).status, 303);
-    for (const method of ['GET', 'HEAD']) await browser.request(method, '/none', '', HTML);
-    assert.match(bodyText(await browser.get('/')), /Article saved/);
-    assert.doesNotMatch(bodyText(await browser.get('/')), /Article saved/);
-  });
-
-  it('addStyle() serves its files without opening a session', async () => {
-    const router = addStyle(new Router());
-    const handle = withErrorPages(router.handle, layoutWith(broken));
-    for (const path of ['/style.css', '/favicon.svg']) {
-      const headers = { ...HTML, cookie: cookieWith({ tea: 1 }) };
-      const response = await handle(makeRequest('GET', path, headers));
-      assert.deepEqual([response.status, setCookies(response)], [200, []], path);
-    }
   });
 });

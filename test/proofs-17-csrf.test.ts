@@ -1,24 +1,28 @@
-// Further proofs of step 17. One table contains each case of the decision, and a comparison with Go.
+// Further proofs of step 17. A table contains each case of the decision, and a comparison with Go.
 // Then each form of the finished site is attacked, and Chromium opens the attack page of LESSON.md.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { describe } from 'node:test';
+import type { RequestListener } from 'node:http';
+import { describe, type TestContext } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { formsOf, type PageForm, tokenOf } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
 import { hasChromium, HOW_TO_GET, startChromium } from '../.tools/webdriver.ts';
-import { type Handler, text, toListener } from '../src/04-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
+import { text, toListener } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
 import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
-import { SignedCookieSessionFactory, withSession } from '../src/08-session-factory.ts';
+import { SessionTooLarge, SignedCookieSessionFactory } from '../src/08-session-factory.ts';
+import { withSession } from '../src/08-session-factory.ts';
 import { RouteGroup, sessionFrom } from '../src/13-middleware.ts';
 import { site as flashSite } from '../src/14-flash.ts';
 import { Browser } from '../src/16-browser.ts';
 import { CsrfSession, forgeryReason, site as csrfSite, withCsrf } from '../src/17-csrf.ts';
+import { site as layoutSite } from '../src/20-layout.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { site as finishedSite } from '../src/main.ts';
 
@@ -70,11 +74,19 @@ const ROWS: readonly Row[] = [
   [true, 'Host with the port of http', { origin: 'http://shop.lan', host: 'shop.lan:80' }],
   [true, 'Host with the port of https', { origin: 'https://shop.lan', host: 'shop.lan:443' }],
   [true, 'an IPv6 address', { origin: 'http://[::1]:6543', host: '[::1]:6543' }],
+  [true, 'an IPv6 address with the port of http', { origin: 'http://[::1]', host: '[::1]:80' }],
+  [true, 'an IPv6 address with zeros', { origin: 'http://[::1]', host: '[0:0:0:0:0:0:0:1]' }],
+  [true, 'a name and port 443 in upper case', { origin: 'https://a.lan', host: 'A.LAN:443' }],
+  [true, 'a name with a period at the end', { origin: 'http://a.lan.', host: 'a.lan.' }],
   [false, 'another Origin', { origin: 'http://evil.example' }],
   [false, 'another Origin with the token', { origin: 'http://evil.example' }, { form }],
   [false, 'another port', { origin: 'http://localhost:6544' }],
   [false, 'no port', { origin: 'http://localhost' }],
   [false, 'Host with the port of the other scheme', { origin: 'https://a.lan', host: 'a.lan:80' }],
+  [false, 'Host with a port that begins with 80', { origin: 'http://a.lan', host: 'a.lan:8080' }],
+  [false, 'a period at the end of one name', { origin: 'http://a.lan', host: 'a.lan.' }],
+  [false, 'Host with a space', { origin: 'http://a.lan', host: 'a.lan b' }],
+  [false, 'two Hosts', { origin: 'http://a.lan', host: 'a.lan, b.lan' }],
   [false, 'a name that starts with the own name', { origin: 'http://a.b.evil', host: 'a.b' }],
   [false, 'a name that ends with the own name', { origin: 'http://evil-localhost:6543' }],
   [false, 'the own name as a user name', { origin: 'http://localhost:6543@evil.example' }],
@@ -165,8 +177,15 @@ describe('17-csrf: the whole decision', () => {
       isAccepted !== isAcceptedByGo(method, headers));
     const namesOf = (isAccepted: boolean): string[] =>
       differing.filter((row) => row[0] === isAccepted).map(([, name]) => name);
-    const ports = ['Host with the port of http', 'Host with the port of https'];
-    assert.deepEqual(namesOf(true), ['Host in upper case', ...ports], 'accepted here, not by Go');
+    const forms = [
+      'Host in upper case',
+      'Host with the port of http',
+      'Host with the port of https',
+      'an IPv6 address with the port of http',
+      'an IPv6 address with zeros',
+      'a name and port 443 in upper case',
+    ];
+    assert.deepEqual(namesOf(true), forms, 'accepted here, not by Go');
     const withoutToken = ROWS.slice(ROWS.findIndex(([, name]) => name === 'no token'));
     assert.deepEqual(namesOf(false), [
       'an Origin without a host, and no Host',
@@ -181,6 +200,20 @@ describe('17-csrf: the whole decision', () => {
 
 describe('17-csrf: the middleware and its types', () => {
   const factory = new SignedCookieSessionFactory({ secrets: ['x'], sessionClass: CsrfSession });
+
+  it('withCsrf() reserves space for the token, so that the next page can have a form', async () => {
+    const full = new SignedCookieSessionFactory({
+      secrets: ['x'], sessionClass: CsrfSession<{ note: string }>,
+    });
+    const save: Handler<HttpRequest & { session: CsrfSession<{ note: string }> }> = (request) => {
+      request.session.set('note', 'x'.repeat(2950));
+      return text('saved');
+    };
+    const send = (method: string): Promise<HttpResponse> =>
+      new Browser(withSession(full)(withCsrf()(save))).request(method, '/', '', SAME);
+    assert.equal((await send('GET')).status, 200, 'the note alone fits into the cookie');
+    await assert.rejects(() => send('POST'), SessionTooLarge, 'the note and the token do not fit');
+  });
 
   it('withCsrf() shows a hostile Origin as plain text only', async () => {
     const handle = withSession(factory)(withCsrf()(() => text('saved')));
@@ -307,6 +340,36 @@ describe('17-csrf: each form of the finished site', () => {
     });
   }
 
+  it('form() adds the token to each form of an error page', async () => {
+    const users = new Map([['ada', await hashPassword('secret', 4)]]);
+    const browser = new Browser(finishedSite({}, undefined, users));
+    const page = { ...SAME, accept: 'text/html' };
+    await browser.request('POST', '/login', 'username=ada&password=secret', page);
+    const token = tokenOf(bodyText(await browser.get('/cart')));
+    const full = `note=${encodeURIComponent('€'.repeat(1500))}`;
+    const rows: [status: number, path: string, body: string, headers: Record<string, string>][] = [
+      [422, '/articles', 'title=', page],
+      [422, '/cart/change', 'item=tea&quantity=0', page],
+      [422, '/cart/note', `note=${'a'.repeat(2001)}`, page],
+      [422, '/cart/note', full, page], // the page "The session is full"
+      [422, '/login', 'username=ada&password=wrong', page],
+      [400, '/articles', 'title=%ff', page],
+      [403, '/cart/empty', '', { ...page, ...CROSS }],
+      [404, '/none', '', page],
+      [405, '/', '', page],
+    ];
+    for (const [status, path, body, headers] of rows) {
+      const response = await browser.request('POST', path, body, headers);
+      const forms = formsOf(bodyText(response)).filter(({ method }) => method === 'post');
+      const what = `POST ${path} ${body.slice(0, 40)}`;
+      assert.equal(response.status, status, what);
+      assert.ok(forms.some(({ action }) => action === '/logout'), what);
+      for (const { action, fields } of forms) {
+        assert.equal(fields.csrf_token, token, `${what}: the form to ${action}`);
+      }
+    }
+  });
+
   it('site() of the finished site rejects each POST of another site', async () => {
     const browser = new Browser(finishedSite({ SESSIONS: 'memory' }));
     const cart = ['/cart/add', '/cart/change', '/cart/remove', '/cart/empty', '/cart/note'];
@@ -343,7 +406,28 @@ describe('17-csrf: the attack page of the lesson', () => {
     return source.replace('localhost:6543', `localhost:${port}`).replace('.listen(7000)', listen);
   }
 
-  it('site() of step 17 stops the attack page in Chromium', { skip, timeout: 60_000 }, async (t) => {
+  /** Starts the attack page against a site on `port`. Returns its port. */
+  async function startAttack(t: TestContext, port: number): Promise<string> {
+    const args = ['--input-type=module', '-e', attackProgram(port)];
+    const attack = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => attack.kill());
+    const [attackPort] = await once(attack.stdout, 'data');
+    return String(attackPort).trim();
+  }
+
+  /** Returns a listener that also writes down what the browser sends. */
+  function logged(handler: Handler, log: string[]): RequestListener {
+    const listener = toListener(handler);
+    return (request, response) => {
+      const { 'sec-fetch-site': site, origin, cookie } = request.headers;
+      const hasCookie = cookie === undefined ? 'no cookie' : 'cookie';
+      if (request.method === 'POST') log.push(`${site}, ${origin}, ${hasCookie}`);
+      listener(request, response);
+    };
+  }
+
+  const title = 'site() stops the attack page in Chromium from step 17 on, and step 14 does not';
+  it(title, { skip, timeout: 60_000 }, async (t) => {
     const browser = await startChromium();
     t.after(() => browser.close());
     const rows = [
@@ -352,21 +436,78 @@ describe('17-csrf: the attack page of the lesson', () => {
       [flashSite(), 'localhost', 'Article saved', 'Count: 4'],
       [csrfSite(), '127.0.0.1', '403 Forbidden', 'Count: 4'],
       [csrfSite(), 'localhost', '403 Forbidden', 'Count: 4'],
+      [layoutSite(), '127.0.0.1', '403 Forbidden', 'Count: 4'],
+      [layoutSite(), 'localhost', '403 Forbidden', 'Count: 4'],
     ] as const;
     for (const [handler, host, shown, count] of rows) {
-      const { port } = await startServer(t, toListener(handler));
-      const args = ['--input-type=module', '-e', attackProgram(port)];
-      const attack = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-      t.after(() => attack.kill());
-      const [attackPort] = await once(attack.stdout, 'data');
+      const log: string[] = [];
+      const { port } = await startServer(t, logged(handler, log));
+      const attackPort = await startAttack(t, port);
       const home = `http://localhost:${port}/`;
       await browser.devtools('Network.clearBrowserCookies');
       for (let visit = 0; visit < 3; visit++) await browser.open(home);
-      await browser.open(`http://${host}:${String(attackPort).trim()}/`);
+      await browser.open(`http://${host}:${attackPort}/`);
       await browser.follow(() => browser.click('button'));
       assert.ok((await browser.text()).includes(shown), `${host}: ${await browser.text()}`);
       await browser.open(home);
       assert.ok((await browser.text()).includes(count), `${host}: ${await browser.text()}`);
+      const site = host === 'localhost' ? 'same-site' : 'cross-site';
+      const cookie = host === 'localhost' ? 'cookie' : 'no cookie';
+      assert.deepEqual(log, [`${site}, http://${host}:${attackPort}, ${cookie}`]);
+    }
+  });
+
+  it('site() of step 20 shows the cart in the 403 only if the browser sent the cookie', {
+    skip, timeout: 60_000,
+  }, async (t) => {
+    const browser = await startChromium();
+    t.after(() => browser.close());
+    const { port } = await startServer(t, toListener(layoutSite()));
+    const attackPort = await startAttack(t, port);
+    await browser.open(`http://localhost:${port}/cart`);
+    await browser.follow(() => browser.click('[aria-label="Add: Mug"]'));
+    for (const [host, cart] of [['127.0.0.1', 'Cart'], ['localhost', 'Cart (1)']]) {
+      await browser.open(`http://${host}:${attackPort}/`);
+      await browser.follow(() => browser.click('button'));
+      assert.ok((await browser.text()).includes('403 Forbidden'), host);
+      const link = `return document.querySelector('nav a[href="/cart"]').innerText`;
+      assert.equal(await browser.run(link), cart, host);
+    }
+  });
+
+  it('withCsrf() needs more than SameSite: Chromium sends cookies as in the table of the lesson', {
+    skip, timeout: 60_000,
+  }, async (t) => {
+    const browser = await startChromium();
+    t.after(() => browser.close());
+    const log: Record<string, string> = {};
+    const names = ['Strict', 'Lax', 'None'];
+    const target = await startServer(t, (request, response) => {
+      log[`${request.method} ${request.url}`] = request.headers.cookie ?? '';
+      const cookies = names.map((name) => `${name}=1; SameSite=${name}; Secure; Path=/`);
+      if (request.url === '/set') response.setHeader('set-cookie', cookies);
+      response.setHeader('content-type', 'text/html').end('<p>ok');
+    });
+    const url = `http://localhost:${target.port}`;
+    const other = await startServer(t, (_, response) => {
+      const form = `<form method="post" action="${url}/form"><button>Go</button></form>`;
+      const main = `<a href="${url}/link">Go</a>${form}<img src="${url}/image">`;
+      response.setHeader('content-type', 'text/html').end(main);
+    });
+    const all = 'Strict=1; Lax=1; None=1';
+    const rows: [host: string, link: string, form: string, image: RegExp][] = [
+      ['localhost', all, all, /^Strict=1; Lax=1; None=1$/],
+      ['127.0.0.1', 'Lax=1; None=1', 'None=1', /^(None=1)?$/], // some browsers block None there
+    ];
+    for (const [host, link, form, image] of rows) {
+      await browser.devtools('Network.clearBrowserCookies');
+      await browser.open(`${url}/set`);
+      for (const selector of ['a', 'button']) {
+        await browser.open(`http://${host}:${other.port}/`);
+        await browser.follow(() => browser.click(selector));
+      }
+      assert.deepEqual([log['GET /link'], log['POST /form']], [link, form], host);
+      assert.match(log['GET /image'] ?? 'none', image, host);
     }
   });
 });

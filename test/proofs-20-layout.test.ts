@@ -5,9 +5,17 @@ import { explainedIt } from '../.tools/explain.ts';
 import { tokenOf } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
-import { type HttpResponse, problem, toListener } from '../src/04-http.ts';
+import { Cookie } from '../src/02-cookie.ts';
+import { type HttpResponse, problem, text, toListener } from '../src/04-http.ts';
+import { Router } from '../src/05-router.ts';
+import { addStyle } from '../src/06-template.ts';
+import { Session } from '../src/07-session.ts';
+import type { SessionFactory } from '../src/08-session-factory.ts';
+import type { TutorialData } from '../src/09-tutorial.ts';
 import { Browser } from '../src/16-browser.ts';
-import { site as layoutSite, withErrorPages } from '../src/20-layout.ts';
+import type { CsrfSession } from '../src/17-csrf.ts';
+import type { CartData } from '../src/18-cart.ts';
+import { addPages, site as layoutSite, withErrorPages, withLayout } from '../src/20-layout.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { site } from '../src/main.ts';
 
@@ -142,6 +150,45 @@ describe('20-layout: the error pages of the finished site', () => {
       const response = await handle(makeRequest('GET', '/', HTML));
       assert.equal(response.status, status);
       assert.match(bodyText(response), /<p>Later\./);
+    }
+  });
+
+  it('withErrorPages() logs the method of the request, not HEAD', async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const wrap = () => (): never => assert.fail('the store is down');
+    const handle = withErrorPages(() => problem(404, 'Not here.'), wrap);
+    assert.equal((await handle(makeRequest('POST', '/here', HTML))).status, 404);
+    const [line = ''] = log.mock.calls.map(({ arguments: [text] }) => String(text));
+    assert.match(line, /^500 POST \/here .*the store is down/);
+  });
+
+  it('site() of step 20 does not use up a message on an error page', async () => {
+    const browser = new Browser(layoutSite());
+    const token = tokenOf(bodyText(await browser.get('/articles')));
+    const form = new URLSearchParams({ csrf_token: token, title: 'a', body: 'b' }).toString();
+    assert.equal((await browser.request('POST', '/articles', form)).status, 303);
+    for (const method of ['GET', 'HEAD']) await browser.request(method, '/none', '', HTML);
+    assert.match(bodyText(await browser.get('/')), /Article saved/);
+    assert.doesNotMatch(bodyText(await browser.get('/')), /Article saved/);
+  });
+
+  it('addStyle() serves its files without opening a session', async () => {
+    const fail = (): never => assert.fail('a session was opened');
+    const factory: SessionFactory<CsrfSession<TutorialData & CartData>> = {
+      cookie: new Cookie('session'), open: fail, create: fail, save: fail,
+    };
+    const { handle } = addPages(addStyle(new Router()), { factory });
+    for (const path of ['/style.css', '/favicon.svg']) {
+      const response = await handle(makeRequest('GET', path, { ...HTML, cookie: 'session=a' }));
+      assert.deepEqual([response.status, setCookies(response)], [200, []], path);
+    }
+  });
+
+  it('withLayout() does not change the body of a response that is not a page', async () => {
+    for (const body of ['a text with <body>', Buffer.from('<!doctype html><body>')]) {
+      const request = { ...makeRequest(), session: new Session<CartData>(0) };
+      const response = await withLayout()(() => text(body))(request);
+      assert.equal(response.body, body);
     }
   });
 
