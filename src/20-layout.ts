@@ -7,8 +7,8 @@ import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
 import { toListener } from './04-http.ts';
-import type { Router } from './05-router.ts';
-import { html, page } from './06-template.ts';
+import { Router } from './05-router.ts';
+import { addStyle, html, page } from './06-template.ts';
 import type { Session } from './07-session.ts';
 import { type SessionFactory, SessionTooLarge } from './08-session-factory.ts';
 import { addTutorial, type TutorialData } from './09-tutorial.ts';
@@ -56,8 +56,7 @@ export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler)
   const frame = async (request: HttpRequest, plain: HttpResponse): Promise<HttpResponse> => {
     const bare = addNavigation(plain, request.path);
     if (plain.status >= 500) return bare; // the session may be the part that failed
-    const readOnly: Handler = () => wrap(() => plain)({ ...request, method: 'HEAD' }); // no save
-    const full = await rescue(Error, onError)(readOnly)(request);
+    const full = await rescue(Error, onError)(readOnly(wrap(() => plain)))(request);
     return full.status === plain.status ? full : bare;
   };
   return async (request) => {
@@ -75,6 +74,9 @@ export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler)
   };
 }
 
+/** Opens the session, and does not save it: `withSession` saves nothing for HEAD. */
+const readOnly = (page: Handler): Handler => (request) => page({ ...request, method: 'HEAD' });
+
 /** Does the same as step 4: an error of a page is a 500, and the log contains the error. */
 function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
   if ('code' in error && error.code === 'ECONNRESET') throw error; // the client has left
@@ -84,7 +86,7 @@ function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
 
 type ShopSession = CsrfSession<TutorialData & CartData>;
 
-/** The options of `addPages`. A later step adds its store, its links and its middleware. */
+/** The options of `makeSite`. A later step adds its store, its links and its middleware. */
 export type PagesOptions<S extends ShopSession> = {
   readonly factory: SessionFactory<S>;
   readonly explain?: Explain | undefined; // absent: no inspector, as in production
@@ -92,36 +94,36 @@ export type PagesOptions<S extends ShopSession> = {
   readonly trustedOrigins?: readonly string[];
   readonly rescues?: readonly Middleware<object>[]; // outside the session, for errors of a store
   readonly wrappers?: readonly Middleware<object, FormRequest & { session: S }>[]; // inside it
-  readonly now?: (() => number) | undefined;
 };
 
-/** Adds all pages so far. The order of the chain is part of the security. */
-export function addPages<S extends ShopSession>(router: Router, options: PagesOptions<S>) {
+/** Returns a site with all pages so far. The order of the chain is part of the security. */
+export function makeSite<S extends ShopSession>(options: PagesOptions<S>) {
   const { factory, explain, links = () => [], rescues = [], wrappers = [] } = options;
+  const router = addStyle(new Router());
   const session = sessionFrom(factory);
   const csrf = withCsrf(options.trustedOrigins);
   const layout = withLayout<S>((own) => [...links(own), ...(explain ? COOKIE_LINKS : [])]);
   const framed = (outer: RouteGroup) =>
     wrappers.reduce((all, one) => all.with(one), outer.with(session).with(csrf)).with(layout);
-  const tooLarge = rescue(SessionTooLarge, framed(RouteGroup.of(router)).wrap(onTooLarge));
-  const rescued = rescues.reduce((all, one) => all.with(one), RouteGroup.of(router)).with(tooLarge);
+  const onFull = rescue(SessionTooLarge, readOnly(framed(RouteGroup.of(router)).wrap(onTooLarge)));
+  const rescued = rescues.reduce((all, one) => all.with(one), RouteGroup.of(router)).with(onFull);
   const pages = framed(rescued.with(rejectPrefetch)).with(withFlash);
   addTutorial(pages);
   addArticles(pages, (request) => request.session.flash('Article saved', 'success'));
   addCart(pages);
   const handle = withErrorPages(router.handle, framed(rescued).wrap);
-  if (!explain) return { pages, handle };
-  addCookiePage(pages, options.now);
+  if (!explain) return { router, pages, handle };
+  addCookiePage(pages);
   addInspector(pages, factory, explain);
-  return { pages, handle: withInspector(factory, explain, handle) };
+  return { router, pages, handle: withInspector(factory, explain, handle) };
 }
 
 const COOKIE_LINKS: Links = [['/inspect', 'Inspector'], ['/inspect/cookie', 'Cookies']];
 
 /** The site of this step. */
 export function site(): Handler {
-  const { router, factory } = emptySite(CsrfSession<TutorialData & CartData>);
-  return addPages(router, { factory, explain: explainSigned() }).handle;
+  const { factory } = emptySite(CsrfSession<TutorialData & CartData>);
+  return makeSite({ factory, explain: explainSigned() }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 20', ['/', '/cart', '/nonsense']);

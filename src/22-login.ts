@@ -14,7 +14,7 @@ import { fieldOf, form, type FormRequest, seeOther, withForm } from './12-forms.
 import { emptySite, type Middleware, type RouteGroup } from './13-middleware.ts';
 import { CsrfSession } from './17-csrf.ts';
 import { type CartData, countOf } from './18-cart.ts';
-import { addPages, type Links } from './20-layout.ts';
+import { makeSite, type Links } from './20-layout.ts';
 import { authenticator, USERS, withRetryLater } from './21-password.ts';
 
 /** The data of a session of this site. `agent` is the browser of a user, for step devices. */
@@ -80,7 +80,7 @@ export function withLogin(users = USERS): Middleware<{ user: string }, UserReque
  * Adds `/login`, `/dashboard` and `/logout`. Returns the site. The user name is in NFC (RFC 8265),
  * and has at most 64 characters. The logout leaves the message 'You are logged out.' in 'info'.
  */
-export function addLogin(site: Site, users = USERS, check = authenticator(users)): Site {
+export function addLogin<S extends Site>(site: S, users = USERS, check = authenticator(users)): S {
   site.pages.get('/login', (request) => loginPage(request, new URLSearchParams(request.search)));
   site.pages.with(withRetryLater).post('/login', withForm(async (request) => {
     const { session, form, address = '' } = request;
@@ -131,9 +131,9 @@ export const userLinks = (session: UserSession<SiteData>): Links =>
 
 /** The site of this step. */
 export function site(): Handler {
-  const { router, factory } = emptySite(UserSession<SiteData>);
+  const { factory } = emptySite(UserSession<SiteData>);
   const options = { factory, explain: explainSigned(), links: userLinks, wrappers: [withUser] };
-  return addLogin(addPages(router, options)).handle;
+  return addLogin(makeSite(options)).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 22', ['/login', '/cart']);

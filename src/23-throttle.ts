@@ -6,10 +6,9 @@
 // guesses, 195 are rejected. This is the last step of the part, so its site has all pages so far.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
-import type { Router } from './05-router.ts';
 import { explainSigned } from './10-inspector.ts';
 import { emptySite } from './13-middleware.ts';
-import { addPages, type PagesOptions } from './20-layout.ts';
+import { makeSite, type PagesOptions } from './20-layout.ts';
 import { type Authenticate, authenticator, RetryLater, USERS } from './21-password.ts';
 import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-login.ts';
 
@@ -71,12 +70,13 @@ export function throttled(authenticate: Authenticate, now = () => Date.now() / 1
 /** The options of a site with users. */
 export type SiteOptions = PagesOptions<UserSession<SiteData>> & {
   readonly users?: ReadonlyMap<string, string>;
+  readonly now?: (() => number) | undefined;
 };
 
-/** Adds all pages of the parts I and II. Returns `pages` and `handle`, as `addPages` does. */
-export function addSite(router: Router, options: SiteOptions) {
+/** Returns a site with all pages of the parts I and II. */
+export function makeUserSite(options: SiteOptions) {
   const { users = USERS, wrappers = [], links = () => [], now } = options;
-  const site = addPages(router, {
+  const site = makeSite({
     ...options,
     wrappers: [withUser, ...wrappers],
     links: (session) => [...userLinks(session), ...links(session)],
@@ -86,8 +86,8 @@ export function addSite(router: Router, options: SiteOptions) {
 
 /** The site of this step. */
 export function site(): Handler {
-  const { router, factory } = emptySite(UserSession<SiteData>);
-  return addSite(router, { factory, explain: explainSigned() }).handle;
+  const { factory } = emptySite(UserSession<SiteData>);
+  return makeUserSite({ factory, explain: explainSigned() }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 23', ['/', '/cart', '/login']);

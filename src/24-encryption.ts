@@ -10,15 +10,13 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:cr
 import { isMain, serve } from './01-server.ts';
 import type { Codec, SignerOptions } from './03-signer.ts';
 import { type Handler, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
 import type { Session } from './07-session.ts';
 import { CookieSessionFactory, type FactoryOptions } from './08-session-factory.ts';
 import { DEMO } from './09-tutorial.ts';
 import type { Explain } from './10-inspector.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { type SiteData, UserSession } from './22-login.ts';
-import { addSite } from './23-throttle.ts';
+import { makeUserSite } from './23-throttle.ts';
 
 const VERSION = 1; // the first byte: a later format can use another one
 const NONCE_SIZE = 12; // bytes; random nonces are safe for 2^32 cookies per key (§8.3)
@@ -105,7 +103,7 @@ export const explainSealed: Explain = (value) => {
 export function site(): Handler {
   const options = { ...DEMO, sessionClass: UserSession<SiteData> };
   const factory = withTimeouts(new EncryptedCookieSessionFactory(options));
-  return addSite(addStyle(new Router()), { factory, explain: explainSealed }).handle;
+  return makeUserSite({ factory, explain: explainSealed }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 24', ['/', '/cart', '/inspect']);

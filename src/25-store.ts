@@ -10,14 +10,12 @@ import { hash, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { type Awaitable, type Handler, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
 import { decodePayload, encodePayload, type Session, type SessionState } from './07-session.ts';
 import { type FactoryOptions, type SessionFactory, SessionTooLarge } from './08-session-factory.ts';
 import type { Explain } from './10-inspector.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { type SiteData, UserSession } from './22-login.ts';
-import { addSite } from './23-throttle.ts';
+import { makeUserSite } from './23-throttle.ts';
 
 /** What a store keeps under a key. `expires` is in seconds since 1970. */
 export type Entry = { readonly text: string; readonly expires: number };
@@ -142,7 +140,7 @@ export const explainStored: Explain = (id) => [
 export function site(store: SessionStore = new MemoryStore()): Handler {
   const factory = new StoredSessionFactory(store, { sessionClass: UserSession<SiteData> });
   const options = { factory: withTimeouts(factory), explain: explainStored };
-  return addSite(addStyle(new Router()), options).handle;
+  return makeUserSite(options).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 25', ['/', '/cart', '/login']);

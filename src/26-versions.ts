@@ -9,14 +9,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
 import { toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
 import { decodePayload, type Session } from './07-session.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { seeOther } from './12-forms.ts';
 import { rescue } from './19-rescue.ts';
 import { safeRedirectPath, type SiteData, UserSession } from './22-login.ts';
-import { addSite, type SiteOptions } from './23-throttle.ts';
+import { makeUserSite, type SiteOptions } from './23-throttle.ts';
 import { explainStored, hashId, MemoryStore, type SessionStore } from './25-store.ts';
 import { StoredSessionFactory, StoreUnavailable, type VersionedEntry } from './25-store.ts';
 
@@ -123,15 +121,15 @@ export function onEnded({ method, path, search }: HttpRequest): HttpResponse {
 }
 
 /** Adds all pages over sessions in a store. */
-export function addStoredSite(router: Router, options: SiteOptions) {
+export function makeStoredSite(options: SiteOptions) {
   const rescues = [rescue(SessionEnded, onEnded), ...(options.rescues ?? [])];
-  return addSite(router, { explain: explainStored, ...options, rescues });
+  return makeUserSite({ explain: explainStored, ...options, rescues });
 }
 
 /** The site of this step. */
 export function site(store: SessionStore = new MemoryStore()): Handler {
   const factory = new VersionedSessionFactory(store, { sessionClass: UserSession<SiteData> });
-  return addStoredSite(addStyle(new Router()), { factory: withTimeouts(factory) }).handle;
+  return makeStoredSite({ factory: withTimeouts(factory) }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 26', ['/', '/cart', '/login']);

@@ -8,14 +8,12 @@
 import { closeSync, openSync } from 'node:fs';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { rescue } from './19-rescue.ts';
 import { type SiteData, UserSession } from './22-login.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
 import { StoreUnavailable } from './25-store.ts';
-import { addStoredSite, VersionedSessionFactory } from './26-versions.ts';
+import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 
 /** A store in a file. Several processes can have it open. */
 export class SqliteStore implements SessionStore {
@@ -119,7 +117,7 @@ export const rescueStore = rescue(StoreUnavailable, ({ method, path }, { message
 export function site(file = process.env.SQLITE_FILE || 'sessions.sqlite'): Handler {
   const options = { sessionClass: UserSession<SiteData> };
   const factory = withTimeouts(new VersionedSessionFactory(new SqliteStore(file), options));
-  return addStoredSite(addStyle(new Router()), { factory, rescues: [rescueStore] }).handle;
+  return makeStoredSite({ factory, rescues: [rescueStore] }).handle;
 }
 
 if (isMain(import.meta.url)) {

@@ -8,8 +8,7 @@
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { type Handler, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle, html, page } from './06-template.ts';
+import { html, page } from './06-template.ts';
 import { decodePayload } from './07-session.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { form, seeOther, withForm } from './12-forms.ts';
@@ -18,7 +17,7 @@ import { USERS } from './21-password.ts';
 import { type SiteData, type UserRequest, UserSession, withLogin } from './22-login.ts';
 import type { SiteOptions } from './23-throttle.ts';
 import { hashId, MemoryStore, type SessionStore } from './25-store.ts';
-import { addStoredSite, VersionedSessionFactory } from './26-versions.ts';
+import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 import { rescueStore } from './27-sqlite.ts';
 
 export const MAX_DEVICES = 50; // of one user; then the oldest session ends
@@ -111,20 +110,20 @@ ${form(request, '/sessions/end-others', html`<button>End all other sessions</but
 type DeviceOptions = Partial<SiteOptions> & { readonly cookie?: Cookie };
 
 /** Adds all pages over sessions in a store, and `/sessions`. */
-export function addDeviceSite(router: Router, store: SessionStore, options: DeviceOptions = {}) {
+export function makeDeviceSite(store: SessionStore, options: DeviceOptions = {}) {
   const { cookie = new Cookie('session'), now = () => Date.now() / 1000 } = options;
   const sessions = { cookie, now, sessionClass: UserSession<SiteData> };
   const factory = withTimeouts(new DeviceSessionFactory(store, sessions), { now });
   const links = () => [['/sessions', 'Sessions']] as const;
   const more = { factory, links, rescues: [rescueStore], wrappers: [withAgent] };
-  const site = addStoredSite(router, { ...options, ...more });
+  const site = makeStoredSite({ ...options, ...more });
   addDevices(site.pages, store, options.users);
   return site;
 }
 
 /** The site of this step. */
 export function site(store: SessionStore = new MemoryStore()): Handler {
-  return addDeviceSite(addStyle(new Router()), store).handle;
+  return makeDeviceSite(store).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 28', ['/', '/login', '/sessions']);

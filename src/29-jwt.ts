@@ -9,15 +9,13 @@
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, text, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
 import { DEMO } from './09-tutorial.ts';
 import type { RouteGroup } from './13-middleware.ts';
 import { USERS } from './21-password.ts';
 import type { UserRequest } from './22-login.ts';
 import { deriveKey } from './24-encryption.ts';
 import { MemoryStore } from './25-store.ts';
-import { addDeviceSite } from './28-devices.ts';
+import { makeDeviceSite } from './28-devices.ts';
 
 /** Times are seconds since 1970 (RFC 7519 §4.1). */
 export type Claims = {
@@ -125,7 +123,7 @@ export function json(value: object): HttpResponse {
 
 /** The site of this step. */
 export function site(): Handler {
-  const { pages, handle } = addDeviceSite(addStyle(new Router()), new MemoryStore());
+  const { pages, handle } = makeDeviceSite(new MemoryStore());
   addToken(pages, jwtRules(DEMO.secrets));
   return handle;
 }

@@ -9,14 +9,13 @@
 // another origin may send it if the server allows this origin (Fetch standard: CORS).
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
+import type { Router } from './05-router.ts';
 import { DEMO } from './09-tutorial.ts';
 import type { RouteGroup } from './13-middleware.ts';
 import { USERS } from './21-password.ts';
 import type { UserRequest } from './22-login.ts';
 import { MemoryStore } from './25-store.ts';
-import { addDeviceSite } from './28-devices.ts';
+import { makeDeviceSite } from './28-devices.ts';
 import { addToken, type Claims, json, type JwtRules, jwtRules, verifyJwt } from './29-jwt.ts';
 
 /** The ids of revoked tokens. Each is kept until its token has expired. */
@@ -92,8 +91,7 @@ export function withCors(origins: readonly string[], inner: Handler): Handler {
 
 /** The site of this step. Step 1 on port 7000 is another origin, for experiments. */
 export function site(users = USERS, origins = ['http://localhost:7000']): Handler {
-  const router = addStyle(new Router());
-  const { pages, handle } = addDeviceSite(router, new MemoryStore(), { users });
+  const { router, pages, handle } = makeDeviceSite(new MemoryStore(), { users });
   addApi(router, pages, jwtRules(DEMO.secrets), users);
   return withCors(origins, handle);
 }

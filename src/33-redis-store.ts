@@ -5,11 +5,9 @@
 // client that can send a command.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
-import { addStyle } from './06-template.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
 import { rescueStore } from './27-sqlite.ts';
-import { addDeviceSite } from './28-devices.ts';
+import { makeDeviceSite } from './28-devices.ts';
 import { type Commander, RedisClient } from './32-redis-client.ts';
 
 /** A store for any number of servers. */
@@ -58,7 +56,7 @@ return 1`;
 export function site(redis?: Commander): Handler {
   const client = redis ?? new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379');
   const rescues = [rescueStore];
-  return addDeviceSite(addStyle(new Router()), new RedisStore(client), { rescues }).handle;
+  return makeDeviceSite(new RedisStore(client), { rescues }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 33', ['/', '/login', '/sessions']);

@@ -10,7 +10,6 @@
 //                      the server does not start with the secret of the tutorial
 import type { SignerOptions } from './03-signer.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
-import { Router } from './05-router.ts';
 import { type FactoryOptions, type SessionFactory } from './08-session-factory.ts';
 import { SignedCookieSessionFactory } from './08-session-factory.ts';
 import { type Explain, explainSigned } from './10-inspector.ts';
@@ -18,11 +17,11 @@ import { SessionCookie, withTimeouts } from './11-timeouts.ts';
 import { requireAcceptedCookie } from './15-jar.ts';
 import { USERS } from './21-password.ts';
 import { type SiteData, UserSession } from './22-login.ts';
-import { addSite } from './23-throttle.ts';
+import { makeUserSite } from './23-throttle.ts';
 import { EncryptedCookieSessionFactory, explainSealed } from './24-encryption.ts';
 import { explainStored, MemoryStore, type SessionStore } from './25-store.ts';
 import { SqliteStore } from './27-sqlite.ts';
-import { addDeviceSite } from './28-devices.ts';
+import { makeDeviceSite } from './28-devices.ts';
 import { jwtRules } from './29-jwt.ts';
 import { addApi, withCors } from './30-api.ts';
 import { RedisClient } from './32-redis-client.ts';
@@ -53,10 +52,9 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const explain = isProduction ? undefined : EXPLAIN[kind] ?? explainStored;
   const common = { explain, users, trustedOrigins, now };
   const options = { secrets, cookie, now, sessionClass: UserSession<SiteData> };
-  const router = new Router();
-  const { pages, handle } = Object.hasOwn(EXPLAIN, kind)
-    ? addSite(router, { ...common, factory: cookieSessions(kind, options) })
-    : addDeviceSite(router, storeOf(kind, now), { ...common, cookie });
+  const { router, pages, handle } = Object.hasOwn(EXPLAIN, kind)
+    ? makeUserSite({ ...common, factory: cookieSessions(kind, options) })
+    : makeDeviceSite(storeOf(kind, now), { ...common, cookie });
   addApi(router, pages, jwtRules(secrets, now), users);
   const headers = isProduction ? HTTPS_HEADERS : HEADERS;
   return withHeaders(headers, withStatic(PUBLIC, withCors(trustedOrigins, handle)));

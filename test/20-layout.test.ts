@@ -13,7 +13,7 @@ import { type Middleware, RouteGroup, sessionFrom } from '../src/13-middleware.t
 import { Browser } from '../src/16-browser.ts';
 import { CsrfSession } from '../src/17-csrf.ts';
 import type { CartData } from '../src/18-cart.ts';
-import { addPages, type Links, site, withErrorPages, withLayout } from '../src/20-layout.ts';
+import { makeSite, type Links, site, withErrorPages, withLayout } from '../src/20-layout.ts';
 
 const it = explainedIt(import.meta.url);
 const HTML = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' }; // as a browser sends it
@@ -219,8 +219,8 @@ describe('20-layout: error pages', () => {
 });
 
 describe('20-layout: the site', () => {
-  it('addPages() adds the inspector and its links only with `explain`', async () => {
-    const { handle } = addPages(new Router(), { factory: shopFactory });
+  it('makeSite() adds the inspector and its links only with `explain`', async () => {
+    const { handle } = makeSite({ factory: shopFactory });
     const browser = new Browser(handle);
     assert.deepEqual(linksOf(await browser.get('/')), LINKS);
     for (const path of ['/inspect', '/inspect/cookie']) {
@@ -229,13 +229,13 @@ describe('20-layout: the site', () => {
     assert.doesNotMatch(bodyText(await browser.get('/')), /Look inside the session/);
   });
 
-  it('addPages() runs a wrapper after csrf, and the layout before the wrapper', async () => {
+  it('makeSite() runs a wrapper after csrf, and the layout before the wrapper', async () => {
     const seen: string[] = [];
     const wrapper: Middleware<object> = (inner) => async (request) => {
       seen.push(`${request.method} ${request.path}`);
       return fillSlot(await inner(request), 'header', html`<p>The wrapper</p>`);
     };
-    const { handle } = addPages(new Router(), { factory: shopFactory, wrappers: [wrapper] });
+    const { handle } = makeSite({ factory: shopFactory, wrappers: [wrapper] });
     const browser = new Browser(handle);
     assert.match(bodyText(await browser.get('/cart')), /<\/header>\n<p>The wrapper<\/p><main/);
     const forged = { 'sec-fetch-site': 'cross-site' };
@@ -243,8 +243,8 @@ describe('20-layout: the site', () => {
     assert.deepEqual(seen, ['GET /cart'], 'the forged form did not reach the wrapper');
   });
 
-  it('addPages() shows a full session with the layout', async () => {
-    const browser = new Browser(addPages(new Router(), { factory: shopFactory }).handle);
+  it('makeSite() shows a full session with the layout', async () => {
+    const browser = new Browser(makeSite({ factory: shopFactory }).handle);
     await browser.request('POST', '/cart/add', 'item=pot', SAME);
     const note = `note=${encodeURIComponent('€'.repeat(1500))}`;
     const response = await browser.request('POST', '/cart/note', note, SAME);

@@ -4,8 +4,6 @@ import { explainedIt } from '../.tools/explain.ts';
 import { countHashes } from '../.tools/hashes.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { HttpResponse } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
-import { addStyle } from '../src/06-template.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { DEMO } from '../src/09-tutorial.ts';
 import { explainSigned } from '../src/10-inspector.ts';
@@ -13,7 +11,7 @@ import { withTimeouts } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { authenticator, hashPassword, RetryLater } from '../src/21-password.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
-import { addSite, loginThrottle, site, throttled } from '../src/23-throttle.ts';
+import { makeUserSite, loginThrottle, site, throttled } from '../src/23-throttle.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -30,7 +28,7 @@ async function visit({ isProduction = false } = {}) {
   const clock = { now: NOW };
   const now = (): number => clock.now;
   const options = { ...DEMO, now, sessionClass: UserSession<SiteData> };
-  const { handle } = addSite(addStyle(new Router()), {
+  const { handle } = makeUserSite({
     factory: withTimeouts(new SignedCookieSessionFactory(options), { now }),
     explain: isProduction ? undefined : explainSigned(),
     users: await users,
@@ -173,7 +171,7 @@ describe('23-throttle: guesses', () => {
 });
 
 describe('23-throttle: the site', () => {
-  it('addSite() responds 429 after five failures, even to the right password', async () => {
+  it('makeUserSite() responds 429 after five failures, even to the right password', async () => {
     const { login, clock } = await visit();
     for (let i = 0; i < 5; i++) assert.equal((await login('editor', 'wrong')).status, 422);
     const response = await login('editor');
@@ -186,7 +184,7 @@ describe('23-throttle: the site', () => {
     assert.equal((await login('editor', 'wrong')).status, 422, 'five attempts are free again');
   });
 
-  it('addSite() shows the 429 to a browser as a page with the navigation', async () => {
+  it('makeUserSite() shows the 429 to a browser as a page with the navigation', async () => {
     const { login } = await visit();
     for (let i = 0; i < 5; i++) await login('editor', 'wrong');
     const response = await login('editor', 'wrong', { accept: 'text/html' });
@@ -195,7 +193,7 @@ describe('23-throttle: the site', () => {
     assert.match(bodyText(response), /<nav aria-label="Pages">/);
   });
 
-  it('addSite() counts the failures of each address', async () => {
+  it('makeUserSite() counts the failures of each address', async () => {
     const { login, address } = await visit();
     for (let i = 0; i < 20; i++) await login(`name ${i}`, 'x');
     assert.equal((await login('editor')).status, 429);

@@ -5,13 +5,12 @@ import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
 import { type Page, setUp } from '../.tools/stored.ts';
 import { text } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
 import type { SessionFactory } from '../src/08-session-factory.ts';
 import { seeOther } from '../src/12-forms.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore } from '../src/25-store.ts';
-import { addStoredSite, onEnded, SessionEnded, site } from '../src/26-versions.ts';
+import { makeStoredSite, onEnded, SessionEnded, site } from '../src/26-versions.ts';
 import { VersionedSessionFactory } from '../src/26-versions.ts';
 
 const it = explainedIt(import.meta.url);
@@ -182,11 +181,11 @@ describe('26-versions: an ended session stays ended', () => {
     }
   });
 
-  it('addStoredSite() responds to a late request after a logout, and saves nothing', async () => {
+  it('makeStoredSite() responds to a late request after a logout, and saves nothing', async () => {
     const store = new MemoryStore();
     const gate = makeGate();
     const factory = new VersionedSessionFactory(store, { sessionClass: UserSession<SiteData> });
-    const { pages: group, handle } = addStoredSite(new Router(), { factory });
+    const { pages: group, handle } = makeStoredSite({ factory });
     group.get('/slow', async (request) => {
       await gate.passed;
       request.session.set('counter', 100);

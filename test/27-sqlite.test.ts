@@ -7,12 +7,11 @@ import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts'
 import { bodyText } from '../.tools/request.ts';
 import { makeFile, openFile, sqlite } from '../.tools/sqlite.ts';
 import { type Handler, text } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
 import { withTimeouts } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { type SessionStore, StoreUnavailable } from '../src/25-store.ts';
-import { addStoredSite, VersionedSessionFactory } from '../src/26-versions.ts';
+import { makeStoredSite, VersionedSessionFactory } from '../src/26-versions.ts';
 import { rescueStore, site, SqliteStore } from '../src/27-sqlite.ts';
 
 const it = explainedIt(import.meta.url);
@@ -31,7 +30,7 @@ function makeStore(t: TestContext, file = makeFile(t), now = () => NOW): SqliteS
 function makeSite(store: SessionStore): Handler {
   const options = { sessionClass: UserSession<SiteData> };
   const factory = withTimeouts(new VersionedSessionFactory(store, options));
-  return addStoredSite(new Router(), { factory, users, rescues: [rescueStore] }).handle;
+  return makeStoredSite({ factory, users, rescues: [rescueStore] }).handle;
 }
 
 describe('27-sqlite: a store that does not work', () => {

@@ -5,11 +5,10 @@ import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts'
 import { bodyText } from '../.tools/request.ts';
 import { makeGate, SpyStore } from '../.tools/stored.ts';
 import type { HttpResponse } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore, StoreUnavailable } from '../src/25-store.ts';
-import { addDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
+import { makeDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
 import { MAX_DEVICES } from '../src/28-devices.ts';
 
 const it = explainedIt(import.meta.url);
@@ -22,7 +21,7 @@ async function setUp() {
   const now = (): number => clock.now;
   const store = new SpyStore(new MemoryStore({ now }));
   const users = await makeUsers('ada', 'bob');
-  const { handle } = addDeviceSite(new Router(), store, { users, now, explain: undefined });
+  const { handle } = makeDeviceSite(store, { users, now, explain: undefined });
   return {
     clock, store, users, handle,
     visit: (name: string, agent?: string): Promise<Browser> => logIn(handle, name, agent, now),

@@ -5,11 +5,10 @@ import { inspect } from 'node:util';
 import { explainedIt } from '../.tools/explain.ts';
 import { logIn, makeUsers, send } from '../.tools/login.ts';
 import { bodyText } from '../.tools/request.ts';
-import { Router } from '../src/05-router.ts';
 import { Browser } from '../src/16-browser.ts';
 import { deriveKey } from '../src/24-encryption.ts';
 import { MemoryStore } from '../src/25-store.ts';
-import { addDeviceSite } from '../src/28-devices.ts';
+import { makeDeviceSite } from '../src/28-devices.ts';
 import { addToken, type Claims, hs256, type JwtRules, jwtRules } from '../src/29-jwt.ts';
 import { signJwt, verifyJwt } from '../src/29-jwt.ts';
 
@@ -32,7 +31,7 @@ function sign(header: string, claims: string | Uint8Array): string {
 async function visit() {
   const users = await makeUsers('ada');
   const rules = jwtRules(['a secret'], () => NOW + 0.5);
-  const { pages, handle } = addDeviceSite(new Router(), new MemoryStore(), { users });
+  const { pages, handle } = makeDeviceSite(new MemoryStore(), { users });
   addToken(pages, rules, users);
   const browser = await logIn(handle, 'ada');
   const response = await send(browser, '/api/token');

@@ -6,15 +6,14 @@ import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts'
 import { bodyText } from '../.tools/request.ts';
 import { makeFile, sqlite } from '../.tools/sqlite.ts';
 import { type Handler, text } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
-import { addSite } from '../src/23-throttle.ts';
+import { makeUserSite } from '../src/23-throttle.ts';
 import { EncryptedCookieSessionFactory } from '../src/24-encryption.ts';
 import { MemoryStore, type SessionStore } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
-import { addDeviceSite } from '../src/28-devices.ts';
+import { makeDeviceSite } from '../src/28-devices.ts';
 import { type Claims, jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
 import { DenyList, site, withCors } from '../src/30-api.ts';
 
@@ -226,17 +225,17 @@ describe('30-api: what logout means', () => {
   };
 
   const inStore = (store: SessionStore): Handler =>
-    addDeviceSite(new Router(), store, { users }).handle;
+    makeDeviceSite(store, { users }).handle;
   const api = (): Handler => site(users);
   const KINDS: Record<string, Kind> = {
     'signed cookie': {
       handle: () =>
-        addSite(new Router(), { factory: new SignedCookieSessionFactory(SESSIONS), users }).handle,
+        makeUserSite({ factory: new SignedCookieSessionFactory(SESSIONS), users }).handle,
       attack: replayCookie,
     },
     'encrypted cookie': {
       handle: () =>
-        addSite(new Router(), { factory: new EncryptedCookieSessionFactory(SESSIONS), users }).handle,
+        makeUserSite({ factory: new EncryptedCookieSessionFactory(SESSIONS), users }).handle,
       attack: replayCookie,
     },
     'session in memory': { handle: () => inStore(new MemoryStore()), attack: replayCookie },

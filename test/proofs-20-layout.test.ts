@@ -7,15 +7,13 @@ import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
 import { Cookie } from '../src/02-cookie.ts';
 import { type HttpResponse, problem, text, toListener } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
-import { addStyle } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
 import type { SessionFactory } from '../src/08-session-factory.ts';
 import type { TutorialData } from '../src/09-tutorial.ts';
 import { Browser } from '../src/16-browser.ts';
 import type { CsrfSession } from '../src/17-csrf.ts';
 import type { CartData } from '../src/18-cart.ts';
-import { addPages, site as layoutSite, withErrorPages, withLayout } from '../src/20-layout.ts';
+import { makeSite, site as layoutSite, withErrorPages, withLayout } from '../src/20-layout.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { site } from '../src/main.ts';
 
@@ -177,7 +175,7 @@ describe('20-layout: the error pages of the finished site', () => {
     const factory: SessionFactory<CsrfSession<TutorialData & CartData>> = {
       cookie: new Cookie('session'), open: fail, create: fail, save: fail,
     };
-    const { handle } = addPages(addStyle(new Router()), { factory });
+    const { handle } = makeSite({ factory });
     for (const path of ['/style.css', '/favicon.svg']) {
       const response = await handle(makeRequest('GET', path, { ...HTML, cookie: 'session=a' }));
       assert.deepEqual([response.status, setCookies(response)], [200, []], path);

@@ -6,8 +6,6 @@ import { countHashes } from '../.tools/hashes.ts';
 import { bodyText, setCookies } from '../.tools/request.ts';
 import { startServer, withTimeLimit } from '../.tools/serve.ts';
 import { type HttpResponse, problem, text, toListener } from '../src/04-http.ts';
-import { Router } from '../src/05-router.ts';
-import { addStyle } from '../src/06-template.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { DEMO } from '../src/09-tutorial.ts';
 import { explainSigned } from '../src/10-inspector.ts';
@@ -18,7 +16,7 @@ import { rescue } from '../src/19-rescue.ts';
 import type { Links } from '../src/20-layout.ts';
 import { authenticator, hashPassword, RetryLater } from '../src/21-password.ts';
 import { type SiteData, type UserRequest, UserSession } from '../src/22-login.ts';
-import { addSite, loginThrottle, type SiteOptions, throttled } from '../src/23-throttle.ts';
+import { makeUserSite, loginThrottle, type SiteOptions, throttled } from '../src/23-throttle.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -37,8 +35,7 @@ async function visit(more: Partial<SiteOptions> = {}) {
   const options = { ...DEMO, now, sessionClass: UserSession<SiteData> };
   const factory = withTimeouts(new SignedCookieSessionFactory(options), { now });
   const common = { factory, explain: explainSigned(), users: await users, now };
-  const router = addStyle(new Router());
-  const { handle, pages } = addSite(router, { ...common, ...more });
+  const { handle, pages } = makeUserSite({ ...common, ...more });
   let logins = 0; // each has an address of its own
   const fromAnywhere: typeof handle = (request) => handle({ ...request, address: `${logins++}` });
   const browser = new Browser(fromAnywhere, ORIGIN, now);
@@ -102,7 +99,7 @@ describe('23-throttle: more about guesses', () => {
     assert.deepEqual([14_999, 15_000, 24_999].map(isKnown), [false, true, true]);
   });
 
-  it('addSite() responds 503 if 52 logins are in work, and hashes unknown names too', async () => {
+  it('makeUserSite() responds 503 if 52 logins are in work, and hashes unknown names too', async () => {
     const { login } = await visit();
     const guesses = Array.from({ length: 60 }, (_, i) => login(`name ${i}`, 'x'));
     const responses = await Promise.all(guesses);
@@ -113,7 +110,7 @@ describe('23-throttle: more about guesses', () => {
     assert.equal(busy?.headers['retry-after'], '10');
   });
 
-  it('addSite() counts a visit while fifty logins wait for their hash', async () => {
+  it('makeUserSite() counts a visit while fifty logins wait for their hash', async () => {
     const { browser, login } = await visit();
     const order: string[] = [];
     const guesses = Array.from({ length: 52 }, async (_, i) => {
@@ -125,7 +122,7 @@ describe('23-throttle: more about guesses', () => {
     assert.deepEqual(order, ['visit', ...guesses.map(() => 'login 422')]);
   });
 
-  it('addSite() survives 200 logins at the same time on a real server', async (t) => {
+  it('makeUserSite() survives 200 logins at the same time on a real server', async (t) => {
     const { handle } = await visit();
     const { origin, get } = await startServer(t, toListener(handle));
     const body = new URLSearchParams({ username: 'editor', password: 'x' });
@@ -142,7 +139,7 @@ describe('23-throttle: more about guesses', () => {
 });
 
 describe('23-throttle: the chain of the site', () => {
-  it('addSite() has no inspector and no cookie page if `explain` is absent', async () => {
+  it('makeUserSite() has no inspector and no cookie page if `explain` is absent', async () => {
     const { browser } = await visit({ explain: undefined });
     const home = await browser.get('/');
     assert.doesNotMatch(bodyText(home), /inspect/i);
@@ -151,7 +148,7 @@ describe('23-throttle: the chain of the site', () => {
     }
   });
 
-  it('addSite() adds links and middleware of later steps', async () => {
+  it('makeUserSite() adds links and middleware of later steps', async () => {
     const seen: string[] = [];
     const wrapper: Middleware<object, UserRequest> = (page) => (request) => {
       seen.push(`${request.path} ${request.session.get('user')}`);
@@ -176,7 +173,7 @@ describe('23-throttle: the chain of the site', () => {
     assert.deepEqual(setCookies(broken), []);
   });
 
-  it('addSite() counts nothing and shows no message for a page that is loaded in advance', async () => {
+  it('makeUserSite() counts nothing and shows no message for a page that is loaded in advance', async () => {
     const { browser, send } = await visit();
     await send('/articles', 'title=a&body=b');
     const prefetch = { 'sec-purpose': 'prefetch' };
@@ -187,7 +184,7 @@ describe('23-throttle: the chain of the site', () => {
     assert.match(home, /Article saved/);
   });
 
-  it('addSite() explains a full session on a page with the user and the navigation', async () => {
+  it('makeUserSite() explains a full session on a page with the user and the navigation', async () => {
     const { browser, send, login } = await visit();
     await send('/cart/add', 'item=tea');
     await login('editor');
@@ -202,7 +199,7 @@ describe('23-throttle: the chain of the site', () => {
     assert.equal(logout.status, 303, 'the button of this page works');
   });
 
-  it('addSite() lets no cache keep a page of a user, also an error page', async () => {
+  it('makeUserSite() lets no cache keep a page of a user, also an error page', async () => {
     const { browser, send, login } = await visit();
     await login('editor');
     const paths = [
@@ -220,7 +217,7 @@ describe('23-throttle: the chain of the site', () => {
     }
   });
 
-  it('addSite() has a working logout button on an error page', async () => {
+  it('makeUserSite() has a working logout button on an error page', async () => {
     const { browser, login } = await visit();
     await login('editor');
     const missing = await browser.request('GET', '/nonsense', '', HTML);
@@ -230,7 +227,7 @@ describe('23-throttle: the chain of the site', () => {
     assert.equal(status, 303);
   });
 
-  it('addSite() puts the token into each form with POST', async () => {
+  it('makeUserSite() puts the token into each form with POST', async () => {
     const { browser, send, login } = await visit();
     await login('editor');
     await send('/cart/add', 'item=tea');
@@ -242,7 +239,7 @@ describe('23-throttle: the chain of the site', () => {
     }
   });
 
-  it('addSite() accepts forms from a trusted origin, and from no other', async () => {
+  it('makeUserSite() accepts forms from a trusted origin, and from no other', async () => {
     const trustedOrigins = ['https://shop.example'];
     const { browser } = await visit({ trustedOrigins });
     const statusFrom = async (origin: string) =>

@@ -6,13 +6,12 @@ import { cookieOf, logIn, makeUsers, send } from '../.tools/login.ts';
 import { bodyText } from '../.tools/request.ts';
 import { makeFile, sqlite } from '../.tools/sqlite.ts';
 import { SpyStore } from '../.tools/stored.ts';
-import { Router } from '../src/05-router.ts';
 import { SessionCookie } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
-import { addDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
+import { makeDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
@@ -24,7 +23,7 @@ async function setUp(...names: string[]) {
   const store = new SpyStore(new MemoryStore({ now }));
   const users = await makeUsers(...names);
   const options = { users, now, explain: undefined };
-  const { handle } = addDeviceSite(new Router(), store, options);
+  const { handle } = makeDeviceSite(store, options);
   const visit = (name: string, agent?: string): Promise<Browser> => logIn(handle, name, agent, now);
   return { store, handle, visit };
 }
@@ -169,17 +168,17 @@ describe('28-devices: more about the factory', () => {
 // On a Node without SQLite, this test does not exist.
 if (sqlite) {
   describe('28-devices: in a file', () => {
-    it('addDeviceSite() keeps the logins and their list over a restart', async (t) => {
+    it('makeDeviceSite() keeps the logins and their list over a restart', async (t) => {
       const file = makeFile(t);
       const users = await makeUsers('ada');
       const before = new SqliteStore(file, now);
-      let { handle } = addDeviceSite(new Router(), before, { users, now });
+      let { handle } = makeDeviceSite(before, { users, now });
       const phone = await logIn((request) => handle(request), 'ada', 'Phone', now);
       const desk = await logIn((request) => handle(request), 'ada', 'Desk', now);
       before.close();
       const after = new SqliteStore(file, now);
       t.after(() => after.close());
-      ({ handle } = addDeviceSite(new Router(), after, { users, now }));
+      ({ handle } = makeDeviceSite(after, { users, now }));
       assert.match(bodyText(await desk.get('/sessions')), /Phone[^]*Desk[^]*This browser\./);
       assert.equal((await send(desk, '/sessions/end-others')).status, 303);
       assert.equal((await phone.request('GET', '/dashboard')).status, 303);
