@@ -13,6 +13,7 @@ import { type Authenticate, authenticator, RetryLater, USERS } from './21-passwo
 import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-login.ts';
 
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
+const MEMORY = 24 * 60 * 60; // seconds: a shorter rest must not give five new attempts
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
 /**
@@ -30,11 +31,11 @@ export function loginThrottle(free: number, now: () => number) {
     /** Returns the seconds to wait; 0 means that the key may try now. */
     waitFor(key: string): number {
       const wait = Math.ceil(nextOf(key) - now());
-      return wait > 0 && wait <= MAX_DELAY ? wait : 0; // longer: the server's clock was set back
+      return wait > 0 && wait <= 2 * MAX_DELAY ? wait : 0; // longer: the clock was set back
     },
-    /** Adds a failure. After a quarter of an hour without failures, the count begins again. */
+    /** Adds a failure. After a day without failures, the count begins again. */
     add(key: string): void {
-      const isRecent = now() - nextOf(key) <= MAX_DELAY;
+      const isRecent = now() - nextOf(key) <= MEMORY;
       const count = isRecent ? (failures.get(key)?.count ?? 0) : 0;
       failures.delete(key);
       failures.set(key, { count: count + 1, last: now() });

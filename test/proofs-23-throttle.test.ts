@@ -92,6 +92,21 @@ describe('23-throttle: more about guesses', () => {
     assert.deepEqual(started, [1, 1, 1, 1, 1, 0, 1], 'the sixth guess comes too soon');
   });
 
+  it('loginThrottle() lets about 100 guesses through on one day, also with long rests', () => {
+    for (const rest of [0, 901, 3600]) {
+      const clock = { now: NOW };
+      const throttle = loginThrottle(5, () => clock.now);
+      let guesses = 0;
+      while (clock.now < NOW + 86_400) {
+        const wait = throttle.waitFor('editor');
+        clock.now += wait === 0 ? 0 : wait + rest;
+        throttle.add('editor');
+        guesses += 1;
+      }
+      assert.ok(guesses <= 110, `${guesses} guesses with rests of ${rest} seconds`);
+    }
+  });
+
   it('loginThrottle() keeps its table bounded, whatever an attacker sends', () => {
     const throttle = loginThrottle(1, () => NOW);
     for (let i = 0; i < 25_000; i++) throttle.add(`name ${i}`);
