@@ -2,7 +2,7 @@
 //
 // If a session does not fit into its cookie, `save` throws, and the visitor sees a 500. `rescue`
 // wraps the pages and responds to one class of errors with an explanation. It stands outside
-// `withSession`, because `save` runs after the page. Nothing was saved, so no data is lost.
+// `withSession`, because `save` runs after the page. The session was not saved, so it is as before.
 import { isMain, serve } from './01-server.ts';
 import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
 import { toListener } from './04-http.ts';
@@ -41,7 +41,8 @@ export async function onTooLarge(request: HttpRequest): Promise<HttpResponse> {
   const note = form instanceof URLSearchParams && form.get('note');
   return page('The session is full', html`<h1>The session is full</h1>
 <p>Your browser cannot store more for this site. Your <a href="/cart">cart</a> is as it was before.
-If its note is long, save a shorter note and try again.</p>
+If its note is long, save a shorter note. Before you send another form again, look at its page: an
+article can already be saved.</p>
 ${note && html`<p>This is the note that was not saved:</p>\n<pre>${note}</pre>`}`, 422);
 }
 

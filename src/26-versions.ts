@@ -117,7 +117,7 @@ function repeatChanges(
 /** The response if a session ended during the request: GET looks again, others do nothing. */
 export function onEnded({ method, path, search }: HttpRequest): HttpResponse {
   if (method === 'GET') return seeOther(safeRedirectPath(path + search));
-  return problem(409, 'Your session ended in another request. Nothing was done. Please try again.');
+  return problem(409, 'Another request ended your session. Look at the page before you try again.');
 }
 
 /** Adds all pages over sessions in a store. */

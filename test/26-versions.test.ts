@@ -177,7 +177,7 @@ describe('26-versions: an ended session stays ended', () => {
       const row = `${method} ${target}`;
       assert.deepEqual([response.status, response.headers.location], [status, location], row);
       assert.deepEqual(setCookies(response), [], row);
-      if (status === 409) assert.match(bodyText(response), /Nothing was done. Please try again./);
+      if (status === 409) assert.match(bodyText(response), /Look at the page before you try again\./);
     }
   });
 
