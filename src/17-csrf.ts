@@ -65,7 +65,7 @@ export function withCsrf(
  * Returns `undefined` if a page of this site sent the request. Otherwise it returns one reason.
  * "The form does not come from this server (Sec-Fetch-Site: cross-site)."
  * "The form comes from http://evil.example, and this server is shop.lan." Then PROXY_ADVICE.
- * "The token of the form is missing or old. A program sends csrf_token or X-CSRF-Token."
+ * "The token is missing or old, or the form is unreadable. Send csrf_token or X-CSRF-Token."
  */
 export async function forgeryReason(
   request: CsrfRequest,
@@ -82,7 +82,7 @@ export async function forgeryReason(
     return `The form comes from ${origin}, and this server is ${host}. ${PROXY_ADVICE}`;
   }
   if (request.session.isCsrfToken(await sentToken(request))) return undefined;
-  return 'The token of the form is missing or old. A program sends csrf_token or X-CSRF-Token.';
+  return 'The token is missing or old, or the form is unreadable. Send csrf_token or X-CSRF-Token.';
 }
 
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']; // they change nothing (RFC 9110 §9.2.1)
@@ -108,7 +108,7 @@ function isOwnOrigin(origin: string, host: string): boolean {
 async function sentToken(request: HttpRequest): Promise<string> {
   const form = await readForm(request);
   const field = form instanceof URLSearchParams ? form.get('csrf_token') : undefined;
-  return request.headers['x-csrf-token'] ?? field ?? '';
+  return request.headers['x-csrf-token'] || field || '';
 }
 
 /** The site of this step. */
