@@ -13,7 +13,7 @@ import { DEMO, site as tutorial, type TutorialData } from './09-tutorial.ts';
 
 /** When a session ends. `Infinity` means never. */
 export type TimeoutOptions = {
-  readonly idleTimeout?: number; // seconds between two requests; default 1200, as in Pyramid
+  readonly idleTimeout?: number; // seconds without a request; default 1200, as in Pyramid
   readonly absoluteTimeout?: number; // seconds since `created`; default 12 hours: a working day
   readonly reissueTime?: number; // seconds until an unchanged cookie is renewed; default: idle / 10
   readonly now?: () => number; // seconds since 1970
@@ -21,8 +21,7 @@ export type TimeoutOptions = {
 
 /** Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense. */
 export function withTimeouts<S extends Session<object>>(
-  factory: SessionFactory<S>,
-  options: TimeoutOptions = {},
+  factory: SessionFactory<S>, options: TimeoutOptions = {},
 ): SessionFactory<S> {
   const { idleTimeout = 1200, absoluteTimeout = 12 * 60 * 60 } = options;
   const { reissueTime = idleTimeout / 10, now = () => Date.now() / 1000 } = options;
