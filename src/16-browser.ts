@@ -12,7 +12,10 @@ import { domainMatches, explainCookie, isTrustworthy, type ReceivedCookie } from
 export class CookieJar {
   readonly #kept = new Map<string, ReceivedCookie>(); // the oldest first
 
-  /** Reads a `Set-Cookie` header. Returns false if a browser would drop the cookie. */
+  /**
+   * Reads a `Set-Cookie` header, and stores the cookie under its name, host, `isHostOnly` and
+   * folder. Returns false if a browser would drop it, or if it would hide a `Secure` cookie.
+   */
   store(header: string, url: URL, now: number): boolean {
     const { cookie, reasons } = explainCookie(header, { url, now });
     if (reasons.length > 0 || this.#list(now).some((old) => hidesSecure(cookie, old))) return false;
@@ -74,7 +77,10 @@ export class Browser {
     return this.#follow('POST', path, new URLSearchParams(fields).toString());
   }
 
-  /** Sends one request and returns its response. */
+  /**
+   * Sends one request with the cookies of the jar, and returns its response. Stores the cookies of
+   * the response, and adds a line to the log. `body` is a form if the method is POST.
+   */
   async request(method: string, path: string, body = '', headers = {}): Promise<HttpResponse> {
     const { handler, origin, now } = this.#site;
     const url = new URL(path, origin);
@@ -89,7 +95,10 @@ export class Browser {
     return response;
   }
 
-  /** Sends a request, and follows at most 20 redirects: the limit of the Fetch standard. */
+  /**
+   * Sends a request, and follows at most 20 redirects, as the Fetch standard says. Then it throws a
+   * `RangeError`: 'The redirects do not end. The last goes to http://localhost:6543/'.
+   */
   async #follow(method: string, path: string, body = '', hops = 0): Promise<HttpResponse> {
     const response = await this.request(method, path, body);
     const { status, headers: { location } } = response;
