@@ -19,7 +19,10 @@ export type TimeoutOptions = {
   readonly now?: () => number; // seconds since 1970
 };
 
-/** Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense. */
+/**
+ * Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense:
+ * 'idleTimeout must be 0 seconds or more, not -1', 'reissueTime 9 must be less than idleTimeout 9'.
+ */
 export function withTimeouts<S extends Session<object>>(
   factory: SessionFactory<S>, options: TimeoutOptions = {},
 ): SessionFactory<S> {

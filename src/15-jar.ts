@@ -45,7 +45,8 @@ export function explainCookie(header: string, context: CookieContext) {
 
 /**
  * Checks at startup the cookie that a site sets, with an empty value. Throws a `RangeError` if
- * browsers would drop the cookie, or would ignore or change one of its attributes.
+ * browsers would drop the cookie, or would ignore or change one of its attributes: "Cannot start:
+ * browsers reject 'a=; Max-Age=1.5'. They do not read Max-Age=1.5 as it is written".
  */
 export function requireAcceptedCookie(header: string, url: URL): void {
   const { cookie: c, reasons } = explainCookie(header, { url, now: 0 }); // so `expires` is Max-Age
@@ -56,7 +57,11 @@ export function requireAcceptedCookie(header: string, url: URL): void {
   if (reason) throw new RangeError(`Cannot start: browsers reject '${header}'. ${reason}`);
 }
 
-/** Returns the cookie of a `Set-Cookie` header as a browser reads it (§5.6). Never throws. */
+/**
+ * Returns the cookie of a `Set-Cookie` header as a browser reads it (§5.6). Never throws. `path` is
+ * `undefined` without a `Path` that begins with a slash. `folder` is then the folder of the page.
+ * `host` comes from `Domain`, or from the URL. `expires` is in seconds since 1970.
+ */
 export function parseSetCookie(header: string, context: CookieContext) {
   // 'a=1; Path=/' becomes [['a', '1', ''], ['Path', '/', '']], and Secure becomes ['Secure'].
   const [pair = [], ...others] = header.split(';').map((part) => part.split(/=(.*)/s).map(trim));
