@@ -13,16 +13,18 @@ import { DEMO, site as tutorial, type TutorialData } from './09-tutorial.ts';
 
 /** When a session ends. `Infinity` means never. */
 export type TimeoutOptions = {
-  readonly idleTimeout?: number; // seconds between two requests; default 1200, as in Pyramid
+  readonly idleTimeout?: number; // seconds without a request; default 1200, as in Pyramid
   readonly absoluteTimeout?: number; // seconds since `created`; default 12 hours: a working day
   readonly reissueTime?: number; // seconds until an unchanged cookie is renewed; default: idle / 10
   readonly now?: () => number; // seconds since 1970
 };
 
-/** Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense. */
+/**
+ * Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense:
+ * 'idleTimeout must be 0 seconds or more, not -1', 'reissueTime 9 must be less than idleTimeout 9'.
+ */
 export function withTimeouts<S extends Session<object>>(
-  factory: SessionFactory<S>,
-  options: TimeoutOptions = {},
+  factory: SessionFactory<S>, options: TimeoutOptions = {},
 ): SessionFactory<S> {
   const { idleTimeout = 1200, absoluteTimeout = 12 * 60 * 60 } = options;
   const { reissueTime = idleTimeout / 10, now = () => Date.now() / 1000 } = options;

@@ -7,6 +7,7 @@ import { isMain, serve } from './01-server.ts';
 import { type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
 import { addStyle, html, page } from './06-template.ts';
+import { MAX_COOKIE_SIZE } from './08-session-factory.ts';
 import type { Pages } from './09-tutorial.ts';
 
 /** Where a `Set-Cookie` header arrives. `isThirdParty`: in a frame or an image on another site. */
@@ -19,7 +20,7 @@ export type ReceivedCookie = ReturnType<typeof parseSetCookie>;
 export const REJECT_RULES: Record<string, (c: ReceivedCookie) => boolean | undefined> = {
   'It has a control character': (c) => /[\0-\x08\x0a-\x1f\x7f]/.test(c.header), // not TAB
   'It has neither a name nor a value': (c) => c.name + c.value === '',
-  'Name and value have more than 4096 bytes': (c) => Buffer.byteLength(c.name + c.value) > 4096,
+  'It has more than 4096 bytes': (c) => Buffer.byteLength(c.name + c.value) > MAX_COOKIE_SIZE,
   'Domain is neither this host nor above it': (c) => !domainMatches(c.url.hostname, c.host),
   'Domain is a top-level domain': (c) => /^[^.]+\.?$/.test(c.host) && c.host !== c.url.hostname,
   'Secure came over http': (c) => c.secure && !isTrustworthy(c.url),
@@ -44,39 +45,45 @@ export function explainCookie(header: string, context: CookieContext) {
 
 /**
  * Checks at startup the cookie that a site sets, with an empty value. Throws a `RangeError` if
- * browsers would drop the cookie, or would ignore or change one of its attributes.
+ * browsers would drop the cookie, or would ignore or change one of its attributes: "Cannot start:
+ * browsers reject 'a=; Max-Age=1.5'. They do not read Max-Age=1.5 as it is written".
  */
-export function requireAcceptedCookie(header: string, url: URL, now: number): void {
-  const { cookie: c, reasons } = explainCookie(header, { url, now });
-  const age = c.expires === Infinity ? '' : Math.round(c.expires - now);
-  const read = [`${TOKEN.exec(c.name)}=`, `Domain=${c.host}`, `Max-Age=${age}`, `Path=${c.path}`];
-  read.push('Secure', 'HttpOnly', `SameSite=${c.sameSite}`);
+export function requireAcceptedCookie(header: string, url: URL): void {
+  const { cookie: c, reasons } = explainCookie(header, { url, now: 0 }); // so `expires` is Max-Age
+  const read = [`${TOKEN.exec(c.name)}=`, 'Secure', 'HttpOnly', `SameSite=${c.sameSite}`];
+  read.push(`Domain=${c.host}`, `Max-Age=${c.expires}`, `Path=${c.path}`);
   const changed = header.split('; ').find((part) => !read.includes(part));
   const reason = reasons[0] ?? (changed && `They do not read ${changed} as it is written`);
   if (reason) throw new RangeError(`Cannot start: browsers reject '${header}'. ${reason}`);
 }
 
-/** Returns the cookie of a `Set-Cookie` header as a browser reads it (§5.6). Never throws. */
+/**
+ * Returns the cookie of a `Set-Cookie` header as a browser reads it (§5.6). Never throws. `path` is
+ * `undefined` without a `Path` that begins with a slash. `folder` is then the folder of the page.
+ * `host` comes from `Domain`, or from the URL. `expires` is in seconds since 1970.
+ */
 export function parseSetCookie(header: string, context: CookieContext) {
-  const [pair = [], ...attributes] = header.split(';').map(splitPair);
+  // 'a=1; Path=/' becomes [['a', '1', ''], ['Path', '/', '']], and Secure becomes ['Secure'].
+  const [pair = [], ...others] = header.split(';').map((part) => part.split(/=(.*)/s).map(trim));
   const [name = '', value = ''] = pair.length > 1 ? pair : ['', ...pair]; // without =: only a value
   // If an attribute occurs twice, the last one that a browser can read counts.
   const last = <T>(attribute: string, read: (text: string) => T): T | undefined =>
-    attributes
+    others
       .filter(([key = '']) => key.toLowerCase() === attribute)
       .map(([, text = '']) => (Buffer.byteLength(text) > 1024 ? undefined : read(text)))
       .findLast((result) => result !== undefined);
   const seconds = last('max-age', (text) => /^-?\d+$/.exec(text)?.[0]); // it wins over Expires
   const end = seconds ? context.now + Math.max(0, Number(seconds)) : last('expires', parseDate);
   const domain = last('domain', (text) => text.replace(/^\./, '').toLowerCase());
+  const path = /^\/.*/s.exec(last('path', String) ?? '')?.[0];
   const sameSite = last('samesite', (text) => text.toLowerCase());
   return {
-    ...context, header, name, value,
-    // Seconds since 1970. Infinity: until the browser closes. The limit is 400 days (§5.5).
-    expires: end === undefined ? Infinity : Math.min(end, context.now + MAX_COOKIE_AGE),
+    ...context, header, name, value, path,
+    folder: path ?? (context.url.pathname.replace(/\/[^/]*$/, '') || '/'), // of the page (§5.1.4)
+    // Seconds since 1970. `undefined`: until the browser closes. The limit is 400 days (§5.5).
+    expires: end && Math.min(end, context.now + MAX_COOKIE_AGE),
     host: domain || context.url.hostname,
     isHostOnly: !domain || !/\../.test(domain),
-    path: /^\/.*/s.exec(last('path', String) ?? '')?.[0], // else: the folder of the page
     secure: last('secure', String) !== undefined,
     partitioned: last('partitioned', String) !== undefined,
     sameSite: ['Strict', 'Lax', 'None'].find((one) => one.toLowerCase() === sameSite),
@@ -85,11 +92,8 @@ export function parseSetCookie(header: string, context: CookieContext) {
 
 export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds
 
-/** Splits ' Path = /a' into ['Path', '/a'], and 'Secure' into ['Secure']. */
-function splitPair(pair: string): string[] {
-  // `trim` would also remove spaces that are not ASCII. `(?<!…)` keeps the search linear.
-  return pair.split(/=(.*)/s).map((text) => text.replace(/^[ \t]+|(?<![ \t])[ \t]+$/g, ''));
-}
+// `String.trim` would also remove spaces that are not ASCII. `(?<!…)` keeps the search linear.
+const trim = (text: string): string => text.replace(/^[ \t]+|(?<![ \t])[ \t]+$/g, '');
 
 /** Returns the time of an Expires attribute, or `undefined` if it is not a date (§5.1.1). */
 export function parseDate(text: string): number | undefined {
@@ -118,34 +122,29 @@ export function isTrustworthy({ protocol, hostname }: URL): boolean {
   return protocol === 'https:' || /^(.*\.)?localhost\.?$|^127\.[\d.]+$|^\[::1\]$/.test(hostname);
 }
 
-/** Adds a page that answers the question: would a browser keep this cookie? */
-export function addCookiePage(pages: Pages<HttpRequest>, now = () => Date.now() / 1000): void {
+/** Adds a page that answers the question: would a browser keep this cookie? Returns `pages`. */
+export function addCookiePage<P extends Pages<HttpRequest>>(pages: P, now?: () => number): P {
   pages.get('/inspect/cookie', ({ search }) => {
-    const query = new URLSearchParams(search);
-    const header = query.get('header') ?? 'session=abc; Domain=example.org; SameSite=None';
-    const sender = query.get('url') ?? '';
+    const query = Object.fromEntries(new URLSearchParams(search));
+    const { header = 'session=abc; Domain=example.org; SameSite=None', url: sender = '' } = query;
     const url = new URL(URL.canParse(sender) ? sender : 'http://localhost:6543/');
-    const isThirdParty = query.has('third-party');
-    const { cookie, reasons } = explainCookie(header, { url, isThirdParty, now: now() });
+    const context = { url, isThirdParty: 'embedded' in query, now: now?.() ?? Date.now() / 1000 };
+    const { cookie, reasons } = explainCookie(header, context);
     const verdict = reasons.length > 0 ? 'drops' : 'keeps';
     return page('Cookie', html`<h1>Would a browser keep this cookie?</h1>
 <form action="/inspect/cookie">
 <label>Set-Cookie: <input name="header" value="${header}" maxlength="5000"></label>
 <label>from the page <input name="url" value="${url.href}"></label>
-<label><input type="checkbox" name="third-party"${isThirdParty && html` checked`}> in a frame or an
-image on another site</label>
-<button>Explain</button></form>
+<label><input type="checkbox" name="embedded"${context.isThirdParty && html` checked`}> in a frame
+or an image on another site</label> <button>Explain</button></form>
 <p class="verdict ${verdict}">A browser ${verdict} it.</p>
 <ul>${reasons.map((reason) => html`<li>${reason}.</li>`)}</ul>
 <pre>${JSON.stringify(cookie, ['name', 'value', 'expires', 'host', 'path'], 1)}</pre>`);
   });
+  return pages;
 }
 
 /** The site of this step. */
-export function site(): Router {
-  const router = addStyle(new Router());
-  addCookiePage(router);
-  return router;
-}
+export const site = (): Router => addCookiePage(addStyle(new Router()));
 
 if (isMain(import.meta.url)) serve(toListener(site().handle), 'Step 15', ['/inspect/cookie']);

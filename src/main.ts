@@ -46,7 +46,7 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const cookieName = variable('SESSION_COOKIE') || (isProduction ? '__Host-session' : 'session');
   const cookie = new SessionCookie({ cookieName, secure: isProduction });
   const url = new URL(isProduction ? 'https://localhost' : 'http://localhost');
-  requireAcceptedCookie(cookie.write(''), url, now());
+  requireAcceptedCookie(cookie.write(''), url);
   const trustedOrigins = listOf(variable('TRUSTED_ORIGINS')).filter((origin) => origin !== '');
   const kind = variable('SESSIONS') || 'signed';
   const explain = isProduction ? undefined : EXPLAIN[kind] ?? explainStored;

@@ -6,7 +6,6 @@ import { bodyText } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
 import { site as tutorial } from '../src/09-tutorial.ts';
-import { withForm } from '../src/12-forms.ts';
 import { site as flashSite } from '../src/14-flash.ts';
 import { Browser, pathMatches } from '../src/16-browser.ts';
 
@@ -28,6 +27,24 @@ const mirror: Handler = async ({ method, path, search, headers, body }) => {
 };
 
 describe('16-browser: CookieJar', () => {
+  it('pathMatches() accepts /app/x for /app, but not /apple', () => {
+    const rows: [path: string, folder: string, expected: boolean][] = [
+      ['/app', '/app', true],
+      ['/app/', '/app', true],
+      ['/app/x', '/app', true],
+      ['/app/x', '/app/', true],
+      ['/apple', '/app', false],
+      ['/app', '/app/', false],
+      ['/', '/app', false],
+      ['/App', '/app', false],
+      ['/anything', '/', true],
+      ['/', '/', true],
+    ];
+    for (const [path, folder, expected] of rows) {
+      assert.equal(pathMatches(path, folder), expected, `Path=${folder}, request for ${path}`);
+    }
+  });
+
   it('CookieJar.headerFor() returns the cookies that store() has kept', () => {
     const jar = jarWith(ORIGIN, 'session=abc; Path=/; HttpOnly', 'theme=dark; Path=/');
     assert.equal(sentTo(jar, ORIGIN), 'session=abc; theme=dark');
@@ -43,48 +60,6 @@ describe('16-browser: CookieJar', () => {
       assert.equal(jar.store(header, new URL(HTTPS), NOW), false, header);
     }
     assert.equal(sentTo(jar, HTTPS), 'a=1', 'the old cookie is still there');
-  });
-
-  it('CookieJar.store() replaces a cookie with the same name, domain and path', () => {
-    const jar = jarWith(HTTP, 'a=1', 'a=2');
-    assert.equal(sentTo(jar, HTTP), 'a=2');
-    jar.store('a=3; Domain=www.example.org', new URL(HTTP), NOW); // also for the hosts below
-    jar.store('a=4; Path=/app', new URL(HTTP), NOW);
-    jar.store('A=5', new URL(HTTP), NOW);
-    assert.equal(sentTo(jar, `${HTTP}app`), 'a=4; a=2; a=3; A=5');
-  });
-
-  it('CookieJar.store() deletes a cookie only if the path and the domain are the same', () => {
-    for (const end of ['Max-Age=0', 'Max-Age=-1', 'Expires=Thu, 01 Jan 1970 00:00:00 GMT']) {
-      const jar = jarWith(HTTP, 'a=1; Path=/', 'b=1; Path=/', `a=; Path=/; ${end}`);
-      assert.equal(sentTo(jar, HTTP), 'b=1', end);
-      const other = jarWith(HTTP, 'a=1; Path=/', `a=; Path=/app; ${end}`);
-      assert.equal(sentTo(other, HTTP), 'a=1', `${end} for another path`);
-    }
-  });
-
-  it('CookieJar.store() lets no response over http replace or hide a Secure cookie', () => {
-    const jar = jarWith(HTTPS, 'id=secret; Secure; Path=/login', 'theme=dark; Path=/');
-    const rows: [header: string, url: string, isKept: boolean][] = [
-      ['id=forged; Path=/login', HTTP, false],
-      ['id=forged; Path=/login/form', HTTP, false], // the longer path would come first
-      ['id=forged; Path=/login; Domain=example.org', 'http://evil.example.org/', false],
-      ['id=1; Path=/', HTTP, true], // it comes after the Secure cookie
-      ['theme=light; Path=/', HTTP, true],
-      ['id=2; Path=/login', 'http://other.example/', true],
-      ['id=new; Path=/login; Secure', HTTPS, true],
-    ];
-    for (const [header, url, isKept] of rows) {
-      assert.equal(jar.store(header, new URL(url), NOW), isKept, `${header} from ${url}`);
-    }
-    assert.equal(sentTo(jar, `${HTTPS}login`), 'id=new; theme=light; id=1');
-  });
-
-  it('CookieJar.headerFor() returns a cookie until it expires', () => {
-    const jar = jarWith(HTTP, 'a=1; Max-Age=60', 'b=2');
-    assert.equal(sentTo(jar, HTTP, NOW + 59.9), 'a=1; b=2');
-    assert.equal(sentTo(jar, HTTP, NOW + 60), 'b=2');
-    assert.equal(sentTo(jar, HTTP, NOW + 1e9), 'b=2', 'without an end, until the browser closes');
   });
 
   it('CookieJar.headerFor() sends a Domain cookie to hosts below, and others to one host', () => {
@@ -120,26 +95,58 @@ describe('16-browser: CookieJar', () => {
     assert.equal(sentTo(jar, `${ORIGIN}/`), 'a=new; b=2; c=3', 'it keeps its place');
   });
 
-  it('pathMatches() accepts /app/x for /app, but not /apple', () => {
-    const rows: [path: string, folder: string, expected: boolean][] = [
-      ['/app', '/app', true],
-      ['/app/', '/app', true],
-      ['/app/x', '/app', true],
-      ['/app/x', '/app/', true],
-      ['/apple', '/app', false],
-      ['/app', '/app/', false],
-      ['/', '/app', false],
-      ['/App', '/app', false],
-      ['/anything', '/', true],
-      ['/', '/', true],
-    ];
-    for (const [path, folder, expected] of rows) {
-      assert.equal(pathMatches(path, folder), expected, `Path=${folder}, request for ${path}`);
+  it('CookieJar.store() replaces a cookie with the same name, domain and path', () => {
+    const jar = jarWith(HTTP, 'a=1', 'a=2');
+    assert.equal(sentTo(jar, HTTP), 'a=2');
+    jar.store('a=3; Domain=www.example.org', new URL(HTTP), NOW); // also for the hosts below
+    jar.store('a=4; Path=/app', new URL(HTTP), NOW);
+    jar.store('A=5', new URL(HTTP), NOW);
+    assert.equal(sentTo(jar, `${HTTP}app`), 'a=4; a=2; a=3; A=5');
+  });
+
+  it('CookieJar.headerFor() returns a cookie until it expires', () => {
+    const jar = jarWith(HTTP, 'a=1; Max-Age=60', 'b=2');
+    assert.equal(sentTo(jar, HTTP, NOW + 59.9), 'a=1; b=2');
+    assert.equal(sentTo(jar, HTTP, NOW + 60), 'b=2');
+    assert.equal(sentTo(jar, HTTP, NOW + 1e9), 'b=2', 'without an end, until the browser closes');
+  });
+
+  it('CookieJar.store() deletes a cookie only if the path and the domain are the same', () => {
+    for (const end of ['Max-Age=0', 'Max-Age=-1', 'Expires=Thu, 01 Jan 1970 00:00:00 GMT']) {
+      const jar = jarWith(HTTP, 'a=1; Path=/', 'b=1; Path=/', `a=; Path=/; ${end}`);
+      assert.equal(sentTo(jar, HTTP), 'b=1', end);
+      const other = jarWith(HTTP, 'a=1; Path=/', `a=; Path=/app; ${end}`);
+      assert.equal(sentTo(other, HTTP), 'a=1', `${end} for another path`);
     }
+  });
+
+  it('CookieJar.store() lets no response over http replace or hide a Secure cookie', () => {
+    const jar = jarWith(HTTPS, 'id=secret; Secure; Path=/login', 'theme=dark; Path=/');
+    const rows: [header: string, url: string, isKept: boolean][] = [
+      ['id=forged; Path=/login', HTTP, false],
+      ['id=forged; Path=/login/form', HTTP, false], // the longer path would come first
+      ['id=forged; Path=/login; Domain=example.org', 'http://evil.example.org/', false],
+      ['id=1; Path=/', HTTP, true], // it comes after the Secure cookie
+      ['theme=light; Path=/', HTTP, true],
+      ['id=2; Path=/login', 'http://other.example/', true],
+      ['id=new; Path=/login; Secure', HTTPS, true],
+    ];
+    for (const [header, url, isKept] of rows) {
+      assert.equal(jar.store(header, new URL(url), NOW), isKept, `${header} from ${url}`);
+    }
+    assert.equal(sentTo(jar, `${HTTPS}login`), 'id=new; theme=light; id=1');
   });
 });
 
 describe('16-browser: Browser', () => {
+  it('Browser.request() follows no redirect, and sends the headers that a test adds', async () => {
+    const browser = new Browser(({ headers }) => redirect('/next', 303, [`dnt=${headers.dnt}`]));
+    const response = await browser.request('GET', '/', '', { dnt: '1' });
+    assert.equal(response.status, 303);
+    assert.equal(sentTo(browser.jar, ORIGIN), 'dnt=1');
+    assert.deepEqual(browser.log, ['GET / → 303 /next']);
+  });
+
   it('Browser.get() returns the cookie to the site: Count: 1, 2, 3', async () => {
     const { handle } = tutorial();
     const [ada, bob] = [new Browser(handle), new Browser(handle)];
@@ -151,38 +158,6 @@ describe('16-browser: Browser', () => {
     }
   });
 
-  it('Browser.post() follows the redirect, and the page shows the flash message', async () => {
-    const browser = new Browser(flashSite());
-    const response = await browser.post('/articles', { title: 'On tea', body: 'It is hot.' });
-    assert.match(bodyText(response), /role="status">Article saved<[^]*On tea/);
-    assert.deepEqual(browser.log, ['POST /articles → 303 /articles', 'GET /articles → 200']);
-  });
-
-  it('Browser.post() sends a form, also if the form has no fields', async () => {
-    const browser = new Browser(withForm(({ method, form }) => text(`${method} ${form}`)));
-    const fields = { name: 'Zoë & Ada', sum: 'a=b+c', empty: '' };
-    const [method, sent] = bodyText(await browser.post('/', fields)).split(' ');
-    assert.equal(method, 'POST');
-    assert.deepEqual(Object.fromEntries(new URLSearchParams(sent)), fields);
-    assert.equal(bodyText(await browser.post('/', {})), 'POST ');
-  });
-
-  it('Browser.get() forgets a cookie when the clock passes its end', async () => {
-    const clock = { now: NOW };
-    const page: Handler = ({ headers }) => {
-      const response = text(headers.cookie ?? 'no cookie');
-      if (headers.cookie !== undefined) return response;
-      return { ...response, headers: { 'set-cookie': 'a=1; Max-Age=3600' } };
-    };
-    const browser = new Browser(page, ORIGIN, () => clock.now);
-    const bodies: string[] = [];
-    for (const hours of [0, 0.5, 0.999, 1, 1.5]) {
-      clock.now = NOW + hours * 3600;
-      bodies.push(bodyText(await browser.get('/')));
-    }
-    assert.deepEqual(bodies, ['no cookie', 'a=1', 'a=1', 'no cookie', 'a=1']);
-  });
-
   it('Browser.get() keeps the cookies of a redirect, and sends them to the next page', async () => {
     const cookies = ['id=7; Path=/', 'flash=hello; Path=/welcome'];
     const router = new Router()
@@ -190,6 +165,13 @@ describe('16-browser: Browser', () => {
       .get('/welcome', mirror);
     const { body } = await new Browser(router.handle).get('/login');
     assert.equal(body, 'GET | /welcome |  | flash=hello; id=7');
+  });
+
+  it('Browser.post() follows the redirect, and the page shows the flash message', async () => {
+    const browser = new Browser(flashSite());
+    const response = await browser.post('/articles', { title: 'On tea', body: 'It is hot.' });
+    assert.match(bodyText(response), /role="status">Article saved<[^]*On tea/);
+    assert.deepEqual(browser.log, ['POST /articles → 303 /articles', 'GET /articles → 200']);
   });
 
   it('Browser.post() continues with GET after 303, and with POST after 307', async () => {
@@ -214,13 +196,5 @@ describe('16-browser: Browser', () => {
     assert.equal(visits, MAX_REDIRECTS + 1);
     const circle = new Browser(() => redirect('/'));
     await assert.rejects(circle.get('/'), /^RangeError: The redirects do not end/);
-  });
-
-  it('Browser.request() follows no redirect, and sends the headers that a test adds', async () => {
-    const browser = new Browser(({ headers }) => redirect('/next', 303, [`dnt=${headers.dnt}`]));
-    const response = await browser.request('GET', '/', '', { dnt: '1' });
-    assert.equal(response.status, 303);
-    assert.equal(sentTo(browser.jar, ORIGIN), 'dnt=1');
-    assert.deepEqual(browser.log, ['GET / → 303 /next']);
   });
 });

@@ -188,9 +188,9 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
     await see('Count: 2'); // the cookie of the visitor has not changed
     await open('/inspect/cookie');
     await browser.type('[name=header]', '__Host-a=1');
-    await browser.click('[name=cross-site]');
+    await browser.click('[name=embedded]');
     await follow('main button');
-    await see('A browser drops it.', 'needs Secure', 'A request from another site needs');
+    await see('A browser drops it.', 'needs Secure', 'A third-party cookie needs');
     await audit();
   });
 

@@ -4,9 +4,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
+import { bodyText, Visitor } from '../.tools/request.ts';
 import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
-import { explainCookie, parseDate, parseSetCookie } from '../src/15-jar.ts';
-import { REJECT_RULES, requireAcceptedCookie } from '../src/15-jar.ts';
+import { explainCookie, MAX_COOKIE_AGE, parseDate, parseSetCookie } from '../src/15-jar.ts';
+import { REJECT_RULES, requireAcceptedCookie, site } from '../src/15-jar.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // Tue, 14 Nov 2023 22:13:20 GMT, in seconds since 1970
@@ -18,7 +19,7 @@ const isKept = (header: string, url = HTTPS): boolean =>
 
 /** Starts a site with this cookie. */
 const check = (options: CookieOptions, url = HTTPS): void =>
-  requireAcceptedCookie(new SessionCookie(options).write(''), url, NOW + 1 / 3);
+  requireAcceptedCookie(new SessionCookie(options).write(''), url);
 
 const isDigit = (character: string | undefined): boolean => /^[0-9]$/.test(character ?? '');
 
@@ -131,6 +132,15 @@ describe('15-jar: proofs', () => {
       const text = new Date(time).toUTCString();
       assert.equal(parseDate(text), time / 1000, text);
     }
+  });
+
+  it('parseSetCookie() limits each lifetime to 400 days', () => {
+    const end = NOW + MAX_COOKIE_AGE;
+    const far = 'Expires=Fri, 31 Dec 9999 23:59:59 GMT';
+    for (const attribute of [`Max-Age=${MAX_COOKIE_AGE + 1}`, `Max-Age=${'9'.repeat(400)}`, far]) {
+      assert.equal(parseSetCookie(`a=1; ${attribute}`, CONTEXT).expires, end, attribute);
+    }
+    assert.equal(parseSetCookie(`a=1; Max-Age=${MAX_COOKIE_AGE - 1}`, CONTEXT).expires, end - 1);
   });
 
   it('explainCookie() rejects each control character except TAB, in each place', () => {
@@ -252,6 +262,19 @@ describe('15-jar: proofs', () => {
       }
     }
   });
+
+  it('addCookiePage() escapes the text of the visitor, and accepts an invalid URL', async () => {
+    const visitor = new Visitor(site().handle);
+    const texts = ['"><script>alert(1)</script>', 'http://', 'x', '//', 'data:text/html,x', ''];
+    for (const text of texts) {
+      const query = new URLSearchParams({ header: text, url: text });
+      const response = await visitor.get(`/inspect/cookie?${query}`);
+      assert.equal(response.status, 200, text);
+      assert.doesNotMatch(bodyText(response), /<script/, text);
+    }
+    const body = await visitor.text('/inspect/cookie');
+    assert.match(body, /name="url" value="http:\/\/localhost:6543\/"/, 'the page that opens first');
+  });
 });
 
 const EXACT = 'SameSite is written as in the RFC';
@@ -303,7 +326,7 @@ function attributesFor(options: Record<string, unknown>): string[] | undefined {
   const named = Object.fromEntries(given.map(([key, value]) => [NODE_NAMES[key] ?? key, value]));
   try {
     const header = new SessionCookie({ httpOnly: false, ...named } as CookieOptions).write('');
-    requireAcceptedCookie(header, new URL('https://a.example.com/'), NOW);
+    requireAcceptedCookie(header, new URL('https://a.example.com/'));
     return header.split('; ').slice(1).sort();
   } catch (error) {
     assert.match(String(error), /^TypeError: Cannot write|^RangeError: Cannot start/);

@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { jarWith, NOW, sentTo } from '../.tools/jar.ts';
+import { bodyText } from '../.tools/request.ts';
 import { startProgram } from '../.tools/serve.ts';
 import { type Handler, type HttpRequest, type HttpResponse, text } from '../src/04-http.ts';
+import { withForm } from '../src/12-forms.ts';
 import { explainCookie } from '../src/15-jar.ts';
 import { Browser, CookieJar } from '../src/16-browser.ts';
 
@@ -94,6 +96,31 @@ describe('16-browser: proofs', () => {
   it('CookieJar.store() keeps cookies with names such as __proto__', () => {
     const jar = jarWith(ORIGIN, '__proto__=1', 'constructor=2', '"=3', '["a"]=4');
     assert.equal(sentTo(jar, ORIGIN), '__proto__=1; constructor=2; "=3; ["a"]=4');
+  });
+
+  it('Browser.post() sends a form, also if the form has no fields', async () => {
+    const browser = new Browser(withForm(({ method, form }) => text(`${method} ${form}`)));
+    const fields = { name: 'Zoë & Ada', sum: 'a=b+c', empty: '' };
+    const [method, sent] = bodyText(await browser.post('/', fields)).split(' ');
+    assert.equal(method, 'POST');
+    assert.deepEqual(Object.fromEntries(new URLSearchParams(sent)), fields);
+    assert.equal(bodyText(await browser.post('/', {})), 'POST ');
+  });
+
+  it('Browser.get() forgets a cookie when the clock passes its end', async () => {
+    const clock = { now: NOW };
+    const page: Handler = ({ headers }) => {
+      const response = text(headers.cookie ?? 'no cookie');
+      if (headers.cookie !== undefined) return response;
+      return { ...response, headers: { 'set-cookie': 'a=1; Max-Age=3600' } };
+    };
+    const browser = new Browser(page, ORIGIN, () => clock.now);
+    const bodies: string[] = [];
+    for (const hours of [0, 0.5, 0.999, 1, 1.5]) {
+      clock.now = NOW + hours * 3600;
+      bodies.push(bodyText(await browser.get('/')));
+    }
+    assert.deepEqual(bodies, ['no cookie', 'a=1', 'a=1', 'no cookie', 'a=1']);
   });
 
   it('Browser.get() keeps each of several Set-Cookie headers, and ignores a bad one', async () => {
