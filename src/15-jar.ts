@@ -134,7 +134,7 @@ export function addCookiePage<P extends Pages<HttpRequest>>(pages: P, now?: () =
     return page('Cookie', html`<h1>Would a browser keep this cookie?</h1>
 <form action="/inspect/cookie">
 <label>Set-Cookie: <input name="header" value="${header}" maxlength="5000"></label>
-<label>from the page <input name="url" value="${url.href}"></label>
+<label>from the page <input type="url" name="url" value="${url.href}"></label>
 <label><input type="checkbox" name="embedded"${context.isThirdParty && html` checked`}> in a frame
 or an image on another site</label> <button>Explain</button></form>
 <p class="verdict ${verdict}">A browser ${verdict} it.</p>

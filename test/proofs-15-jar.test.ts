@@ -273,7 +273,7 @@ describe('15-jar: proofs', () => {
       assert.doesNotMatch(bodyText(response), /<script/, text);
     }
     const body = await visitor.text('/inspect/cookie');
-    assert.match(body, /name="url" value="http:\/\/localhost:6543\/"/, 'the page that opens first');
+    assert.match(body, /type="url" name="url" value="http:\/\/localhost:6543\/"/, 'the page that opens first');
   });
 });
 
