@@ -108,7 +108,7 @@ function isOwnOrigin(origin: string, host: string): boolean {
 async function sentToken(request: HttpRequest): Promise<string> {
   const form = await readForm(request);
   const field = form instanceof URLSearchParams ? form.get('csrf_token') : undefined;
-  return request.headers['x-csrf-token'] || field || '';
+  return request.headers['x-csrf-token'] ?? field ?? '';
 }
 
 /** The site of this step. */

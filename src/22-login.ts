@@ -111,7 +111,7 @@ async function canShow(next: string, request: FormRequest, handle: Handler): Pro
 
 const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =>
   page('Dashboard', html`<h1>Hello, ${user}</h1>
-<p>Things in your <a href="/cart">cart</a>: ${countOf(session)}</p>`);
+<p>Visits: ${session.get('counter') ?? 0}, <a href="/cart">cart</a>: ${countOf(session)}</p>`);
 
 /** The form, and after a failure an error. `name` is the user name that was typed. */
 function loginPage(request: FormRequest, sent: URLSearchParams, name?: string): HttpResponse {

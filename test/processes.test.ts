@@ -269,7 +269,7 @@ describe('processes: one visit with each kind of session', TOGETHER, () => {
         place.origin = server.origin;
       }
       assert.equal(countOf(await browser.get('/')), 3, 'after a restart');
-      assert.match(await bodyOf('/dashboard'), /<h1>Hello, editor<\/h1>[^]*Howdy: 3</);
+      assert.match(await bodyOf('/dashboard'), /<h1>Hello, editor<\/h1>[^]*Visits: 3,/);
       assert.match(await bodyOf('/cart'), /<strong>Teapot<\/strong> 1 for € 38\.00/);
 
       const old = browser.jar.headerFor(new URL('http://localhost:6543'), Date.now() / 1000);
