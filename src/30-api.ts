@@ -3,10 +3,10 @@
 //   Authorization: Bearer eyJhbGciOi…                               request
 //   WWW-Authenticate: Bearer realm="api", error="invalid_token"     response 401 (RFC 6750 §3)
 //
-// A token is valid until it expires, whatever happens on the server. To revoke it, the server must
-// look up its id in a deny-list: then the token costs the same lookup as a session. A browser never
-// sends this header by itself, so these routes need no protection against forged forms. A script of
-// another origin may send it if the server allows this origin (Fetch standard: CORS).
+// A token is valid until it expires, also after a logout. To revoke it, the server must look up its
+// id in a deny-list: then the token costs the same lookup as a session. A browser never sends a
+// token in `Authorization` by itself, so these routes need no protection against forged forms. A
+// script of another origin may send it if the server allows this origin (Fetch standard: CORS).
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
 import type { Router } from './05-router.ts';
@@ -18,7 +18,7 @@ import { MemoryStore } from './25-store.ts';
 import { makeDeviceSite } from './28-devices.ts';
 import { addToken, type Claims, json, type JwtRules, jwtRules, verifyJwt } from './29-jwt.ts';
 
-/** The ids of revoked tokens. Each is kept until its token has expired. */
+/** The ids of revoked tokens. Each id stays until its token has expired. */
 export class DenyList {
   readonly #ends = new Map<string, number>(); // seconds since 1970, the oldest entry first
   readonly #now: () => number;
@@ -27,21 +27,26 @@ export class DenyList {
     this.#now = now;
   }
 
-  /** Revokes a token. A token without an id cannot be revoked. */
+  /** Revokes a token, and forgets tokens that have expired. A token needs an id for this. */
   add({ jti, exp = 0 }: Claims): void {
     for (const [old, end] of this.#ends) {
-      if (end > this.#now()) break; // the entries behind it can wait: no token lives long
+      if (end > this.#now()) break; // the later entries wait until this entry can be deleted
       this.#ends.delete(old);
     }
-    if (jti !== undefined) this.#ends.set(jti, exp + 60); // longer than any leeway
+    if (jti !== undefined) this.#ends.set(jti, exp + 60); // a minute is longer than the leeway
   }
 
-  has(jti: string): boolean {
+  /** Whether the token with this id was revoked. */
+  has(jti = ''): boolean {
     return this.#ends.has(jti);
   }
 }
 
-/** Adds `/api/token` for users, and `/api/counter` and `/api/logout` for programs with a token. */
+/**
+ * Adds `/api/token` for users. For programs with a token, it adds `GET /api/counter`, which returns
+ * `{ sub, count }` as JSON, and `POST /api/logout`, which returns 204. Without a valid token, they
+ * return a 401: 'Send a valid token: Authorization: Bearer …'
+ */
 export function addApi(
   router: Router,
   pages: RouteGroup<UserRequest>,
@@ -49,14 +54,14 @@ export function addApi(
   users = USERS,
 ): void {
   addToken(pages, rules, users);
-  const denied = new DenyList(rules.now ?? (() => Date.now() / 1000));
-  const checked: JwtRules = { ...rules, isDenied: (jti) => denied.has(jti) };
+  const denied = new DenyList(rules.now);
   const withToken = (inner: (claims: Claims) => HttpResponse): Handler => ({ headers }) => {
     const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
     if (token === undefined) return unauthorized(''); // no attempt, so no error code
-    const claims = verifyJwt(token, checked);
-    const isUser = users.has(claims?.sub ?? ''); // the user may have been removed since
-    return claims && isUser ? inner(claims) : unauthorized(', error="invalid_token"');
+    const claims = verifyJwt(token, rules);
+    const isUser = users.has(claims?.sub ?? ''); // perhaps the user was removed after the login
+    const isValid = claims && isUser && !denied.has(claims.jti);
+    return isValid ? inner(claims) : unauthorized(', error="invalid_token"');
   };
   const counts = new Map<string, number>(); // by user
   router.get('/api/counter', withToken(({ sub = '' }) => {
@@ -74,7 +79,10 @@ function unauthorized(error: string): HttpResponse {
   return problem(401, 'Send a valid token: Authorization: Bearer …', headers);
 }
 
-/** Lets scripts on the pages of these origins call the API with a token and read the response. */
+/**
+ * Lets scripts on the pages of these origins send a token to `/api/…` and read the response. Each
+ * response of `/api/…` has `vary: Origin`, because a cache must not mix up two origins.
+ */
 export function withCors(origins: readonly string[], inner: Handler): Handler {
   return async (request) => {
     const response = await inner(request);

@@ -9,7 +9,7 @@ import { Browser } from '../src/16-browser.ts';
 import { deriveKey } from '../src/24-encryption.ts';
 import { MemoryStore } from '../src/25-store.ts';
 import { makeDeviceSite } from '../src/28-devices.ts';
-import { addToken, type Claims, hs256, type JwtRules, jwtRules } from '../src/29-jwt.ts';
+import { addToken, type Claims, hs256, json, type JwtRules, jwtRules } from '../src/29-jwt.ts';
 import { signJwt, verifyJwt } from '../src/29-jwt.ts';
 
 const it = explainedIt(import.meta.url);
@@ -24,7 +24,12 @@ const decode = (part = ''): unknown => JSON.parse(Buffer.from(part, 'base64url')
 /** Returns a token with these parts and a right signature. */
 function sign(header: string, claims: string | Uint8Array): string {
   const parts = [header, claims].map((part) => Buffer.from(part).toString('base64url'));
-  return `${parts.join('.')}.${hs256(parts.join('.'), KEY).toString('base64url')}`;
+  return `${parts.join('.')}.${hs256(parts.join('.'), KEY)}`;
+}
+
+/** Asserts that the token is rejected. `what` names its fault. */
+function assertRejected(token: string, what: string, rules = RULES): void {
+  assert.equal(verifyJwt(token, rules), undefined, `verifyJwt() must reject ${what}`);
 }
 
 /** The site of this step, where ada is logged in, and her token. */
@@ -40,26 +45,19 @@ async function visit() {
 }
 
 describe('29-jwt: a signed token', () => {
-  /** The example in RFC 7515, appendix A.1. */
-  const A1 = {
-    key: Buffer.from(
-      'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
-      'base64url',
-    ),
-    signed:
+  it('hs256() returns the signature of the example in RFC 7515, appendix A.1', () => {
+    const key = 'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow';
+    const signed =
       'eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9' +
-      '.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ',
-    signature: 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk',
-  };
+      '.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ';
+    const signature = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
+    assert.equal(hs256(signed, Buffer.from(key, 'base64url')), signature);
+  });
 
-  it('hs256() returns the signature of RFC 7515, and verifyJwt() reads that token', () => {
-    assert.equal(hs256(A1.signed, A1.key).toString('base64url'), A1.signature);
-    const rules = { keys: [A1.key], iss: 'joe', aud: undefined, now: () => 1_300_819_379 };
-    assert.deepEqual(verifyJwt(`${A1.signed}.${A1.signature}`, rules), {
-      iss: 'joe',
-      exp: 1_300_819_380,
-      'http://example.com/is_root': true,
-    });
+  it('hs256() needs a key of 32 bytes (RFC 7518 §3.2)', () => {
+    const error = { name: 'RangeError', message: 'The key has 31 bytes. It needs 32' };
+    assert.throws(() => hs256('text', KEY.subarray(1)), error);
+    assert.equal(hs256('text', KEY).length, 43, '32 bytes in base64url');
   });
 
   it('signJwt() returns a header, the claims and an HMAC of both', () => {
@@ -69,12 +67,22 @@ describe('29-jwt: a signed token', () => {
     assert.deepEqual(decode(claims), CLAIMS);
     const hmac = createHmac('sha256', KEY).update(`${header}.${claims}`).digest('base64url');
     assert.equal(signature, hmac);
+    assert.throws(() => signJwt(CLAIMS, KEY.subarray(1)), RangeError, 'a key of 31 bytes');
   });
 
   it('verifyJwt() returns the claims of a token of this site', () => {
     assert.deepEqual(verifyJwt(signJwt(CLAIMS, KEY), RULES), CLAIMS);
-    const other = Buffer.alloc(32, 'x');
-    assert.equal(verifyJwt(signJwt(CLAIMS, other), RULES), undefined, 'another key');
+    assertRejected(signJwt(CLAIMS, Buffer.alloc(32, 'x')), 'the signature of another key');
+    const short = { ...RULES, keys: [KEY.subarray(1)] };
+    assert.throws(() => verifyJwt(signJwt(CLAIMS, KEY), short), RangeError, 'a key of 31 bytes');
+  });
+
+  it('verifyJwt() reads a token that PyJWT 2.15 has made with the same key', () => {
+    const token =
+      'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9' +
+      '.eyJpc3MiOiJ1cyIsInN1YiI6ImFkYSIsImF1ZCI6WyJ3ZWIiLCJhcGkiXSwiaWF0IjoxNzAwMDAwMDAwLCJleHAiOjE3MDAwMDA5MDAsImp0aSI6IjEifQ' +
+      '.HT2bizsmUBFXf9TKKzEIiBnz1Ho2XyGx62nvtVfug8w';
+    assert.deepEqual(verifyJwt(token, RULES), { ...CLAIMS, aud: ['web', 'api'] });
   });
 
   it('verifyJwt() accepts each key, and the first key signs', () => {
@@ -82,14 +90,7 @@ describe('29-jwt: a signed token', () => {
     const rules = { ...RULES, keys: [KEY, old] };
     assert.deepEqual(verifyJwt(signJwt(CLAIMS, old), rules), CLAIMS);
     assert.deepEqual(verifyJwt(signJwt(CLAIMS, KEY), rules), CLAIMS);
-    assert.equal(verifyJwt(signJwt(CLAIMS, Buffer.alloc(32, 'x')), rules), undefined);
-  });
-
-  it('hs256() needs a key of 32 bytes (RFC 7518 §3.2)', () => {
-    const short = KEY.subarray(1);
-    const error = { name: 'RangeError', message: 'The key has 31 bytes. It needs 32' };
-    assert.throws(() => signJwt(CLAIMS, short), error);
-    assert.throws(() => verifyJwt(signJwt(CLAIMS, KEY), { ...RULES, keys: [short] }), error);
+    assertRejected(signJwt(CLAIMS, Buffer.alloc(32, 'x')), 'the signature of a third key', rules);
   });
 });
 
@@ -100,10 +101,12 @@ describe('29-jwt: attacks', () => {
     for (const alg of names) {
       const header = { alg, typ: 'JWT' };
       const bare = `${encode(header)}.${encode(CLAIMS)}`;
+      const name = `a token with "alg": ${JSON.stringify(alg)}`;
+      assertRejected(`${bare}.`, `${name} and an empty signature`);
+      assertRejected(bare, `${name} and only two parts`);
+      assertRejected(`${bare}.${signature}`, `${name} and the signature of another header`);
       const signed = sign(JSON.stringify(header), JSON.stringify(CLAIMS));
-      for (const token of [`${bare}.`, bare, `${bare}.${signature}`, signed]) {
-        assert.equal(verifyJwt(token, RULES), undefined, `"alg": ${JSON.stringify(alg)} in ${token}`);
-      }
+      assertRejected(signed, `${name} and a right HS256 signature`);
     }
   });
 
@@ -112,8 +115,10 @@ describe('29-jwt: attacks', () => {
     for (let at = 0; at < token.length; at++) {
       for (const bit of [1, 2, 4, 32]) {
         const letter = String.fromCharCode(token.charCodeAt(at) ^ bit);
+        const part = ['the header', 'the claims', 'the signature'][token.slice(0, at).split('.').length - 1];
+        const change = `${inspect(token[at])} is now ${inspect(letter)}`;
         const changed = token.slice(0, at) + letter + token.slice(at + 1);
-        assert.equal(verifyJwt(changed, RULES), undefined, `${at}: ${changed}`);
+        assertRejected(changed, `a token in which one character of ${part} was changed: ${change}`);
       }
     }
   });
@@ -149,9 +154,6 @@ describe('29-jwt: attacks', () => {
       const result = verifyJwt(token, RULES) ? 'accepted' : 'rejected';
       assert.equal(result, isValid ? 'accepted' : 'rejected', `a token with ${inspect(claims)}`);
     }
-    const strict = { ...RULES, leeway: 0 };
-    assert.equal(verifyJwt(signJwt({ ...CLAIMS, exp: NOW }, KEY), strict), undefined);
-    assert.ok(verifyJwt(signJwt({ ...CLAIMS, exp: NOW + 1 }, KEY), strict));
   });
 
   it('verifyJwt() rejects a token of another kind (RFC 8725 §3.11)', () => {
@@ -165,13 +167,13 @@ describe('29-jwt: attacks', () => {
       assert.deepEqual(verifyJwt(token, RULES), own.includes(member) ? CLAIMS : undefined, member);
     }
     const without = sign('{"alg":"HS256"}', JSON.stringify(CLAIMS));
-    assert.deepEqual(verifyJwt(without, RULES), CLAIMS, 'no typ');
+    assert.deepEqual(verifyJwt(without, RULES), CLAIMS, 'a header without typ');
   });
 
   it('verifyJwt() rejects a header with crit, and ignores what it does not use', () => {
     const headers = ['{"alg":"HS256","crit":["b64"],"b64":false}', '"HS256"', '[]', 'null', '', '{'];
     for (const header of headers) {
-      assert.equal(verifyJwt(sign(header, JSON.stringify(CLAIMS)), RULES), undefined, header);
+      assertRejected(sign(header, JSON.stringify(CLAIMS)), `the header '${header}'`);
     }
     const odd = '{"alg":"HS256","jku":"https://evil.example","kid":"../../dev/null","jwk":{}}';
     assert.deepEqual(verifyJwt(sign(odd, JSON.stringify(CLAIMS)), RULES), CLAIMS, odd);
@@ -180,71 +182,76 @@ describe('29-jwt: attacks', () => {
   it('verifyJwt() rejects every other text and never throws', () => {
     const token = signJwt(CLAIMS, KEY);
     const [header, claims, signature] = token.split('.');
-    const texts = [
-      '', '.', '..', '...', token.slice(0, -1), `${token}=`, `${token}.`, ` ${token}`, `${token}\n`,
-      `${header}.${claims}`, `${header}..${signature}`, `${token}.${token}`, token.replace('.', '..'),
-      'x'.repeat(100_000), '.'.repeat(100_000), '{"alg":"none"}..', `${header}.${claims}.é`, '__proto__',
-    ];
-    for (const text of texts) assert.equal(verifyJwt(text, RULES), undefined, text.slice(0, 60));
+    const texts: Record<string, string> = {
+      'an empty text': '', 'one period': '.', 'two periods': '..', 'three periods': '...',
+      'a signature without its last character': token.slice(0, -1),
+      'a second encoding of the same signature, with = at its end': `${token}=`,
+      'a period at the end': `${token}.`, 'a space before the token': ` ${token}`,
+      'a line end after the token': `${token}\n`, 'a token without a signature': `${header}.${claims}`,
+      'a token without claims': `${header}..${signature}`, 'two tokens': `${token}.${token}`,
+      'a token with two periods in a row': token.replace('.', '..'),
+      'a text without periods': 'x'.repeat(100_000), 'only periods': '.'.repeat(100_000),
+      'JSON that is not encoded': '{"alg":"none"}..', 'a signature é': `${header}.${claims}.é`,
+      'the text __proto__': '__proto__',
+    };
+    for (const [what, text] of Object.entries(texts)) assertRejected(text, what);
     for (const text of ['[]', '"a"', '1', 'null', '{']) {
-      assert.equal(verifyJwt(sign('{"alg":"HS256"}', text), RULES), undefined, `claims ${text}`);
+      assertRejected(sign('{"alg":"HS256"}', text), `the claims '${text}'`);
     }
   });
 
-  it('verifyJwt() rejects a token that was revoked by its id', () => {
-    const asked: unknown[] = [];
-    const rules = { ...RULES, isDenied: (jti: string) => (asked.push(jti), true) };
-    for (const jti of ['1', undefined, 7]) {
-      const claims = verifyJwt(signJwt({ ...CLAIMS, jti } as Claims, KEY), rules);
-      assert.equal(claims === undefined, jti === '1', `jti ${jti}`);
-    }
-    assert.deepEqual(asked, ['1'], 'only a text is an id');
+  it('verifyJwt() accepts 4096 characters, and not one more', () => {
+    const padded = (size: number) => signJwt({ ...CLAIMS, pad: 'x'.repeat(size) }, KEY);
+    let most = 2900;
+    while (padded(most + 1).length <= 4096) most += 1;
+    assert.deepEqual([padded(most).length, padded(most + 1).length], [4096, 4097]);
+    assert.ok(verifyJwt(padded(most), RULES));
+    assertRejected(padded(most + 1), 'a token of 4097 characters');
   });
 });
 
 describe('29-jwt: the token of this site', () => {
+  it('jwtRules() derives a key from each secret, for tokens only', () => {
+    const now = (): number => NOW;
+    const { keys, ...rules } = jwtRules(['a', 'b'], now);
+    assert.deepEqual(rules, { iss: 'sessions-from-scratch', aud: 'api', now });
+    assert.deepEqual(keys.map((key) => key.length), [32, 32]);
+    assert.deepEqual(keys[0], jwtRules(['a']).keys[0]);
+    assert.deepEqual(keys[1], deriveKey('b', 'sessions-from-scratch jwt 1'));
+    assert.notDeepEqual(keys[1], deriveKey('b', 'sessions-from-scratch sealer 1'));
+  });
+
+  it('json() returns JSON that no cache keeps', () => {
+    const { headers, body } = json({ a: [1, 'é'] });
+    assert.equal(body, '{"a":[1,"é"]}\n');
+    assert.equal(headers['content-type'], 'application/json');
+    assert.equal(headers['cache-control'], 'no-store');
+  });
+
   it('addToken() returns a token that names its issuer, user, audience and end', async () => {
-    const { token, expires, rules, response } = await visit();
+    const { token, expires, rules, browser } = await visit();
     const { jti, ...claims } = verifyJwt(token, rules) ?? {};
     const iss = 'sessions-from-scratch';
     assert.deepEqual(claims, { iss, sub: 'ada', aud: 'api', iat: NOW, exp: NOW + 900 });
     assert.match(String(jti), /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
     assert.equal(expires, NOW + 900, '15 minutes');
-    assert.equal(response.headers['content-type'], 'application/json');
-    assert.equal(response.headers['cache-control'], 'no-store');
-  });
-
-  it('addToken() returns a different token each time', async () => {
-    const { token, browser } = await visit();
     const other = JSON.parse(bodyText(await send(browser, '/api/token'))) as { token: string };
-    assert.notEqual(other.token, token);
+    assert.notEqual(other.token, token, 'each token has an id of its own');
   });
 
-  it('addToken() rejects a visitor without a login, and a form of another site', async () => {
-    const { handle, browser } = await visit();
+  it('addToken() rejects a visitor without a login, and a user who was removed', async () => {
+    const { handle, browser, users } = await visit();
     const response = await send(new Browser(handle), '/api/token');
-    assert.equal(response.status, 403);
+    assert.equal(response.status, 403, 'a visitor without a login');
     assert.match(bodyText(response), /Log in first, at \/login\./);
+    users.delete('ada');
+    assert.equal((await send(browser, '/api/token')).status, 403, 'a user who was removed');
+  });
+
+  it('addToken() rejects a form of another site, and a GET', async () => {
+    const { browser } = await visit();
     const crossSite = { 'sec-fetch-site': 'cross-site' };
     assert.equal((await send(browser, '/api/token', {}, crossSite)).status, 403);
     assert.equal((await browser.request('GET', '/api/token')).status, 405);
-  });
-
-  it('addToken() rejects a user who was removed', async () => {
-    const { browser, users } = await visit();
-    assert.equal((await send(browser, '/api/token')).status, 200);
-    users.delete('ada');
-    assert.equal((await send(browser, '/api/token')).status, 403);
-  });
-
-  it('jwtRules() derives a key from each secret, for tokens only', () => {
-    const { keys, ...rules } = jwtRules(['a', 'b']);
-    assert.deepEqual(rules, { iss: 'sessions-from-scratch', aud: 'api' });
-    assert.deepEqual(keys.map((key) => key.length), [32, 32]);
-    assert.deepEqual(keys[0], jwtRules(['a']).keys[0]);
-    assert.deepEqual(keys[1], deriveKey('b', 'sessions-from-scratch jwt 1'));
-    assert.notDeepEqual(keys[1], deriveKey('b', 'sessions-from-scratch sealer 1'));
-    const now = (): number => NOW;
-    assert.equal(jwtRules(['a'], now).now, now);
   });
 });

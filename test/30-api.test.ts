@@ -14,7 +14,7 @@ import { EncryptedCookieSessionFactory } from '../src/24-encryption.ts';
 import { MemoryStore, type SessionStore } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
 import { makeDeviceSite } from '../src/28-devices.ts';
-import { type Claims, jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
+import { jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
 import { DenyList, site, withCors } from '../src/30-api.ts';
 
 const it = explainedIt(import.meta.url);
@@ -44,6 +44,31 @@ async function visit(members = users) {
   const token = await tokenOf(browser);
   return { handle, browser, token, ask: program(handle, `Bearer ${token}`) };
 }
+
+describe('30-api: DenyList', () => {
+  it('DenyList.add() revokes a token, and forgets it after the token has expired', () => {
+    const clock = { now: NOW };
+    const now = (): number => clock.now;
+    const list = new DenyList(now);
+    const exp = NOW + 900;
+    assert.equal(list.has('1'), false);
+    list.add({ jti: '1', exp });
+    assert.deepEqual([list.has('1'), list.has('2')], [true, false]);
+    clock.now = exp + 4;
+    list.add({ jti: '2', exp: exp + 900 });
+    assert.equal(list.has('1'), true, 'within the leeway, the token would still be valid');
+    clock.now = exp + 60;
+    list.add({ jti: '3', exp: exp + 960 });
+    assert.equal(list.has('1'), false, 'the token has expired');
+    assert.deepEqual([list.has('2'), list.has('3')], [true, true]);
+  });
+
+  it('DenyList.add() ignores a token without an id', () => {
+    const list = new DenyList(() => NOW);
+    list.add({ exp: NOW + 900 });
+    assert.deepEqual([list.has('undefined'), list.has(undefined)], [false, false]);
+  });
+});
 
 describe('30-api: the routes', () => {
   it('addApi() counts for each user who sends a token', async () => {
@@ -80,14 +105,6 @@ describe('30-api: the routes', () => {
     }
   });
 
-  it('addApi() accepts the word Bearer in any case (RFC 9110 §11.1)', async () => {
-    const { handle, token } = await visit();
-    for (const word of ['Bearer', 'bearer', 'BEARER', 'Bearer  ']) {
-      const { status } = await program(handle, `${word} ${token}`)('GET', '/api/counter');
-      assert.equal(status, 200, word);
-    }
-  });
-
   it('addApi() rejects the token of a user who was removed', async () => {
     const members = new Map(users);
     const { ask } = await visit(members);
@@ -95,14 +112,6 @@ describe('30-api: the routes', () => {
     members.delete('ada');
     const { status, headers } = await ask('GET', '/api/counter');
     assert.deepEqual([status, headers['www-authenticate']], [401, INVALID], 'the signature is right');
-  });
-
-  it('addApi() rejects a token without a user', async () => {
-    const { handle, token } = await visit();
-    const rules = jwtRules(['itsaseekreet']);
-    const { sub: _, ...claims } = verifyJwt(token, rules) ?? {};
-    const authorization = `Bearer ${signJwt(claims, rules.keys[0] as Uint8Array)}`;
-    assert.equal((await program(handle, authorization)('GET', '/api/counter')).status, 401);
   });
 
   it('addApi() revokes one token at /api/logout', async () => {
@@ -116,50 +125,13 @@ describe('30-api: the routes', () => {
     }
     assert.equal((await other('GET', '/api/counter')).status, 200, 'another token of ada');
   });
-
-  it('addApi() returns only JSON, whatever callback the query names', async () => {
-    const { ask } = await visit();
-    for (const query of ['callback=f', 'jsonp=f', 'cb=alert(1)//']) {
-      const response = await ask('GET', `/api/counter?${query}`);
-      assert.equal(response.headers['content-type'], 'application/json', query);
-      assert.equal(JSON.parse(bodyText(response)).sub, 'ada', query);
-    }
-  });
-});
-
-describe('30-api: DenyList', () => {
-  it('DenyList.add() revokes a token, and forgets it after the token has expired', () => {
-    const clock = { now: NOW };
-    const now = (): number => clock.now;
-    const list = new DenyList(now);
-    const rules = { ...jwtRules(['a'], now), isDenied: (jti: string) => list.has(jti) };
-    const { iss, aud = '', keys } = rules;
-    const claims: Claims = { iss, aud, sub: 'ada', exp: NOW + 900, jti: '1' };
-    const token = signJwt(claims, keys[0] as Uint8Array);
-    assert.ok(verifyJwt(token, rules));
-    list.add(claims);
-    assert.equal(verifyJwt(token, rules), undefined);
-    assert.ok(verifyJwt(signJwt({ ...claims, jti: '2' }, keys[0] as Uint8Array), rules));
-    clock.now = NOW + 900 + 4;
-    list.add({ jti: '2', exp: clock.now + 900 });
-    assert.equal(list.has('1'), true, 'within the leeway, the token would still be valid');
-    clock.now = NOW + 900 + 60;
-    list.add({ jti: '3', exp: clock.now });
-    assert.equal(list.has('1'), false, 'no leeway accepts the token now');
-    assert.equal(verifyJwt(token, rules), undefined, 'it has expired');
-  });
-
-  it('DenyList.add() ignores a token without an id', () => {
-    const list = new DenyList(() => NOW);
-    list.add({ exp: NOW + 900 });
-    assert.equal(list.has('undefined'), false);
-  });
 });
 
 describe('30-api: scripts of other origins', () => {
-  const handle = withCors([APP], ({ path }) => text(path, 200, { vary: 'Cookie' }));
-  const ask = (path: string, origin?: string) =>
-    new Browser(handle).request('GET', path, '', origin === undefined ? {} : { origin });
+  const ask = (path: string, origin?: string) => {
+    const handle = withCors([APP], ({ path }) => text(path, 200, { vary: 'Cookie' }));
+    return new Browser(handle).request('GET', path, '', origin === undefined ? {} : { origin });
+  };
 
   it('withCors() allows an origin of its list to read the API with a token', async () => {
     const { headers } = await ask('/api/counter', APP);
