@@ -22,7 +22,8 @@ export function encodeCommand(args: readonly string[]): string {
 
 /**
  * Returns the reply that begins at `start`, and where it ends, or `undefined` until it is complete.
- * Throws a `RangeError` if the bytes are not RESP2, or the reply is too long.
+ * Throws a `RangeError`: 'The reply is not RESP2', or 'A reply of length 2000000' for a length
+ * that is negative or larger than `MAX_REPLY_SIZE`. The length -1 means that there is no value.
  */
 export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: number } | undefined {
   const lineEnd = bytes.indexOf('\r\n', start);
@@ -40,7 +41,7 @@ export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: numbe
   return type === '$' ? parseString(bytes, end, number) : parseArray(bytes, end, number);
 }
 
-/** Parses a string: `length` bytes, and then the end of the line. */
+/** Parses a string: it has `length` bytes, and a line end follows. */
 function parseString(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
   const stop = start + length;
   if (bytes.length < stop + 2) return undefined;
@@ -71,24 +72,35 @@ export class RespConnection {
   #received = Buffer.alloc(0); // the beginning of the next reply
   #closed: Error | undefined; // why the connection was closed
 
+  /**
+   * Waits for replies and for the end of the socket. If the socket closes, the reason is 'Redis
+   * closed the connection'. If it fails, the reason is the message of the error.
+   */
   constructor(socket: Socket, onClose = () => {}) {
     this.#socket = socket;
     this.#onClose = onClose;
     socket.on('data', (bytes) => this.#receive(bytes));
     socket.on('close', () => this.close('Redis closed the connection'));
     socket.on('error', ({ message, code }: NodeJS.ErrnoException) => {
-      this.close(message || `${code}`); // if Node tried several addresses, there is no message
+      // `localhost` can have two addresses. If both fail, the error has a code but no message.
+      this.close(message || `${code}`);
     });
   }
 
-  /** Returns the reply. Throws if the reply is an error, or if the connection is closed. */
+  /**
+   * Sends a command and returns its reply. If the reply is an error, the promise is rejected with
+   * this error. If the connection is closed, it is rejected with the reason of `close`.
+   */
   command(...args: string[]): Promise<Reply> {
     if (this.#closed) return Promise.reject(this.#closed);
     this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
     return new Promise((resolve, reject) => this.#pending.push({ resolve, reject }));
   }
 
-  /** Closes the connection. Commands without a reply fail with the first reason. */
+  /**
+   * Closes the connection and calls `onClose`. Each command that waits for a reply is rejected with
+   * an error, and `reason` is its message. A second call does nothing.
+   */
   close(reason: string): void {
     if (this.#closed) return;
     this.#closed = new Error(reason);
@@ -97,6 +109,11 @@ export class RespConnection {
     for (const { reject } of this.#pending.splice(0)) reject(this.#closed);
   }
 
+  /**
+   * Adds the bytes to `#received`, and settles one command for each complete reply. If `parseReply`
+   * throws, or if more than `MAX_REPLY_SIZE` bytes wait for their end ('The reply is too long'), it
+   * closes the connection, because the start of the next reply is unknown.
+   */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);
     try {
@@ -108,7 +125,7 @@ export class RespConnection {
       }
       if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('The reply is too long');
     } catch (error) {
-      this.close((error as Error).message); // the start of the next reply is unknown
+      this.close((error as Error).message);
     }
   }
 }
