@@ -6,6 +6,9 @@ import type { TestContext } from 'node:test';
 import { parseReply } from '../src/31-resp.ts';
 import { RedisClient } from '../src/32-redis-client.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
+import { soon } from './soon.ts';
+
+const MAX_WAIT = 5_000; // milliseconds: more than the longest time limit of the client
 
 /** Returns the bytes of the reply to a command, or `undefined` for no reply. */
 export type Respond = (command: string[], socket: Socket) => string | undefined;
@@ -59,9 +62,14 @@ export async function startFakeRedis(
   return { port: chosen, url: `redis://127.0.0.1:${chosen}`, commands, sockets, stop };
 }
 
-/** Returns a client that is closed when the test ends. */
+/** Returns a client that is closed when the test ends. A command that hangs fails with a sentence. */
 export function makeClient(t: TestContext, url: string): RedisClient {
   const client = new RedisClient(url);
+  const { command } = client;
+  client.command = (...args) => {
+    const message = `RedisClient.command() still waits for the reply to ${args.join(' ')}`;
+    return soon(command.apply(client, args), message, MAX_WAIT);
+  };
   const keepAlive = createServer().listen(0, '127.0.0.1'); // a client does not keep a process alive
   t.after(() => {
     client.close();
@@ -72,7 +80,8 @@ export function makeClient(t: TestContext, url: string): RedisClient {
 
 /** Asserts that the promise rejects with `StoreUnavailable` and a reason that matches. */
 export async function assertUnavailable(promise: Promise<unknown>, reason: RegExp): Promise<void> {
-  const error = await promise.then(() => assert.fail('The command succeeded'), (cause) => cause);
+  const fail = (reply: unknown) => assert.fail(`The command must fail, but it returned ${reply}`);
+  const error = await promise.then(fail, (cause) => cause);
   assert.ok(error instanceof StoreUnavailable, `not StoreUnavailable: ${String(error)}`);
   assert.match(error.message, reason);
 }

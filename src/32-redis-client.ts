@@ -1,9 +1,9 @@
 // Step 32 · A Redis client that fails fast and recovers.
 //
-// A network fails in more ways than a file: slowly, halfway, and for ten minutes. So each command
-// has a time limit, the queue has a limit, and while Redis is down, a command fails immediately and
-// no page hangs. A command that may have run is never sent again. The client reconnects by itself,
-// with backoff and jitter: a hundred servers must not return in the same moment.
+// A network can be slow, lose a reply, or be down for ten minutes. So each command has a time limit,
+// and the queue of commands has a limit. While Redis is down, a command fails immediately, and no
+// page hangs. A command that may have run is never sent again. The client reconnects by itself, with
+// backoff and jitter, so that a hundred servers do not connect in the same moment.
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
@@ -20,9 +20,9 @@ const COMMAND_TIMEOUT = 500; // milliseconds
 const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
 const MAX_BACKOFF = 2_000; // milliseconds between two attempts to connect; the first wait is 50
 
-/** Errors of this program. After each other error, Redis cannot do its work now. */
+/** This program sent a wrong command. Any other error means that Redis cannot do its work now. */
 const CLIENT_ERRORS = /^(ERR (?!max )|WRONGTYPE|NOSCRIPT)/;
-/** Errors after which the connection leads to the wrong server, for example a former primary. */
+/** This server cannot do its work for a long time. Another server may do it: connect again. */
 const STALE_ERRORS = /^(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)/;
 
 /** A client for one Redis. It connects when a command needs a connection. */
@@ -36,7 +36,10 @@ export class RedisClient implements Commander {
   #isDown = false; // true while the client waits before it reconnects, and after close()
   #retry: NodeJS.Timeout | undefined; // ends this wait
 
-  /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
+  /**
+   * The URL has the form `redis://user:password@host:6379/0`, or `rediss:` for TLS. For any other
+   * text, it throws a `TypeError`: 'The URL of Redis looks like redis://localhost:6379'.
+   */
   constructor(url: string) {
     try {
       this.#url = new URL(/^rediss?:\/\/./.test(url) ? url : '');
@@ -47,7 +50,11 @@ export class RedisClient implements Commander {
     }
   }
 
-  /** Sends a command and returns its reply. Throws `StoreUnavailable`, or an error of Redis. */
+  /**
+   * Sends a command and returns its reply. If this program sent a wrong command, the promise is
+   * rejected with the error of Redis. Otherwise it is rejected with `StoreUnavailable`, with the
+   * reason 'Redis is down', 'Too many commands wait for Redis', or the reason of the connection.
+   */
   async command(...args: string[]): Promise<Reply> {
     if (this.#isDown) throw new StoreUnavailable('Redis is down');
     const limit = this.#failures > 0 ? 1 : MAX_QUEUE; // after a failure, one command tries alone
@@ -70,7 +77,7 @@ export class RedisClient implements Commander {
     }
   }
 
-  /** Closes the connection forever. Commands without a reply fail. */
+  /** Closes the connection forever, with the reason 'The client was closed'. */
   close(): void {
     this.#connection?.close('The client was closed');
     clearTimeout(this.#retry);
@@ -84,7 +91,7 @@ export class RedisClient implements Commander {
     return connection;
   }
 
-  /** Waits longer after each failure. Half of the time is random, so that servers spread out. */
+  /** Waits longer after each failure. Half of the wait is random, so that servers spread out. */
   #backOff(): void {
     this.#connection = undefined;
     this.#isDown = true;
@@ -93,7 +100,7 @@ export class RedisClient implements Commander {
   }
 }
 
-/** Returns the reply. After `limit` milliseconds it closes the connection, and throws. */
+/** Returns the reply. After 500 milliseconds, it closes the connection: 'No reply after 500 ms'. */
 async function within(limit: number, redis: RespConnection, reply: Promise<Reply>): Promise<Reply> {
   let immediate: NodeJS.Immediate | undefined;
   const close = (): void => redis.close(`No reply after ${limit} ms`);
@@ -121,8 +128,9 @@ function loginCommands({ username, password, pathname }: URL): string[][] {
   return commands.filter(([name, word]) => name === 'PING' || word);
 }
 
-/** Returns the error of a command in a script (Redis 6), without words that this program sent. */
+/** Returns the reason of an error. Redis 6 puts words about a script before it. */
 function reasonOf({ message }: Error): string {
+  // The arguments of an unknown command could be a password.
   return message.replace(/^ERR Error running script .*?: -/, '').replace(/, with args.*/s, '');
 }
 

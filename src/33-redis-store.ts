@@ -1,8 +1,8 @@
 // Step 33 · A store in Redis: any server can handle any request.
 //
-// Redis expires the entries itself. Compare-and-set is one Lua script: Redis runs it alone, so no
-// other command comes between the check and the write. This also works with Valkey, and with any
-// client that can send a command.
+// Redis deletes the entries that have expired. Compare-and-set is one Lua script: Redis runs it
+// alone, so no other command comes between the check and the write. This also works with Valkey,
+// and with any client that can send a command.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
@@ -20,14 +20,16 @@ export class RedisStore implements SessionStore {
     this.#now = now;
   }
 
+  /** Reads three fields of `session:KEY`. A damaged entry does not exist, as in the script. */
   async get(key: string): Promise<VersionedEntry | undefined> {
     const fields = ['version', 'expires', 'text'];
     const values = (await this.#redis.command('HMGET', `session:${key}`, ...fields)) as string[];
-    const [version, expires] = values.map(Number); // NaN if another program has written it
+    const [version, expires] = values.map(Number); // NaN if the entry is damaged
     if (!version || !expires || expires <= this.#now()) return undefined;
     return { version, expires, text: values[2] ?? '' };
   }
 
+  /** Runs the script below, and returns whether it has stored the entry. */
   async put(key: string, { text, expires }: Entry, version: number): Promise<boolean> {
     const now = this.#now();
     // A duration, not a time: the clock of Redis can differ from the clock of this server.
@@ -43,7 +45,7 @@ export class RedisStore implements SessionStore {
 
 const MAX_TIME = 8.64e15; // milliseconds: the last date in JavaScript. Redis rejects Infinity.
 
-/** KEYS: the entry. ARGV: version, expires, text, milliseconds to live, now. */
+/** KEYS: `session:KEY`. ARGV: version, expires, text, milliseconds to live, now. */
 const PUT = `
 local version, expires = unpack(redis.call('HMGET', KEYS[1], 'version', 'expires'))
 local isValid = tonumber(version) and (tonumber(expires) or 0) > tonumber(ARGV[5])

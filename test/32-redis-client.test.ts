@@ -142,16 +142,27 @@ describe('32-redis-client: Redis is down', () => {
     const { url, stop } = await startFakeRedis(t, OK);
     await stop();
     t.mock.timers.enable({ apis: ['setTimeout'] });
-    for (const random of [0, 0.5, 0.999]) {
+    /** Returns how long a client waits after each of eight failures, in milliseconds. */
+    const waitsFor = async (random: number): Promise<number[]> => {
       t.mock.method(Math, 'random', () => random);
       const client = makeClient(t, url);
-      for (const most of [50, 100, 200, 400, 800, 1600, 2000, 2000]) {
-        await assertUnavailable(client.command('GET', 'a'), /ECONNREFUSED/);
-        t.mock.timers.tick(Math.ceil(most * (0.5 + random / 2)) - 1);
-        await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
-        t.mock.timers.tick(1);
+      const tryAgain = () => client.command('GET', 'a').then(String, ({ message }) => message);
+      assert.match(await tryAgain(), /ECONNREFUSED/);
+      const waits: number[] = [];
+      while (waits.length < 8) {
+        let wait = 0;
+        for (; wait < 5_000 && (await tryAgain()) === 'Redis is down'; wait++) {
+          t.mock.timers.tick(1);
+        }
+        waits.push(wait);
       }
-    }
+      return waits;
+    };
+    const shortest = await waitsFor(0);
+    const same = 'two servers wait equally long, so all servers come back in the same moment';
+    assert.notDeepEqual(await waitsFor(0.5), shortest, same);
+    assert.deepEqual(shortest, [25, 50, 100, 200, 400, 800, 1000, 1000], 'twice as long each time');
+    assert.deepEqual(await waitsFor(0.999), [50, 100, 200, 400, 800, 1600, 1999, 1999]);
   });
 
   it('RedisClient.command() lets one command try alone after a failure, so the others do not hang', { timeout }, async (t) => {
