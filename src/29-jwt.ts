@@ -3,9 +3,8 @@
 //   base64url(header) . base64url(claims) . base64url( HMAC-SHA-256( all before the last period ) )
 //
 // A JWT (RFC 7519) is the signed value of step 3 in a standard format, for clients without a cookie
-// jar. RFC 8725 has two rules. First, the verifier chooses the algorithm. In 2015, many sites used
-// the algorithm in the header, and accepted `none`: no signature. Second, the verifier checks each
-// claim: when the token expires, who issued it, and for whom.
+// jar. The verifier chooses the algorithm, and checks each claim (RFC 8725): when the token
+// expires, who issued it, and for whom.
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, text, toListener } from './04-http.ts';

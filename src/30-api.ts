@@ -5,8 +5,7 @@
 //
 // A token is valid until it expires, also after a logout. To revoke it, the server must look up its
 // id in a deny-list: then the token costs the same lookup as a session. A browser never sends a
-// token in `Authorization` by itself, so these routes need no protection against forged forms. A
-// script of another origin may send it if the server allows this origin (Fetch standard: CORS).
+// token in `Authorization` by itself, so these routes need no protection against forged forms.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
 import type { Router } from './05-router.ts';
@@ -42,11 +41,7 @@ export class DenyList {
   }
 }
 
-/**
- * Adds `/api/token` for users. For programs with a token, it adds `GET /api/counter`, which returns
- * `{ sub, count }` as JSON, and `POST /api/logout`, which returns 204. Without a valid token, they
- * return a 401: 'Send a valid token: Authorization: Bearer …'
- */
+/** Adds `/api/token` for users, and `/api/counter` and `/api/logout` for programs with a token. */
 export function addApi(
   router: Router,
   pages: RouteGroup<UserRequest>,
@@ -79,10 +74,7 @@ function unauthorized(error: string): HttpResponse {
   return problem(401, 'Send a valid token: Authorization: Bearer …', headers);
 }
 
-/**
- * Lets scripts on the pages of these origins send a token to `/api/…` and read the response. Each
- * response of `/api/…` has `vary: Origin`, because a cache must not mix up two origins.
- */
+/** Lets scripts on the pages of these origins call the API with a token and read the response. */
 export function withCors(origins: readonly string[], inner: Handler): Handler {
   return async (request) => {
     const response = await inner(request);

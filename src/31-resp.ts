@@ -3,7 +3,7 @@
 //   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n    RESP2 (redis.io, serialization protocol)
 //
 // The length comes first, so a value can contain any byte. A reply can arrive in pieces: the parser
-// returns `undefined` until the reply is complete. This site sends PING to a Redis server.
+// returns `undefined` until the reply is complete.
 import { connect, type Socket } from 'node:net';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, text, toListener } from './04-http.ts';
@@ -72,10 +72,7 @@ export class RespConnection {
   #received = Buffer.alloc(0); // the beginning of the next reply
   #closed: Error | undefined; // why the connection was closed
 
-  /**
-   * Waits for replies and for the end of the socket. If the socket closes, the reason is 'Redis
-   * closed the connection'. If it fails, the reason is the message of the error.
-   */
+  /** Closes itself when the socket closes ('Redis closed the connection') or has an error. */
   constructor(socket: Socket, onClose = () => {}) {
     this.#socket = socket;
     this.#onClose = onClose;
@@ -87,20 +84,14 @@ export class RespConnection {
     });
   }
 
-  /**
-   * Sends a command and returns its reply. If the reply is an error, the promise is rejected with
-   * this error. If the connection is closed, it is rejected with the reason of `close`.
-   */
+  /** Returns the reply. The promise is rejected with the error of Redis, or the reason of `close`. */
   command(...args: string[]): Promise<Reply> {
     if (this.#closed) return Promise.reject(this.#closed);
     this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
     return new Promise((resolve, reject) => this.#pending.push({ resolve, reject }));
   }
 
-  /**
-   * Closes the connection and calls `onClose`. Each command that waits for a reply is rejected with
-   * an error, and `reason` is its message. A second call does nothing.
-   */
+  /** Closes the connection. Commands without a reply are rejected. Only the first reason counts. */
   close(reason: string): void {
     if (this.#closed) return;
     this.#closed = new Error(reason);
@@ -110,9 +101,8 @@ export class RespConnection {
   }
 
   /**
-   * Adds the bytes to `#received`, and settles one command for each complete reply. If `parseReply`
-   * throws, or if more than `MAX_REPLY_SIZE` bytes wait for their end ('The reply is too long'), it
-   * closes the connection, because the start of the next reply is unknown.
+   * Settles one command for each reply. After an error of `parseReply`, or if `MAX_REPLY_SIZE` bytes
+   * are not a whole reply ('The reply is too long'), it closes the connection.
    */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);

@@ -1,9 +1,8 @@
 // Step 32 · A Redis client that fails fast and recovers.
 //
-// A network can be slow, lose a reply, or be down for ten minutes. So each command has a time limit,
-// and the queue of commands has a limit. While Redis is down, a command fails immediately, and no
-// page hangs. A command that may have run is never sent again. The client reconnects by itself, with
-// backoff and jitter, so that a hundred servers do not connect in the same moment.
+// Each command has a time limit. While Redis is down, a command fails immediately, and no page hangs.
+// A command that may have run is never sent again. The client reconnects by itself, with backoff and
+// jitter, so that a hundred servers do not connect in the same moment.
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
@@ -36,10 +35,7 @@ export class RedisClient implements Commander {
   #isDown = false; // true while the client waits before it reconnects, and after close()
   #retry: NodeJS.Timeout | undefined; // ends this wait
 
-  /**
-   * The URL has the form `redis://user:password@host:6379/0`, or `rediss:` for TLS. For any other
-   * text, it throws a `TypeError`: 'The URL of Redis looks like redis://localhost:6379'.
-   */
+  /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
   constructor(url: string) {
     try {
       this.#url = new URL(/^rediss?:\/\/./.test(url) ? url : '');
@@ -51,9 +47,8 @@ export class RedisClient implements Commander {
   }
 
   /**
-   * Sends a command and returns its reply. If this program sent a wrong command, the promise is
-   * rejected with the error of Redis. Otherwise it is rejected with `StoreUnavailable`, with the
-   * reason 'Redis is down', 'Too many commands wait for Redis', or the reason of the connection.
+   * Returns the reply. The promise is rejected with the error of Redis if the command is wrong, and
+   * otherwise with `StoreUnavailable`: 'Redis is down' or 'Too many commands wait for Redis'.
    */
   async command(...args: string[]): Promise<Reply> {
     if (this.#isDown) throw new StoreUnavailable('Redis is down');
@@ -100,7 +95,7 @@ export class RedisClient implements Commander {
   }
 }
 
-/** Returns the reply. After 500 milliseconds, it closes the connection: 'No reply after 500 ms'. */
+/** Returns the reply. After the limit, it closes the connection: 'No reply after 500 ms'. */
 async function within(limit: number, redis: RespConnection, reply: Promise<Reply>): Promise<Reply> {
   let immediate: NodeJS.Immediate | undefined;
   const close = (): void => redis.close(`No reply after ${limit} ms`);

@@ -1,12 +1,10 @@
 // Step 33 · A store in Redis: any server can handle any request.
 //
-// Redis deletes the entries that have expired. Compare-and-set is one Lua script: Redis runs it
-// alone, so no other command comes between the check and the write. This also works with Valkey,
-// and with any client that can send a command.
+// Compare-and-set is one Lua script. Redis runs it alone, so no other command comes between the
+// check and the write. This also works with Valkey, and with any client that can send a command.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
-import { rescueStore } from './27-sqlite.ts';
 import { makeDeviceSite } from './28-devices.ts';
 import { type Commander, RedisClient } from './32-redis-client.ts';
 
@@ -57,8 +55,7 @@ return 1`;
 /** The site of this step. */
 export function site(redis?: Commander): Handler {
   const client = redis ?? new RedisClient(process.env.REDIS_URL || 'redis://localhost:6379');
-  const rescues = [rescueStore];
-  return makeDeviceSite(new RedisStore(client), { rescues }).handle;
+  return makeDeviceSite(new RedisStore(client)).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 33', ['/', '/login', '/sessions']);
