@@ -26,10 +26,10 @@ export class DenyList {
     this.#now = now;
   }
 
-  /** Revokes a token, and forgets tokens that have expired. A token needs an id for this. */
+  /** Revokes a token, and deletes the ids of expired tokens. A token without an id stays valid. */
   add({ jti, exp = 0 }: Claims): void {
     for (const [old, end] of this.#ends) {
-      if (end > this.#now()) break; // the later entries wait until this entry can be deleted
+      if (end > this.#now()) break; // the later entries are younger, so they can wait
       this.#ends.delete(old);
     }
     if (jti !== undefined) this.#ends.set(jti, exp + 60); // a minute is longer than the leeway
