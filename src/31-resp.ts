@@ -84,7 +84,7 @@ export class RespConnection {
     });
   }
 
-  /** Returns the reply. The promise is rejected with the error of Redis, or the reason of `close`. */
+  /** Returns the reply. The promise is rejected with an error of Redis or the reason of `close`. */
   command(...args: string[]): Promise<Reply> {
     if (this.#closed) return Promise.reject(this.#closed);
     this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
@@ -101,8 +101,8 @@ export class RespConnection {
   }
 
   /**
-   * Settles one command for each reply. After an error of `parseReply`, or if `MAX_REPLY_SIZE` bytes
-   * are not a whole reply ('The reply is too long'), it closes the connection.
+   * Settles one command for each reply. If `parseReply` throws, or if `MAX_REPLY_SIZE` bytes are not
+   * a whole reply ('The reply is too long'), it closes the connection.
    */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);

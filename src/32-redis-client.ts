@@ -1,7 +1,7 @@
 // Step 32 · A Redis client that fails fast and recovers.
 //
-// Each command has a time limit. While Redis is down, a command fails immediately, and no page hangs.
-// A command that may have run is never sent again. The client reconnects by itself, with backoff and
+// Each command has a time limit. While Redis is down, a command fails immediately: no page hangs. A
+// command that may have run is never sent again. The client reconnects by itself, with backoff and
 // jitter, so that a hundred servers do not connect in the same moment.
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
