@@ -101,7 +101,7 @@ export class RespConnection {
   }
 
   /**
-   * Settles one command for each reply. If `parseReply` throws, or if `MAX_REPLY_SIZE` bytes are not
+   * Settles one command for each reply. If `parseReply` throws, or `MAX_REPLY_SIZE` bytes are not
    * a whole reply ('The reply is too long'), it closes the connection.
    */
   #receive(bytes: Buffer): void {
