@@ -78,7 +78,7 @@ export const MAX_STORED_SIZE = 64 * 1024; // characters of one session
 export class StoredSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   protected readonly store: SessionStore;
-  /** The entries that `open` has read, for step versions. */
+  /** The entries that `open` has read, for step 26. */
   protected readonly loaded = new WeakMap<S, VersionedEntry & { readonly id: string }>();
   readonly #options: Required<FactoryOptions<S>>;
 
