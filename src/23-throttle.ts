@@ -17,7 +17,7 @@ const MEMORY = 24 * 60 * 60; // seconds without a failure, until the count begin
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
 /**
- * Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, …
+ * Counts failures. After `free` failures, a key waits 1 second, then 2, 4, 8, … up to `MAX_DELAY`.
  * - The count begins again if the last wait of the key ended more than `MEMORY` ago.
  * - A wait of more than twice `MAX_DELAY` is 0: the clock was set back.
  * - The key with the oldest failure is evicted if there are more than `MAX_TRACKED` keys.
@@ -34,7 +34,7 @@ export function loginThrottle(free: number, now: () => number) {
     /** Returns the seconds to wait; 0 means that the key may try now. */
     waitFor(key: string): number {
       const wait = Math.ceil(nextOf(key) - now());
-      return wait > 0 && wait <= 2 * MAX_DELAY ? wait : 0;
+      return wait > 0 && wait <= 2 * MAX_DELAY ? wait : 0; // longer: the clock was set back
     },
     /** Adds a failure. After a day without failures, the count begins again. */
     add(key: string): void {
