@@ -2,7 +2,7 @@
 //
 // Signed does not mean secret. The signature needs the secret, but the payload needs nothing:
 // decode base64url, skip the first 64 bytes, and read the JSON. The inspector shows this on each
-// page. It can also show a copy of the cookie with one flipped bit, which the site rejects.
+// page.
 import { isMain, serve } from './01-server.ts';
 import { parseCookies } from './02-cookie.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';

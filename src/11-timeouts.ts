@@ -3,7 +3,7 @@
 // Three time limits end a session (OWASP Session Management Cheat Sheet). The idle timeout ends a
 // session without requests. The absolute timeout ends each session. `Max-Age` tells the browser how
 // long to keep the cookie. An attacker can keep a copied cookie forever, so the server uses only
-// the times inside the signed payload. This factory wraps any other factory.
+// the times inside the signed payload.
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { toListener } from './04-http.ts';
