@@ -2,9 +2,8 @@
 //
 //   cookie value = base64url( 0x01 ‖ nonce, 12 ‖ ciphertext ‖ tag, 16 )        sizes in bytes
 //
-// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged. So no
-// HMAC is necessary. Three rules: the key is derived from the secret for this use only (HKDF,
-// RFC 5869). A nonce is never used twice with one key, or an attacker can read and forge cookies.
+// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged. Each
+// secret becomes a key for this use only (HKDF, RFC 5869). A nonce is never used twice with a key.
 // The tag also covers the purpose of the value, as the salt does in step 3.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
