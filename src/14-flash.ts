@@ -22,8 +22,8 @@ export class FlashSession<Data extends object> extends Session<Data> {
    * the message is not a JSON value.
    */
   flash(message: unknown, queue = ''): void {
-    const messages = this.peekFlash(queue);
-    this.all.set(FLASH_KEY + queue, [...messages, message].slice(-MAX_MESSAGES));
+    this.all.update(FLASH_KEY + queue, (messages) =>
+      [...(Array.isArray(messages) ? messages : []), message].slice(-MAX_MESSAGES));
   }
 
   /** Returns the messages of a queue, the oldest first, and removes them. */

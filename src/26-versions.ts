@@ -29,10 +29,15 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
   /** Saves a session that keeps its id with `#update`, and a session with a new id with `#move`. */
   protected override async write(session: S, key: string): Promise<void> {
     const loaded = this.loaded.get(session);
-    if (!loaded) return super.write(session, key); // a new session: no other request knows its id
+    if (!loaded) return this.writeNew(session, key); // no other request knows its id
     const oldKey = hashId(loaded.id);
     if (key === oldKey) await this.#inOrder(key, () => this.#update(session, loaded, key));
     else await this.#inOrder(oldKey, () => this.#move(session, loaded, oldKey, key));
+  }
+
+  /** Stores a session under a new key. Step 28 also adds the key to a list. */
+  protected async writeNew(session: S, key: string): Promise<void> {
+    await super.write(session, key);
   }
 
   /** Stores the session, merged if necessary. Throws `SessionEnded` if the session has ended. */
@@ -65,9 +70,9 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
 
   /** Stores the session under a new key, and then ends the old one. A kill in between is safe. */
   async #move(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
-    if (!mayInherit(dataOf(loaded.text), session)) return super.write(session, key);
+    if (!mayInherit(dataOf(loaded.text), session)) return this.writeNew(session, key);
     await this.#retry(session, loaded, oldKey, async (merged, version) => {
-      await super.write(merged, key);
+      await this.writeNew(merged, key);
       return this.store.put(oldKey, EXPIRED, version);
     });
   }

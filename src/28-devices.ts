@@ -15,14 +15,14 @@ import { form, seeOther, withForm } from './12-forms.ts';
 import type { Middleware, RouteGroup } from './13-middleware.ts';
 import { type SiteData, type UserRequest, UserSession, withLogin } from './22-login.ts';
 import type { SiteOptions } from './23-throttle.ts';
-import { type Entry, hashId, MemoryStore, type SessionStore } from './25-store.ts';
+import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from './25-store.ts';
 import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 import { rescueStore } from './27-sqlite.ts';
 
 export const MAX_DEVICES = 50; // of one user; then the oldest session ends
 
 const listKey = (user: string): string => hashId(`devices of ${user}`); // no id contains spaces
-const parseList = (list?: Entry): string[] => (list ? (JSON.parse(list.text) as string[]) : []);
+const parseList = (list?: { text: string }) => JSON.parse(list?.text ?? '[]') as string[];
 
 /** Returns the keys of the sessions of a user, the oldest first. Without a list, returns `[]`. */
 export async function keysOf(store: SessionStore, user: string): Promise<string[]> {
@@ -31,7 +31,7 @@ export async function keysOf(store: SessionStore, user: string): Promise<string[
 
 /** Replaces the list. `change` receives the keys of the sessions that the store still contains. */
 async function changeList(store: SessionStore, user: string, change: (keys: string[]) => string[]) {
-  while (true) { // until no other request changes the list between `get` and `put`
+  for (let tries = 0; tries < 100; tries++) { // another request can change the list in between
     const list = await store.get(listKey(user));
     const keys = parseList(list);
     const entries = await Promise.all(keys.map((key) => store.get(key)));
@@ -39,6 +39,7 @@ async function changeList(store: SessionStore, user: string, change: (keys: stri
     const text = JSON.stringify(changed);
     if (await store.put(listKey(user), { text, expires: Infinity }, list?.version ?? 0)) return;
   }
+  throw new StoreUnavailable('100 attempts to change one list failed');
 }
 
 /** Ends the chosen sessions of a user. The list changes first: then no request can open them. */
@@ -62,13 +63,12 @@ export class DeviceSessionFactory extends VersionedSessionFactory<UserSession<Si
     return (await keysOf(this.store, user)).includes(hashId(id)) ? session : undefined;
   }
 
-  /** If the session belongs to a user and has a new cookie, the list gets its key, once. */
-  override async save(session: UserSession<SiteData>): Promise<string | undefined> {
-    const id = await super.save(session);
+  /** Adds the key to the list of the user, once. The old session ends after this, not before. */
+  protected override async writeNew(session: UserSession<SiteData>, key: string): Promise<void> {
+    await super.writeNew(session, key);
     const user = session.get('user');
-    if (!id || user === undefined) return id;
-    await changeList(this.store, user, (keys) => [...new Set([...keys, hashId(id)])]);
-    return id;
+    if (user === undefined) return;
+    await changeList(this.store, user, (keys) => [...new Set([...keys, key])]);
   }
 }
 

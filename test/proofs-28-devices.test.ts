@@ -12,7 +12,7 @@ import { Browser } from '../src/16-browser.ts';
 import { authenticator, hashPassword, withRetryLater } from '../src/21-password.ts';
 import { type SiteData, UserSession, withLogin } from '../src/22-login.ts';
 import { throttled } from '../src/23-throttle.ts';
-import { hashId, MemoryStore, type SessionStore } from '../src/25-store.ts';
+import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
 import { makeDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
 import { MAX_DEVICES } from '../src/28-devices.ts';
@@ -209,6 +209,28 @@ function passwordSite(store: SessionStore, users: Map<string, string>): Handler 
   }));
   return handle;
 }
+
+describe('28-devices: a login that fails halfway', () => {
+  it('DeviceSessionFactory.save() keeps the old session until the new one is complete', async () => {
+    const { store, factory } = makeFactory();
+    const visitor = factory.create().set('cart', { items: { tea: 2 }, note: '' });
+    const id = (await factory.save(visitor)) ?? '';
+    for (let writes = 0; writes < 3; writes++) {
+      const session = (await factory.open(id)) ?? assert.fail(`lost after ${writes} writes`);
+      session.regenerateId();
+      session.set('user', 'editor');
+      let left = writes; // then the store fails, as it does for a process that is killed
+      const put = store.put.bind(store);
+      store.put = async (...args) => {
+        if (left-- === 0) throw new StoreUnavailable('killed');
+        return put(...args);
+      };
+      await assert.rejects(async () => factory.save(session), StoreUnavailable);
+      store.put = put;
+    }
+    assert.deepEqual((await factory.open(id))?.get('cart'), { items: { tea: 2 }, note: '' });
+  });
+});
 
 describe('28-devices: a new password', () => {
   /** The phone and the desk of ada, and the browser of bob. `change` sends the form of the desk. */
