@@ -1,10 +1,9 @@
-// A failing test should teach. `it` of a test file comes from here, and adds to what an assertion
-// says: the last requests as curl lines that can be pasted, what came back, what was logged, and
-// where LESSON.md explains the code under test. What was expected, the assertion has said already.
+// A failing test should teach. `it` of a test file comes from here. It adds several lines to the
+// message of an assertion. They show the last requests as curl commands that can be pasted, the
+// response, the log, and the place in LESSON.md that explains the code under test.
 //
-// Requests are noted where they are made: by every Browser of step 8, by fetch, and by a handler
-// or a bare socket that a test passes through `witness` or `noteBytes`. Nothing is noted for a test
-// that is written elsewhere, and a test that passes pays for nothing but the note.
+// Each Browser of step 16 and `fetch` note their requests. A test that calls a handler or writes to
+// a socket uses `witness` or `noteBytes`. The text is written only if the test fails.
 import { AssertionError } from 'node:assert';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { readFileSync } from 'node:fs';
@@ -16,7 +15,7 @@ import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
 type Lines = Iterable<readonly [name: string, value: unknown]>;
-/** What a test has asked for last, and what was logged: told only if the test fails. */
+/** The last requests of a test, the last response, and the log. */
 type Exchange = {
   before?: (() => string)[];
   sent?: () => string;
@@ -24,13 +23,13 @@ type Exchange = {
   logged?: string;
 };
 
-const MAX_SHOWN = 600; // characters of a body: a page of ours has its heading by then
-const MAX_BEFORE = 3; // requests that came before the last one
-const ORIGIN = 'http://localhost:6543'; // where a step serves when it runs by itself
+const MAX_SHOWN = 600; // characters of a body: enough for the heading of a page
+const MAX_BEFORE = 3; // requests before the last one
+const ORIGIN = 'http://localhost:6543'; // of the server of a step
 
 const exchanges = new AsyncLocalStorage<Exchange>(); // one for each test
 
-/** `it` for a test file: pass it `import.meta.url`, from which it knows the step. */
+/** Returns `it` for a test file. `testUrl` is `import.meta.url`, which contains the step. */
 export function explainedIt(testUrl: string): It {
   const module = /(\d\d-[\w-]+)\.test\.[jt]s$/.exec(testUrl)?.[1];
   return (title, ...rest) => {
@@ -39,7 +38,7 @@ export function explainedIt(testUrl: string): It {
       const exchange: Exchange = {};
       const explained = (error: unknown) => explain(error, storyOf(exchange, module, title, error));
       return exchanges.run(exchange, async () => {
-        process.on('uncaughtExceptionMonitor', explained); // what nobody catches fails a test too
+        process.on('uncaughtExceptionMonitor', explained); // for an error outside `run`
         try {
           await run(t);
         } catch (error) {
@@ -52,7 +51,7 @@ export function explainedIt(testUrl: string): It {
   };
 }
 
-/** Notes what was sent, as a line for a shell, and what came back. */
+/** Notes a request, as a command for a shell, and its response. */
 function note(sent: () => string, came: () => string): void {
   const exchange = exchanges.getStore() ?? {};
   if (exchange.sent !== undefined && exchange.sent !== sent) {
@@ -61,7 +60,7 @@ function note(sent: () => string, came: () => string): void {
   Object.assign(exchange, { sent, came });
 }
 
-// A page that fails is a 500 without words, and the log says why.
+// If a page fails, its response is a 500 without a reason, and the log contains the reason.
 const log = console.error;
 console.error = (...words: unknown[]): void => {
   const [line = ''] = words.map(String).join(' ').split(String.raw`\n    at `); // no stack
@@ -70,7 +69,7 @@ console.error = (...words: unknown[]): void => {
   log(...words);
 };
 
-/** Notes what was written on a bare socket, and all that came back. */
+/** Notes the bytes that a test has sent to a socket, and all bytes that it has received. */
 export function noteBytes(sent: string | Buffer, came: string): void {
   const line = () => `printf '${printfOf(sent)}' | curl -s telnet://localhost:6543`;
   note(line, () => cut(came));
@@ -96,13 +95,14 @@ function escapeByte(character: string): string {
   return /[ -~]/.test(character) ? character : String.raw`\x${code.toString(16).padStart(2, '0')}`;
 }
 
-/** The same handler, with every request and its response noted. */
+/** Returns the same handler, which also notes each request and its response. */
 export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> {
   return async (request) => {
     const { method, path, search, headers } = request;
-    const sent = () => curlOf(method, path + search, Object.entries(headers));
+    const { body, readText } = recordingOf(request.body);
+    const sent = () => curlOf(method, path + search, Object.entries(headers), readText());
     note(sent, THREW);
-    const response = await handler(request);
+    const response = await handler({ ...request, body });
     note(sent, () => answerIn(response));
     return response;
   };
@@ -110,7 +110,30 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
 
 const THREW = () => '(nothing: the page threw)';
 
-/** A request as a line for bash or zsh, which asks the step's own server the same. */
+type Body = HttpRequest['body'];
+type Recording = { readonly body: Body; readonly readText: () => string };
+
+// A body that arrives at two handlers must stay one object, because `readForm` of step 12 keeps its
+// result for each body.
+const recordings = new WeakMap<Body, Recording>();
+
+/** Returns the same body, and a function that returns the text that was read from it so far. */
+function recordingOf(original: Body): Recording {
+  const known = recordings.get(original);
+  if (known) return known;
+  const chunks: Uint8Array[] = [];
+  const body = (async function* () {
+    for await (const chunk of original) {
+      chunks.push(chunk);
+      yield chunk;
+    }
+  })();
+  const recording = { body, readText: () => Buffer.concat(chunks).toString() };
+  recordings.set(original, recording);
+  return recording;
+}
+
+/** Returns a command for bash or zsh that sends the same request to the server of the step. */
 export function curlOf(method: string, target: string, headers: Lines, body = ''): string {
   const words = ['curl -si'];
   const isPost = method === 'POST';
@@ -124,7 +147,7 @@ export function curlOf(method: string, target: string, headers: Lines, body = ''
   }
   if (body !== '' || isPost) words.push(`--data-binary ${quote(body && cut(body))}`);
   const isPath = target.startsWith('/');
-  if (isPath && target.includes('/.')) words.push('--path-as-is'); // curl would tidy it up
+  if (isPath && target.includes('/.')) words.push('--path-as-is'); // curl would change it
   words.push(quote(isPath ? ORIGIN + target : new URL(target, ORIGIN).href));
   return words.join(' ');
 }
@@ -145,7 +168,7 @@ function answerIn(response: HttpResponse): string {
     const { status, headers, body } = response;
     return answerOf(status, Object.entries(headers), bodyText(body));
   } catch {
-    return `no response, but ${cut(inspect(response))}`; // who is writing a page forgets things
+    return `no response, but ${cut(inspect(response))}`; // the page is not complete yet
   }
 }
 
@@ -154,12 +177,12 @@ function bodyText(body: HttpResponse['body']): string {
   return typeof body === 'string' ? body : Buffer.from(body).toString();
 }
 
-/** The error with the story below its message; what was thrown and is no error becomes one. */
+/** Returns the error with the story below its message. Another value becomes an error. */
 function explain(thrown: unknown, story: string): Error {
   const error = thrown instanceof Error ? thrown : new Error(`thrown: ${inspect(thrown)}`);
   const { message, stack = '' } = error;
   const told = story === '' ? message : `${message}\n\n${story}\n`;
-  // Defined, not assigned: the message of a time-out is a getter.
+  // The message of a timeout is a getter, so an assignment would throw.
   Object.defineProperty(error, 'message', { value: told });
   Object.defineProperty(error, 'stack', { value: stack.replace(message, () => told) });
   return error;
@@ -179,15 +202,15 @@ function storyOf(
   if (exchange.came) add('came back:', exchange.came());
   if (exchange.logged) add('logged:', exchange.logged);
   const actual = error instanceof AssertionError ? error.actual : undefined;
-  if (actual instanceof Error) add('thrown:', String(actual)); // `throws` shows its own words only
+  if (actual instanceof Error) add('thrown:', String(actual)); // `throws` does not show it
   if (module !== undefined) add('explained:', placeOf(module, title));
   return lines.join('\n');
 }
 
 /**
- * Returns the place in LESSON.md that explains the symbol of a title. It is the last paragraph above
- * the fence that defines the symbol, or the first paragraph that names it, or the heading of the
- * step. It is not the fence itself, because the reader may be writing that code.
+ * Returns the place in LESSON.md that explains the symbol of a title. It is the last paragraph
+ * above the fence that defines the symbol, or the first paragraph that names it, or the heading of
+ * the step. It is not the fence itself, because the reader may be writing that code.
  */
 export function placeOf(module: string, title: string): string {
   const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
@@ -219,7 +242,7 @@ export function placeOf(module: string, title: string): string {
   return placeAt(named === -1 ? start : named);
 }
 
-// A body that is fetched can be read once, and that is for the test to do: then it is noted.
+// A body can be read only once, and the test reads it. It is noted at this moment.
 const nodesFetch = globalThis.fetch;
 globalThis.fetch = async (input, init) => {
   const { pathname, search } = new URL(input instanceof Request ? input.url : input);
@@ -242,14 +265,14 @@ globalThis.fetch = async (input, init) => {
 const FORM_TYPE = ['content-type', 'application/x-www-form-urlencoded'] as const;
 
 /**
- * Notes what each Browser of step 8 asks: they are made in a hundred places, so they are watched
- * here and not there. The cookies are those for ORIGIN, whether they have ended or not.
+ * Notes the requests of each Browser of step 16. Many tests create browsers, so the code is here.
+ * The command contains all cookies for ORIGIN, also those that have expired.
  */
 async function watchBrowsers(): Promise<void> {
   const { Browser } = await import('../src/16-browser.ts');
   const { request } = Browser.prototype;
   Browser.prototype.request = async function (...args) {
-    const [method, path, body = '', headers = {}] = args; // and what is left out stays left out
+    const [method, path, body = '', headers = {}] = args; // `apply` passes the arguments unchanged
     const cookie = this.jar.headerFor(new URL(path, ORIGIN), 0);
     const sentHeaders = Object.entries({ ...(cookie && { cookie }), ...headers });
     const sent = () => curlOf(method, path, sentHeaders, body);
@@ -260,7 +283,7 @@ async function watchBrowsers(): Promise<void> {
   };
 }
 
-// Who has not come to step 8 has no such file, and needs none. What else is wrong with it, the test
-// that imports it will say. It happens here, since node blames an error that nobody catches on the
-// test in which it has seen all promises begin that led to it: no test may wait for one of others.
+// A reader who has not reached step 16 may have no such file. If the file has another problem, the
+// test that imports it reports the problem. The promise is created here and not in a test, because
+// Node reports an error that no code catches in the test that created the promise.
 await watchBrowsers().catch(() => {});

@@ -2,7 +2,7 @@
 //
 // Signed does not mean secret. The signature needs the secret, but the payload needs nothing:
 // decode base64url, skip the first 64 bytes, and read the JSON. The inspector shows this on each
-// page. It can also show a copy of the cookie with one flipped bit, which the site rejects.
+// page.
 import { isMain, serve } from './01-server.ts';
 import { parseCookies } from './02-cookie.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';
@@ -55,13 +55,12 @@ export function withInspector(factory: Factory, explain: Explain, inner: Handler
     const { cookie } = request.headers;
     const setCookies = [response.headers['set-cookie'] ?? []].flat();
     const setCookie = setCookies.find((header) => header.startsWith(`${factory.cookie.name}=`));
-    const parts = renderParts(factory, explain, setCookie ?? cookie);
     const panel = html`<footer><details class="inspector"><summary>Look inside the session</summary>
 <dl><dt>The request sent</dt>
 <dd>${cookie ? html`<code>Cookie: ${cookie}</code>` : 'no cookie'}</dd>
 <dt>The response sets</dt>
 <dd>${setCookie ? html`<code>Set-Cookie: ${setCookie}</code>` : 'nothing'}</dd></dl>
-${await parts.catch(() => 'The session cannot be opened.')}
+${await renderParts(factory, explain, setCookie ?? cookie).catch(() => 'Cannot open the session.')}
 </details></footer>\n`;
     // The panel shows the cookie, so no shared cache may store the page.
     const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
@@ -98,8 +97,8 @@ ${size} of ${MAX_COOKIE_SIZE} bytes</dd></dl>`;
 const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
 
 /**
- * Adds `/inspect`, a page that no cache stores. It shows the parts of the session cookie, and a
- * button that opens `/inspect?flip=1`. That page shows a copy with one flipped bit instead.
+ * Adds `/inspect`, a page that no cache stores. It shows the parts of the session cookie. If there
+ * is a cookie, a button opens `/inspect?flip=1`, which shows a copy with one flipped bit instead.
  */
 export function addInspector(pages: Pages<HttpRequest>, factory: Factory, explain: Explain): void {
   pages.get('/inspect', async ({ headers, search }) => {
@@ -108,7 +107,8 @@ export function addInspector(pages: Pages<HttpRequest>, factory: Factory, explai
     const response = page('Inspector', html`<h1>Inspector</h1>
 ${copy && html`<p>This is a copy with one flipped bit. <a href="/inspect">Show my cookie</a></p>`}
 ${await renderParts(factory, explain, copy || headers.cookie)}
-<form action="/inspect"><button name="flip" value="1">Flip one bit of my cookie</button></form>`);
+${value && html`<form action="/inspect">
+<button name="flip" value="1">Flip one bit of my cookie</button></form>`}`);
     return { ...response, headers: { ...response.headers, 'cache-control': 'no-store' } };
   });
 }

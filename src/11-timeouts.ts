@@ -3,7 +3,7 @@
 // Three time limits end a session (OWASP Session Management Cheat Sheet). The idle timeout ends a
 // session without requests. The absolute timeout ends each session. `Max-Age` tells the browser how
 // long to keep the cookie. An attacker can keep a copied cookie forever, so the server uses only
-// the times inside the signed payload. This factory wraps any other factory.
+// the times inside the signed payload.
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { toListener } from './04-http.ts';
@@ -20,8 +20,10 @@ export type TimeoutOptions = {
 };
 
 /**
- * Returns a factory whose sessions expire. Throws a `RangeError` for times that make no sense:
- * 'idleTimeout must be 0 seconds or more, not -1', 'reissueTime 9 must be less than idleTimeout 9'.
+ * Returns a factory whose sessions expire. `open` renews a cookie whose age, in whole seconds, is
+ * more than `reissueTime`. Throws a `RangeError` for times that make no sense: 'idleTimeout must be
+ * 0 seconds or more, not -1', 'reissueTime 9 must be less than idleTimeout 9'. A `reissueTime` of
+ * `Infinity` is allowed with each idle timeout.
  */
 export function withTimeouts<S extends Session<object>>(
   factory: SessionFactory<S>, options: TimeoutOptions = {},
@@ -29,6 +31,7 @@ export function withTimeouts<S extends Session<object>>(
   const { idleTimeout = 1200, absoluteTimeout = 12 * 60 * 60 } = options;
   const { reissueTime = idleTimeout / 10, now = () => Date.now() / 1000 } = options;
   for (const [name, seconds] of Object.entries({ idleTimeout, absoluteTimeout, reissueTime })) {
+    // `seconds < 0` is false for NaN, so it would accept NaN.
     if (!(seconds >= 0)) throw new RangeError(`${name} must be 0 seconds or more, not ${seconds}`);
   }
   if (reissueTime >= idleTimeout && reissueTime !== Infinity) {
@@ -63,7 +66,10 @@ export type CookieOptions = {
   readonly sameSite?: 'Strict' | 'Lax' | 'None'; // default Lax
 };
 
-/** A cookie with all attributes. Throws if an option has a character that a cookie cannot hold. */
+/**
+ * A cookie with these attributes, in this order: Domain, Max-Age, Path, Secure, HttpOnly, SameSite.
+ * Throws a `TypeError` if an option has a character that a cookie cannot contain.
+ */
 export class SessionCookie extends Cookie {
   constructor(options: CookieOptions = {}) {
     const { cookieName = 'session', path = '/', httpOnly = true, sameSite = 'Lax' } = options;

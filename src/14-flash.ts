@@ -3,9 +3,7 @@
 //   POST /articles → 303 → GET /articles, and there "Article saved", once
 //
 // The page after a redirect does not know what happened. So the message waits in the session until
-// a page shows it. The names are from Pyramid: `flash`, `pop_flash`, `peek_flash`. Only a page that
-// the visitor sees may remove a message. A redirect, a failure, a response to HEAD, and a page that
-// the browser loads in advance must keep it.
+// a page shows it. The names are from Pyramid: `flash`, `pop_flash`, `peek_flash`.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
 import { html, Page } from './06-template.ts';
@@ -24,8 +22,8 @@ export class FlashSession<Data extends object> extends Session<Data> {
    * the message is not a JSON value.
    */
   flash(message: unknown, queue = ''): void {
-    const messages = this.peekFlash(queue);
-    this.all.set(FLASH_KEY + queue, [...messages, message].slice(-MAX_MESSAGES));
+    this.all.update(FLASH_KEY + queue, (messages) =>
+      [...(Array.isArray(messages) ? messages : []), message].slice(-MAX_MESSAGES));
   }
 
   /** Returns the messages of a queue, the oldest first, and removes them. */

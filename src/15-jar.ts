@@ -1,8 +1,7 @@
 // Step 15 · The cookie jar: a browser keeps a cookie, or drops it silently.
 //
 // A browser reads each `Set-Cookie` header (RFC 6265bis §5.6) and checks the cookie (§5.7). If the
-// cookie breaks a rule, the browser drops it, and the server does not learn why. One table of rules
-// serves the page of this step, the jar of step 16, and a check at startup.
+// cookie breaks a rule, the browser drops it, and the server does not learn why.
 import { isMain, serve } from './01-server.ts';
 import { type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';

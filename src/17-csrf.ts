@@ -53,7 +53,8 @@ export function withCsrf(
     const { session, method } = request;
     const reason = await forgeryReason(request, trustedOrigins);
     if (reason !== undefined) return problem(403, `${reason} ${ADVICE}`);
-    // The next page needs the token. If a full session has no space for it, this request must fail.
+    // Create the token now. If a full session has no space for it, this request fails and saves
+    // nothing. Otherwise it would fill the session, and each later page with a form would fail.
     if (!SAFE_METHODS.includes(method)) session.csrfToken();
     const hiddenFields = (): Html =>
       html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;

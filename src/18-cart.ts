@@ -71,7 +71,12 @@ const CART_ACTIONS: Record<string, Action> = {
 
 type CartRequest = FormRequest & { session: Session<CartData>; form?: URLSearchParams };
 
-/** Adds `/cart` and the actions of its forms. */
+/**
+ * Adds `/cart` and a POST route for each action, such as `/cart/add`. The field `item` names the
+ * product. The response redirects to `/cart`. After an error, it is the page with status 422, and
+ * the session is unchanged, because the action first changes a copy. The real change goes through
+ * `session.update`: step 26 applies it again if another tab has saved a newer cart.
+ */
 export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
   pages.get('/cart', (request) => cartPage(request));
   for (const [name, action] of Object.entries(CART_ACTIONS)) {

@@ -41,8 +41,8 @@ export async function onTooLarge(request: HttpRequest): Promise<HttpResponse> {
   const note = form instanceof URLSearchParams && form.get('note');
   return page('The session is full', html`<h1>The session is full</h1>
 <p>Your browser cannot store more for this site. Your <a href="/cart">cart</a> is as it was before.
-If its note is long, save a shorter note. Before you send another form again, look at its page: an
-article can already be saved.</p>
+If its note is long, save a shorter note. An article may already have been saved, so look at its
+page before you send its form again.</p>
 ${note && html`<p>This is the note that was not saved:</p>\n<pre>${note}</pre>`}`, 422);
 }
 

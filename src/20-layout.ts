@@ -49,14 +49,14 @@ function addNavigation(response: HttpResponse, here: string, count = 0, more: Li
 }
 
 /**
- * Turns each `Problem` into a page if the client accepts HTML. `wrap` adds the session and the
+ * Turns each `Problem` into a page if the client accepts HTML. `inLayout` adds the session and the
  * layout to this page. If the session cannot be opened, the page has a navigation without it.
  */
-export function withErrorPages(inner: Handler, wrap: (page: Handler) => Handler): Handler {
+export function withErrorPages(inner: Handler, inLayout: (page: Handler) => Handler): Handler {
   const frame = async (request: HttpRequest, plain: HttpResponse): Promise<HttpResponse> => {
     const bare = addNavigation(plain, request.path);
     if (plain.status >= 500) return bare; // the session may be the part that failed
-    const full = await rescue(Error, onError)(readOnly(wrap(() => plain)))(request);
+    const full = await rescue(Error, onError)(readOnly(inLayout(() => plain)))(request);
     return full.status === plain.status ? full : bare;
   };
   return async (request) => {

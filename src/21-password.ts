@@ -78,7 +78,7 @@ export const USERS: ReadonlyMap<string, string> = new Map([
   ['viewer', '17:gSw8NXNhbgBg4prN63trGg:PCr1NpeVLOgqnxjkz-P4XMdddEFICilnuEZEiDgv5kA'],
 ]);
 
-/** Returns whether the password is right. Throws `RetryLater`. Step throttle uses the address. */
+/** Returns whether the password is right. Throws `RetryLater`. Step 23 uses the address. */
 export type Authenticate = (name: string, password: string, address: string) => Promise<boolean>;
 
 /** Returns a function that does the same work for an unknown name as for a known one. */

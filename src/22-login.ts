@@ -17,7 +17,7 @@ import { type CartData, countOf } from './18-cart.ts';
 import { makeSite, type Links } from './20-layout.ts';
 import { authenticator, USERS, withRetryLater } from './21-password.ts';
 
-/** The data of a session of this site. `agent` is the browser of a user, for step devices. */
+/** The data of a session of this site. `agent` is the browser of a user, for step 28. */
 export type SiteData = TutorialData & CartData & { user: string; agent: string };
 
 /** A request whose session can know a user. */

@@ -13,12 +13,15 @@ import { type Authenticate, authenticator, RetryLater, USERS } from './21-passwo
 import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-login.ts';
 
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
-const MEMORY = 24 * 60 * 60; // seconds: a shorter rest must not give five new attempts
+const MEMORY = 24 * 60 * 60; // seconds without a failure, until the count begins again
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
 /**
- * Counts failures by key. After `free` failures, a key waits 1 second, then 2, 4, 8, … Returns
- * three functions: `waitFor(key)`, `add(key)` and `remove(key, some)`.
+ * Counts failures. After `free` failures, a key waits 1 second, then 2, 4, 8, … up to `MAX_DELAY`.
+ * - The count begins again if the last wait of the key ended more than `MEMORY` ago.
+ * - A wait of more than twice `MAX_DELAY` is 0: the clock was set back.
+ * - The key with the oldest failure is evicted if there are more than `MAX_TRACKED` keys.
+ * Returns three functions: `waitFor(key)`, `add(key)` and `remove(key, some)`.
  */
 export function loginThrottle(free: number, now: () => number) {
   const failures = new Map<string, { count: number; last: number }>(); // the newest is the last

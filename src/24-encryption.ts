@@ -2,13 +2,12 @@
 //
 //   cookie value = base64url( 0x01 ‖ nonce, 12 ‖ ciphertext ‖ tag, 16 )        sizes in bytes
 //
-// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged. So no
-// HMAC is necessary. Three rules: the key is derived from the secret for this use only (HKDF,
-// RFC 5869). A nonce is never used twice with one key, or an attacker can read and forge cookies.
-// The tag also covers the purpose of the value, which is what the salt does in step signer.
+// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged. Each
+// secret becomes a key for this use only (HKDF, RFC 5869). A nonce is never used twice with a key.
+// The tag also covers the purpose of the value, as the salt does in step 3.
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
-import type { Codec, SignerOptions } from './03-signer.ts';
+import type { Codec } from './03-signer.ts';
 import { type Handler, toListener } from './04-http.ts';
 import type { Session } from './07-session.ts';
 import { CookieSessionFactory, type FactoryOptions } from './08-session-factory.ts';
@@ -19,27 +18,30 @@ import { type SiteData, UserSession } from './22-login.ts';
 import { makeUserSite } from './23-throttle.ts';
 
 const VERSION = 1; // the first byte: a later format can use another one
-const NONCE_SIZE = 12; // bytes; random nonces are safe for 2^32 cookies per key (§8.3)
+const NONCE_SIZE = 12; // bytes; random nonces are safe for 2^32 cookies per key (38D §8.3)
 const TAG_SIZE = 16; // bytes: the whole tag, because a shorter one can be guessed
 const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes that a value has in addition to the text
 
-/** The options of a signer without the hash algorithm: the cipher is always the same. */
-export type SealerOptions = Pick<SignerOptions, 'secrets' | 'salt'>;
+/** The secrets, the newest first, and the purpose of the values. */
+export type SealerOptions = { secrets: readonly string[]; salt?: string | undefined };
 
-/** Encrypts texts for one purpose. The newest secret encrypts; each of them decrypts. */
+/** Encrypts texts for one purpose. The first secret encrypts, and each of them decrypts. */
 export class Sealer implements Codec {
   readonly #keys: readonly Uint8Array[];
   readonly #purpose: Buffer;
 
-  /** Throws a `TypeError` if a secret is missing or empty. */
+  /**
+   * Derives a key from each secret, for the use 'sessions-from-scratch sealer 1'. The purpose is
+   * the byte of the version, then the salt. Throws a `TypeError` with the message 'A secret is
+   * missing' if there is no secret, or an empty one.
+   */
   constructor({ secrets, salt = '' }: SealerOptions) {
-    if (secrets.length === 0 || secrets.includes('')) {
-      throw new TypeError('Cannot create a sealer: it needs a secret that is not empty');
-    }
+    if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
     this.#keys = secrets.map((secret) => deriveKey(secret, 'sessions-from-scratch sealer 1'));
     this.#purpose = Buffer.concat([Buffer.of(VERSION), Buffer.from(salt)]);
   }
 
+  /** Returns base64url(version ‖ nonce ‖ ciphertext ‖ tag), with a new random nonce. */
   encode(text: string): string {
     const nonce = randomBytes(NONCE_SIZE);
     const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as Uint8Array, nonce);
@@ -49,6 +51,7 @@ export class Sealer implements Codec {
     return Buffer.concat(parts).toString('base64url');
   }
 
+  /** Returns the text, or `undefined` if `encode` cannot have written the value. Never throws. */
   decode(value: string): string | undefined {
     const bytes = Buffer.from(value, 'base64url');
     const isExact = bytes.toString('base64url') === value; // one text has one encoding
@@ -60,6 +63,7 @@ export class Sealer implements Codec {
     return undefined;
   }
 
+  /** Returns the text if this key and the purpose match the tag. */
   #decrypt(key: Uint8Array, bytes: Buffer): string | undefined {
     const nonce = bytes.subarray(1, 1 + NONCE_SIZE);
     const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_SIZE });
@@ -73,7 +77,10 @@ export class Sealer implements Codec {
   }
 }
 
-/** Returns a key of 32 bytes for one use. The key reveals neither the secret nor another key. */
+/**
+ * Returns a key of 32 bytes for one use: HKDF with SHA-256 and an empty salt. The key reveals
+ * neither the secret nor another key.
+ */
 export function deriveKey(secret: string, use: string): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', secret, '', use, 32));
 }
@@ -81,21 +88,24 @@ export function deriveKey(secret: string, use: string): Uint8Array {
 /** Keeps the whole session in an encrypted cookie. */
 export class EncryptedCookieSessionFactory<S extends Session<object>>
   extends CookieSessionFactory<S> {
+  /** Without a `salt`, the salt is 'session.'. */
   constructor(options: FactoryOptions<S> & SealerOptions) {
     super(new Sealer({ salt: 'session.', ...options }), options);
   }
 }
 
-/** Explains an encrypted value. Without the secret, only the length of the text is visible. */
+/**
+ * Returns the parts 'nonce', 'ciphertext' and 'tag'. The meaning of the ciphertext is 'Everyone can
+ * see its length: 26 bytes. The rest needs the secret.'
+ */
 export const explainSealed: Explain = (value) => {
-  const border = Math.ceil(((1 + NONCE_SIZE) * 4) / 3); // 3 bytes are 4 characters; one is shared
-  const end = Math.max(border, value.length - Math.ceil((TAG_SIZE * 4) / 3));
   const length = Math.max(0, Buffer.from(value, 'base64url').length - OVERHEAD);
   const hidden = `Everyone can see its length: ${length} bytes. The rest needs the secret.`;
+  // 3 bytes are 4 characters: so the first 13 bytes are in 18 characters, and the tag is in 22.
   return [
-    { name: 'nonce', text: value.slice(0, border), meaning: 'A version and a random number.' },
-    { name: 'ciphertext', text: value.slice(border, end), meaning: hidden },
-    { name: 'tag', text: value.slice(end), meaning: 'Only the server can create it.' },
+    { name: 'nonce', text: value.slice(0, 18), meaning: 'A version and a random number.' },
+    { name: 'ciphertext', text: value.slice(18, -22), meaning: hidden },
+    { name: 'tag', text: value.slice(18).slice(-22), meaning: 'Only the server can create it.' },
   ];
 };
 

@@ -2,10 +2,8 @@
 //
 //   Cookie: session=<id: 256 random bits>        store: SHA-256 of the id → the session as text
 //
-// A copied cookie works after the logout, because the server cannot delete it. Now the session is
-// in a store, and logout deletes it there. An id has 256 random bits, so an attacker cannot guess
-// one (OWASP Session Management). The site accepts only ids that it created itself. The store knows
-// only the hash of each id, so a stolen store contains no usable cookie.
+// Now the server can end a session, also for each copy of its cookie. An id cannot be guessed, and
+// the site accepts only its own ids (OWASP Session Management). A stolen store has only hashes.
 import { hash, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
@@ -27,7 +25,10 @@ export type VersionedEntry = Entry & { readonly version: number };
 export interface SessionStore {
   /** Returns the entry, or `undefined` if it does not exist or has expired. */
   get(key: string): Awaitable<VersionedEntry | undefined>;
-  /** Stores an entry if its version is still `version`; 0 means: no entry. Returns whether. */
+  /**
+   * Stores the entry and returns true, if the entry under the key still has this version. Otherwise
+   * stores nothing and returns false. Version 0 means that there is no entry yet.
+   */
   put(key: string, entry: Entry, version: number): Awaitable<boolean>;
   delete(key: string): Awaitable<void>;
 }
@@ -36,15 +37,14 @@ export interface SessionStore {
 export class StoreUnavailable extends Error {}
 
 /**
- * A store in the memory of this process. `maxSize` is a number of characters. Each entry goes into
- * a young map. When this map is half as large as a limit allows, it becomes the old map. The store
- * then evicts the entries of the previous old map. So the newest half is never evicted.
+ * A store in the memory of this process. `maxSize` is a number of characters. When the young map
+ * reaches half of a limit, it becomes the old map. So the newest half is never evicted.
  */
 export class MemoryStore implements SessionStore {
   readonly #options: { maxEntries: number; maxSize: number; now: () => number };
   #young = new Map<string, VersionedEntry>();
   #old = new Map<string, VersionedEntry>();
-  #size = 0; // characters of the texts in #young
+  #size = 0; // the characters of all texts in the young map
 
   constructor({ maxEntries = 100_000, maxSize = 2 ** 26, now = () => Date.now() / 1000 } = {}) {
     this.#options = { maxEntries, maxSize, now };
@@ -78,7 +78,7 @@ export const MAX_STORED_SIZE = 64 * 1024; // characters of one session
 export class StoredSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   protected readonly store: SessionStore;
-  /** The entries that `open` has read, for step versions. */
+  /** The entries that `open` has read, for step 26. */
   protected readonly loaded = new WeakMap<S, VersionedEntry & { readonly id: string }>();
   readonly #options: Required<FactoryOptions<S>>;
 
@@ -88,8 +88,9 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
     this.store = store;
   }
 
+  /** Returns `undefined` for an id that this site did not create. Never creates an entry. */
   async open(id: string): Promise<S | undefined> {
-    // 32 bytes are 43 characters of base64url. The store is not asked for anything else.
+    // An id has 32 bytes: 43 characters in base64url. The store cannot have any other value.
     const entry = /^[\w-]{43}$/.test(id) ? await this.store.get(hashId(id)) : undefined;
     const state = decodePayload(entry?.text);
     if (!entry || !state) return undefined; // not an id of this site, ended, or damaged
@@ -102,7 +103,11 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
     return new this.#options.sessionClass(this.#options.now(), state);
   }
 
-  /** Throws `SessionTooLarge` if the session has more than `MAX_STORED_SIZE` characters. */
+  /**
+   * Stores a changed session. Returns `''` for an empty session, and a new id for a session that is
+   * new or has ended. Any other session keeps its id: if the cookie has a `Max-Age`, returns this
+   * id, to renew the cookie, and otherwise `undefined`. Throws `SessionTooLarge` as `entryOf` does.
+   */
   async save(session: S): Promise<string | undefined> {
     if (!session.isChanged) return undefined;
     const oldId = this.loaded.get(session)?.id;
@@ -111,16 +116,16 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
     if (session.size > 0) await this.write(session, hashId(id)); // first: a kill loses nothing
     if (oldId && isEnded) await this.store.delete(hashId(oldId));
     if (session.size === 0) return '';
-    // The browser has this id already. Only a cookie with a time limit must be renewed.
     return id === oldId && !this.cookie.attributes.includes('Max-Age') ? undefined : id;
   }
 
-  /** Stores a session under a key, and overwrites the session that another request stored. */
+  /** Stores a session under a key. If two requests do, the last one wins. */
   protected async write(session: S, key: string): Promise<void> {
     const current = await this.store.get(key);
     await this.store.put(key, this.entryOf(session), current?.version ?? 0);
   }
 
+  /** Throws `SessionTooLarge` if the text has more than `MAX_STORED_SIZE` characters. */
   protected entryOf(session: S): Entry {
     const text = encodePayload(session, this.#options.now());
     if (text.length <= MAX_STORED_SIZE) return { text, expires: session.expires };
@@ -128,10 +133,10 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
   }
 }
 
-/** Returns the key of an id in the store. The id cannot be computed from the key. */
+/** Returns the key of an id in the store: its SHA-256 hash in base64url. */
 export const hashId = (id: string): string => hash('sha256', id, 'base64url');
 
-/** Explains an id: without the store, it means nothing. */
+/** Returns one part, 'id', with the meaning 'A random number. The key in the store is 9fQx…2A.' */
 export const explainStored: Explain = (id) => [
   { name: 'id', text: id, meaning: `A random number. The key in the store is ${hashId(id)}.` },
 ];
@@ -139,8 +144,7 @@ export const explainStored: Explain = (id) => [
 /** The site of this step. */
 export function site(store: SessionStore = new MemoryStore()): Handler {
   const factory = new StoredSessionFactory(store, { sessionClass: UserSession<SiteData> });
-  const options = { factory: withTimeouts(factory), explain: explainStored };
-  return makeUserSite(options).handle;
+  return makeUserSite({ factory: withTimeouts(factory), explain: explainStored }).handle;
 }
 
 if (isMain(import.meta.url)) serve(toListener(site()), 'Step 25', ['/', '/cart', '/login']);

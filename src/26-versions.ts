@@ -1,14 +1,12 @@
 // Step 26 · Versions: two requests change one session, and no change is lost.
 //
-// Two tabs read the cart, both add a product, and both save: the second save overwrites the first.
-// This is a lost update. Now `put` stores an entry only if the store still has the version that was
-// read (compare-and-set, optimistic locking). If another request saved first, this factory reads
-// the session again, repeats its changes on it, and tries again. A session that another request
-// ended stays ended: a late save does not bring it back.
+// Now `put` stores an entry only if the store still has the version that was read. If another
+// request saved first, the factory repeats the changes on the new session, and tries again. A late
+// save does not bring back a session that has ended.
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
-import { toListener } from './04-http.ts';
+import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
+import { problem, toListener } from './04-http.ts';
 import { decodePayload, type Session } from './07-session.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { seeOther } from './12-forms.ts';
@@ -21,73 +19,84 @@ import { StoredSessionFactory, StoreUnavailable, type VersionedEntry } from './2
 /** Another request ended the session, so nothing was saved. */
 export class SessionEnded extends Error {}
 
+/** Tries to save a session. Returns false if the entry has another version. */
+type Attempt<S> = (merged: S, version: number) => Awaitable<boolean>;
+
 /** Keeps the changes of all requests that save one session at the same time. */
 export class VersionedSessionFactory<S extends Session<object>> extends StoredSessionFactory<S> {
   readonly #queues = new Map<string, Promise<void>>(); // the last save under each key
 
+  /** Saves a session that keeps its id with `#update`, and a session with a new id with `#move`. */
   protected override async write(session: S, key: string): Promise<void> {
     const loaded = this.loaded.get(session);
-    if (!loaded) return super.write(session, key); // a new session: no other request knows its id
+    if (!loaded) return this.writeNew(session, key); // no other request knows its id
     const oldKey = hashId(loaded.id);
-    const isMoved = key !== oldKey;
-    const save = (): Promise<void> =>
-      isMoved ? this.#move(session, loaded, oldKey, key) : this.#update(session, loaded, key);
-    // In one process, the saves of one session run in order. So they need few attempts.
-    const result = (this.#queues.get(oldKey) ?? Promise.resolve()).then(save, save);
-    this.#queues.set(oldKey, result);
-    try {
-      await result;
-    } finally {
-      if (this.#queues.get(oldKey) === result) this.#queues.delete(oldKey);
-    }
+    if (key === oldKey) await this.#inOrder(key, () => this.#update(session, loaded, key));
+    else await this.#inOrder(oldKey, () => this.#move(session, loaded, oldKey, key));
   }
 
+  /** Stores a session under a new key. Step 28 also adds the key to a list. */
+  protected async writeNew(session: S, key: string): Promise<void> {
+    await super.write(session, key);
+  }
+
+  /** Stores the session, merged if necessary. Throws `SessionEnded` if the session has ended. */
   async #update(session: S, loaded: VersionedEntry, key: string): Promise<void> {
-    for await (const { merged, version } of this.#attempts(session, loaded, key)) {
-      if (await this.store.put(key, this.entryOf(merged), version)) return;
+    const isSaved = await this.#retry(session, loaded, key, (merged, version) =>
+      this.store.put(key, this.entryOf(merged), version),
+    );
+    if (!isSaved) throw new SessionEnded('Another request ended the session');
+  }
+
+  /**
+   * Calls `attempt` with the session and the version that was read. If it returns false, another
+   * request was faster: then merges both sessions, and tries again. Returns true after success, and
+   * false if the session has ended. After `MAX_ATTEMPTS`, throws `StoreUnavailable`.
+   */
+  async #retry(session: S, loaded: VersionedEntry, key: string, attempt: Attempt<S>) {
+    let [merged, version] = [session, loaded.version];
+    for (let count = 0; count < MAX_ATTEMPTS; count++) {
+      if (await attempt(merged, version)) return true;
+      const current = await this.store.get(key);
+      const state = decodePayload(current?.text);
+      if (!current || !state) return false;
+      [merged, version] = [this.create(state), current.version];
+      merged.created = session.created;
+      merged.expires = session.expires;
+      repeatChanges(session, dataOf(loaded.text), merged);
     }
-    throw new SessionEnded('Another request ended the session');
+    throw new StoreUnavailable(`${MAX_ATTEMPTS} attempts to save one session failed`);
   }
 
   /** Stores the session under a new key, and then ends the old one. A kill in between is safe. */
   async #move(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
-    if (!mayInherit(dataOf(loaded.text), session)) return super.write(session, key);
-    let newVersion = 0;
-    for await (const { merged, version } of this.#attempts(session, loaded, oldKey)) {
-      const isStored = await this.store.put(key, this.entryOf(merged), newVersion++);
-      if (!isStored) throw new SessionEnded('The store has lost the new session');
-      if (await this.store.put(oldKey, EXPIRED, version)) return;
-    }
+    if (!mayInherit(dataOf(loaded.text), session)) return this.writeNew(session, key);
+    await this.#retry(session, loaded, oldKey, async (merged, version) => {
+      await this.writeNew(merged, key);
+      return this.store.put(oldKey, EXPIRED, version);
+    });
   }
 
-  /**
-   * Yields the session and the version to compare. After each conflict, yields the session that the
-   * other request saved, with the changes of `session`. Stops if the session has ended.
-   */
-  async *#attempts(session: S, loaded: VersionedEntry, key: string) {
-    yield { merged: session, version: loaded.version };
-    for (let attempt = 2; attempt <= MAX_ATTEMPTS; attempt++) {
-      const current = await this.store.get(key);
-      const state = decodePayload(current?.text);
-      if (!current || !state) return;
-      const merged = this.create(state);
-      merged.created = session.created;
-      merged.expires = session.expires;
-      repeatChanges(session, dataOf(loaded.text), merged);
-      yield { merged, version: current.version };
-    }
-    throw new StoreUnavailable(`${MAX_ATTEMPTS} attempts to save one session failed`);
+  /** Runs `save` after the last save under this key. A failed save does not stop the next one. */
+  #inOrder(key: string, save: () => Promise<void>): Promise<void> {
+    const last = this.#queues.get(key) ?? Promise.resolve();
+    const result: Promise<void> = last.then(save, save).finally(() => {
+      if (this.#queues.get(key) === result) this.#queues.delete(key);
+    });
+    this.#queues.set(key, result);
+    return result;
   }
 }
 
-const MAX_ATTEMPTS = 100; // each failure means that another request has saved the session
-const EXPIRED = { text: '', expires: 0 }; // `put` with this entry is a `delete` that compares
+type Values = Map<string, unknown>;
 
-const dataOf = (text: string): Map<string, unknown> =>
-  new Map(Object.entries(decodePayload(text)?.data ?? {}));
+const MAX_ATTEMPTS = 100; // each failure means that another request has saved the session
+const EXPIRED = { text: '', expires: 0 }; // `put` of an expired entry deletes the entry
+
+const dataOf = (text: string): Values => new Map(Object.entries(decodePayload(text)?.data ?? {}));
 
 /** Whether a new session may get late changes of the old one. No data of a user goes to others. */
-function mayInherit(before: Map<string, unknown>, after: Map<string, unknown>): boolean {
+function mayInherit(before: Values, after: Values): boolean {
   const user = before.get('user');
   return user === undefined || user === after.get('user');
 }
@@ -96,12 +105,8 @@ function mayInherit(before: Map<string, unknown>, after: Map<string, unknown>): 
  * Repeats the changes of `session` on `target`. `before` is what `session` was opened with. If only
  * `update` changed a key, it is updated again. For every other changed key, `session` wins.
  */
-function repeatChanges(
-  session: Session<object>,
-  before: Map<string, unknown>,
-  target: Map<string, unknown>,
-): void {
-  const after = new Map<string, unknown>(session);
+function repeatChanges(session: Session<object>, before: Values, target: Values): void {
+  const after: Values = new Map(session);
   for (const key of new Set([...before.keys(), ...after.keys()])) {
     if (isDeepStrictEqual(before.get(key), after.get(key))) continue;
     const updates = session.updates.filter(([name]) => name === key);
@@ -114,7 +119,10 @@ function repeatChanges(
   }
 }
 
-/** The response if a session ended during the request: GET looks again, others do nothing. */
+/**
+ * The response if a session ended during the request. GET is sent to its own path again. For other
+ * methods: 409 with 'Another request ended your session. Look at the page before you try again.'
+ */
 export function onEnded({ method, path, search }: HttpRequest): HttpResponse {
   if (method === 'GET') return seeOther(safeRedirectPath(path + search));
   return problem(409, 'Another request ended your session. Look at the page before you try again.');

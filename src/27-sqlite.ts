@@ -29,7 +29,7 @@ export class SqliteStore implements SessionStore {
 
   get(key: string): VersionedEntry | undefined {
     const row = attempt(() => this.#statements.get.get(key, this.#now()));
-    return row && ({ ...row } as VersionedEntry);
+    return row && { ...row }; // as an ordinary object
   }
 
   put(key: string, { text, expires }: Entry, version: number): boolean {
@@ -49,7 +49,7 @@ export class SqliteStore implements SessionStore {
 
   /** Returns whether the statement changed a row. */
   #write(name: keyof Statements, ...values: (string | number)[]): boolean {
-    return attempt(() => Number(this.#statements[name].run(...values).changes) > 0);
+    return attempt(() => this.#statements[name].run(...values).changes > 0);
   }
 }
 
@@ -64,15 +64,16 @@ function attempt<T>(work: () => T): T {
 }
 
 /** Values are bound to `?`, never inserted into the SQL (OWASP: SQL Injection Prevention). */
-const STATEMENTS = {
-  get: 'SELECT text, expires, version FROM sessions WHERE key = ? AND expires > ?',
-  insert: `INSERT OR REPLACE INTO sessions SELECT ?1, 1, ?2, ?3
-    WHERE NOT EXISTS (SELECT * FROM sessions WHERE key = ?1 AND expires > ?4)`,
-  update: `UPDATE sessions SET version = version + 1, expires = ?, text = ?
-    WHERE key = ? AND version = ? AND expires > ?`,
-  delete: 'DELETE FROM sessions WHERE key = ?',
-  sweep: 'DELETE FROM sessions WHERE key IN (SELECT key FROM sessions WHERE expires <= ? LIMIT 2)',
-};
+const prepareAll = (db: Database) => ({
+  get: db.prepare('SELECT text, expires, version FROM sessions WHERE key = ? AND expires > ?'),
+  insert: db.prepare(`INSERT INTO sessions VALUES (?1, 1, ?2, ?3)
+    ON CONFLICT (key) DO UPDATE SET version = 1, expires = ?2, text = ?3 WHERE expires <= ?4`),
+  update: db.prepare(`UPDATE sessions SET version = version + 1, expires = ?, text = ?
+    WHERE key = ? AND version = ? AND expires > ?`),
+  delete: db.prepare('DELETE FROM sessions WHERE key = ?'),
+  sweep: db.prepare(`DELETE FROM sessions
+    WHERE key IN (SELECT key FROM sessions WHERE expires <= ? LIMIT 2)`),
+});
 
 const SETUP = `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
   CREATE TABLE IF NOT EXISTS sessions (key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT);
@@ -82,9 +83,9 @@ const SETUP = `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
 /** The part of node:sqlite that this step uses. Older Nodes do not have it. */
 type Sqlite = { DatabaseSync: new (file: string) => Database };
 type Database = { exec(sql: string): void; prepare(sql: string): Statement; close(): void };
-type Statement = { get: Call<object | undefined>; run: Call<{ changes: number | bigint }> };
-type Call<Result> = (...values: unknown[]) => Result;
-type Statements = Record<keyof typeof STATEMENTS, Statement>;
+type Statement = { get: Call<VersionedEntry | undefined>; run: Call<{ changes: number }> };
+type Call<Result> = (...values: unknown[]) => Result; // with one value for each `?`
+type Statements = ReturnType<typeof prepareAll>;
 
 /** A change to WAL fails immediately if another process has a lock. So this function retries. */
 function openDatabase(file: string, tries = 500): [Database, Statements] {
@@ -93,16 +94,14 @@ function openDatabase(file: string, tries = 500): [Database, Statements] {
   try {
     if (!sqlite) throw new Error(`SQLite needs Node 22.13 or newer, not ${process.version}`);
     if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600)); // only this user can read it
-    const opened = (database = new sqlite.DatabaseSync(file));
-    opened.exec(SETUP);
-    // `prepare` fails if the table in the file has other columns than this program expects.
-    const statements = Object.entries(STATEMENTS).map(([name, sql]) => [name, opened.prepare(sql)]);
-    return [opened, Object.fromEntries(statements)];
+    database = new sqlite.DatabaseSync(file);
+    database.exec(SETUP);
+    return [database, prepareAll(database)]; // fails if the table in the file has other columns
   } catch (error) {
     database?.close();
     const reason = (error as Error).message;
     if (tries < 1 || !/locked/.test(reason)) throw new RangeError(`Cannot open ${file}: ${reason}`);
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); // milliseconds
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10); // sleeps for 10 milliseconds
     return openDatabase(file, tries - 1);
   }
 }

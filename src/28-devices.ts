@@ -6,39 +6,40 @@
 // store. A session of a user is valid only while this list contains its key. If the list is lost,
 // for example evicted by a full store, the sessions end. They never become invisible.
 import { isMain, serve } from './01-server.ts';
-import { Cookie } from './02-cookie.ts';
 import { type Handler, toListener } from './04-http.ts';
 import { html, page } from './06-template.ts';
 import { decodePayload } from './07-session.ts';
+import type { FactoryOptions } from './08-session-factory.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { form, seeOther, withForm } from './12-forms.ts';
 import type { Middleware, RouteGroup } from './13-middleware.ts';
-import { USERS } from './21-password.ts';
 import { type SiteData, type UserRequest, UserSession, withLogin } from './22-login.ts';
 import type { SiteOptions } from './23-throttle.ts';
-import { hashId, MemoryStore, type SessionStore } from './25-store.ts';
+import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from './25-store.ts';
 import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 import { rescueStore } from './27-sqlite.ts';
 
 export const MAX_DEVICES = 50; // of one user; then the oldest session ends
 
-/** Returns the keys of the sessions of a user, the oldest first. */
-export async function keysOf(store: SessionStore, user: string): Promise<string[]> {
-  const list = await store.get(listKey(user));
-  return list ? (JSON.parse(list.text) as string[]) : [];
-}
-
 const listKey = (user: string): string => hashId(`devices of ${user}`); // no id contains spaces
+const parseList = (list?: { text: string }) => JSON.parse(list?.text ?? '[]') as string[];
+
+/** Returns the keys of the sessions of a user, the oldest first. Without a list, returns `[]`. */
+export async function keysOf(store: SessionStore, user: string): Promise<string[]> {
+  return parseList(await store.get(listKey(user)));
+}
 
 /** Replaces the list. `change` receives the keys of the sessions that the store still contains. */
 async function changeList(store: SessionStore, user: string, change: (keys: string[]) => string[]) {
-  for (let isStored = false; !isStored; ) { // until no other request changes it in between
-    const version = (await store.get(listKey(user)))?.version ?? 0;
-    const keys = await keysOf(store, user);
+  for (let tries = 0; tries < 100; tries++) { // another request can change the list in between
+    const list = await store.get(listKey(user));
+    const keys = parseList(list);
     const entries = await Promise.all(keys.map((key) => store.get(key)));
-    const text = JSON.stringify(change(keys.filter((_key, i) => entries[i])));
-    isStored = await store.put(listKey(user), { text, expires: Infinity }, version);
+    const changed = change(keys.filter((_key, i) => entries[i])).slice(-MAX_DEVICES);
+    const text = JSON.stringify(changed);
+    if (await store.put(listKey(user), { text, expires: Infinity }, list?.version ?? 0)) return;
   }
+  throw new StoreUnavailable('100 attempts to change one list failed');
 }
 
 /** Ends the chosen sessions of a user. The list changes first: then no request can open them. */
@@ -62,11 +63,12 @@ export class DeviceSessionFactory extends VersionedSessionFactory<UserSession<Si
     return (await keysOf(this.store, user)).includes(hashId(id)) ? session : undefined;
   }
 
-  override async save(session: UserSession<SiteData>): Promise<string | undefined> {
-    const [id, user] = [await super.save(session), session.get('user')];
-    const add = (keys: string[]) => [...new Set(keys).add(hashId(id ?? ''))].slice(-MAX_DEVICES);
-    if (id && user !== undefined) await changeList(this.store, user, add);
-    return id;
+  /** Adds the key to the list of the user, once. The old session ends after this, not before. */
+  protected override async writeNew(session: UserSession<SiteData>, key: string): Promise<void> {
+    await super.writeNew(session, key);
+    const user = session.get('user');
+    if (user === undefined) return;
+    await changeList(this.store, user, (keys) => [...new Set([...keys, key])]);
   }
 }
 
@@ -79,10 +81,8 @@ const withAgent: Middleware<object, UserRequest> = (page) => async (request) => 
 };
 
 /** Adds `/sessions`: the list, and the forms that end one session or all others. */
-export function addDevices(pages: RouteGroup<UserRequest>, store: SessionStore, users = USERS) {
-  const date = (time: number): string => new Date(time * 1000).toUTCString();
-  const group = pages.with(withLogin(users));
-  group.get('/sessions', async (request) => {
+export function addDevices(pages: RouteGroup<UserRequest & { user: string }>, store: SessionStore) {
+  pages.get('/sessions', async (request) => {
     const own = openKeys.get(request.session);
     const items = (await keysOf(store, request.user)).map(async (key) => {
       const state = decodePayload((await store.get(key))?.text);
@@ -90,34 +90,35 @@ export function addDevices(pages: RouteGroup<UserRequest>, store: SessionStore, 
       const button = html`<button class="quiet" name="key" value="${key}"
 aria-label="End: ${name}">End</button>`;
       return state && html`<li><strong>${name}</strong>
-Since ${date(state.created)}, last seen ${date(state.accessed)}
+Since ${dateOf(state.created)}, last saved ${dateOf(state.accessed)}
 ${key === own ? 'This browser.' : form(request, '/sessions/end', button)}</li>`;
     });
     return page('Sessions', html`<h1>Your sessions</h1>
 <ul class="lines">${await Promise.all(items)}</ul>
 ${form(request, '/sessions/end-others', html`<button>End all other sessions</button>`)}`);
   });
-  group.post('/sessions/end', withForm(async ({ user, form }) => {
-    await endSessions(store, user, (key) => key === form.get('key')); // only of this user
+  pages.post('/sessions/end', withForm(async (request) => {
+    await endSessions(store, request.user, (key) => key === request.form.get('key'));
     return seeOther('/sessions');
   }));
-  group.post('/sessions/end-others', async ({ session, user }) => {
+  pages.post('/sessions/end-others', async ({ session, user }) => {
     await endSessions(store, user, (key) => key !== openKeys.get(session));
     return seeOther('/sessions');
   });
 }
 
-type DeviceOptions = Partial<SiteOptions> & { readonly cookie?: Cookie };
+const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
+
+type DeviceOptions = Partial<SiteOptions & FactoryOptions<UserSession<SiteData>>>;
 
 /** Adds all pages over sessions in a store, and `/sessions`. */
 export function makeDeviceSite(store: SessionStore, options: DeviceOptions = {}) {
-  const { cookie = new Cookie('session'), now = () => Date.now() / 1000 } = options;
-  const sessions = { cookie, now, sessionClass: UserSession<SiteData> };
-  const factory = withTimeouts(new DeviceSessionFactory(store, sessions), { now });
+  const sessions = { sessionClass: UserSession<SiteData>, ...options };
+  const factory = withTimeouts(new DeviceSessionFactory(store, sessions), options);
   const links = () => [['/sessions', 'Sessions']] as const;
   const more = { factory, links, rescues: [rescueStore], wrappers: [withAgent] };
   const site = makeStoredSite({ ...options, ...more });
-  addDevices(site.pages, store, options.users);
+  addDevices(site.pages.with(withLogin(options.users)), store);
   return site;
 }
 

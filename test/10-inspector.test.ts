@@ -89,6 +89,7 @@ describe('10-inspector: the page /inspect', () => {
     for (const path of ['/inspect', '/inspect?flip=1']) {
       const body = await new Visitor(inspected()).text(path);
       assert.match(body, /<p>There is no session\.<\/p>/, path);
+      assert.doesNotMatch(body, /<button/, 'there is no bit to flip');
     }
   });
 

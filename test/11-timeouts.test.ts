@@ -115,6 +115,18 @@ describe('11-timeouts: the idle timeout and the absolute timeout', () => {
     assert.equal(session.expires, NOW + 600, 'the absolute timeout is the earlier one');
   });
 
+  it('withTimeouts() counts the idle time from this save, not from the save before', async () => {
+    const clock = { now: NOW };
+    const now = (): number => clock.now;
+    const factory = withTimeouts(makeFactory(now), { now });
+    const value = await factory.save(factory.create().set('counter', 7));
+    clock.now += 1000;
+    const session = (await factory.open(value ?? '')) ?? assert.fail('the session is still valid');
+    await factory.save(session.set('counter', 8));
+    assert.equal(session.accessed, NOW, 'the save before');
+    assert.equal(session.expires, NOW + 1000 + 1200);
+  });
+
   it('withTimeouts() never ends a session if the timeouts are Infinity', async () => {
     const { clock, visitor } = makeTutorial({ idleTimeout: Infinity, absoluteTimeout: Infinity });
     await count(visitor);

@@ -82,6 +82,10 @@ describe('14-flash: FlashSession', () => {
     session.flash('sent');
     assert.deepEqual(session.peekFlash(), ['saved', 'sent']);
     assert.equal(session.isChanged, true, 'so the session is saved');
+    const later = new Map<string, unknown>([['_f_', ['from another tab']]]);
+    for (const [key, fn] of session.updates) later.set(key, fn(later.get(key) as never));
+    const all = ['from another tab', 'saved', 'sent'];
+    assert.deepEqual(later.get('_f_'), all, 'step 26 can add the messages to a newer session');
   });
 
   it('FlashSession.popFlash() returns each message once, the oldest first', () => {

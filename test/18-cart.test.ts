@@ -158,6 +158,31 @@ describe('18-cart: what a form can send', () => {
     }
   });
 
+  it('addCart() keeps the old note and the old quantity after an error', async () => {
+    const browser = openShop();
+    await send(browser, '/cart/add', 'item=tea');
+    await send(browser, '/cart/note', 'note=the+old+note');
+    const wrong = [['/cart/note', `note=${'a'.repeat(2001)}`], ['/cart/note', 'note=wrong%00'],
+      ['/cart/change', 'item=tea&quantity=100'], ['/cart/add', 'item=gold']];
+    for (const [path = '', form] of wrong) {
+      assert.equal((await send(browser, path, form)).status, 422, path);
+      const stored = { items: { tea: 1 }, note: 'the old note' };
+      assert.deepEqual(cartIn(cookieOf(browser)), stored, `POST ${path} changed the session`);
+      assert.match(bodyText(await browser.get('/cart')), />\nthe old note<\/textarea>/);
+    }
+  });
+
+  it('addCart() gives its change to update(), which can apply it to a newer cart', async (t) => {
+    const update = t.mock.method(Session.prototype, 'update');
+    const browser = openShop();
+    await send(browser, '/cart/add', 'item=tea');
+    const [key, change] = update.mock.calls[0]?.arguments ?? [];
+    assert.equal(key, 'cart', 'addCart() must call session.update()');
+    const newer: Cart = { items: { tea: 4, mug: 1 }, note: 'of another tab' };
+    const added = { items: { tea: 5, mug: 1 }, note: 'of another tab' };
+    assert.deepEqual((change as (cart: Cart) => Cart)(newer), added);
+  });
+
   it('addCart() shows a product that is no longer sold, and removes it', async () => {
     const session = shopFactory.create();
     session.set('cart', { items: { 'a <b>lamp</b>': 2, tea: 1 }, note: '' });

@@ -55,7 +55,7 @@ describe('19-rescue: an error becomes a response', () => {
     assert.equal(response.status, 503);
   });
 
-  it('rescue() throws each other error again, unchanged', async () => {
+  it('rescue() throws any other error again, unchanged', async () => {
     for (const error of [new Error('a bug'), new TypeError('a bug'), 'a text', undefined]) {
       const thrown = async () => rescued(throwing(error))(makeRequest());
       await assert.rejects(thrown, (caught) => caught === error, String(error));

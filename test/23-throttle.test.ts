@@ -4,11 +4,14 @@ import { explainedIt } from '../.tools/explain.ts';
 import { countHashes } from '../.tools/hashes.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { HttpResponse } from '../src/04-http.ts';
+import { html } from '../src/06-template.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { DEMO } from '../src/09-tutorial.ts';
-import { explainSigned } from '../src/10-inspector.ts';
+import { explainSigned, fillSlot } from '../src/10-inspector.ts';
 import { withTimeouts } from '../src/11-timeouts.ts';
+import type { Middleware } from '../src/13-middleware.ts';
 import { Browser } from '../src/16-browser.ts';
+import type { Links } from '../src/20-layout.ts';
 import { authenticator, hashPassword, RetryLater } from '../src/21-password.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { makeUserSite, loginThrottle, site, throttled } from '../src/23-throttle.ts';
@@ -75,10 +78,10 @@ describe('23-throttle: a table of failures', () => {
     assert.equal(throttle.waitFor('ada'), 900);
     clock.now += 900 + 86_400; // the wait, and then exactly a day
     throttle.add('ada');
-    assert.equal(throttle.waitFor('ada'), 900, 'the old failures still count');
+    assert.equal(throttle.waitFor('ada'), 900, 'after exactly a day, the old ones must count');
     clock.now += 900 + 86_401;
     throttle.add('ada');
-    assert.equal(throttle.waitFor('ada'), 0, 'this is the first failure');
+    assert.equal(throttle.waitFor('ada'), 0, 'after more than a day, the count must begin again');
   });
 
   it('loginThrottle() does not lock a user out if the clock is set back', () => {
@@ -87,9 +90,11 @@ describe('23-throttle: a table of failures', () => {
     for (let i = 0; i < 12; i++) throttle.add('ada');
     assert.equal(throttle.waitFor('ada'), 900, 'the longest wait');
     clock.now -= 86_400;
-    assert.equal(throttle.waitFor('ada'), 0, 'a wait of more than a day is a wrong clock');
+    assert.equal(throttle.waitFor('ada'), 0, 'a wait of more than 1800 seconds must not count');
     throttle.add('ada');
-    assert.equal(throttle.waitFor('ada'), 900, 'the next failure still counts');
+    assert.equal(throttle.waitFor('ada'), 900, 'the next failure must count');
+    clock.now -= 5;
+    assert.equal(throttle.waitFor('ada'), 905, 'a correction by 5 seconds must not end the wait');
   });
 
   it('loginThrottle() removes some failures of a key, or all', () => {
@@ -199,6 +204,19 @@ describe('23-throttle: the site', () => {
     assert.equal((await login('editor')).status, 429);
     address.current = '192.0.2.2';
     assert.equal((await login('editor')).status, 303);
+  });
+
+  it('makeUserSite() adds the links and the wrappers of its options', async () => {
+    const factory = new SignedCookieSessionFactory({
+      secrets: ['x'], sessionClass: UserSession<SiteData>,
+    });
+    const wrapper: Middleware<object> = (page) => async (request) =>
+      fillSlot(await page(request), 'footer', html`<footer>The wrapper</footer>`);
+    const links = (): Links => [['/sessions', 'Sessions']];
+    const { handle } = makeUserSite({ factory, links, wrappers: [wrapper] });
+    const home = bodyText(await new Browser(handle, ORIGIN).get('/'));
+    assert.match(home, /<a href="\/login">Login<\/a>\n<a href="\/sessions">Sessions<\/a>/);
+    assert.match(home, /<footer>The wrapper<\/footer>/);
   });
 
   it('site() of step 23 has all pages of parts I and II', async () => {

@@ -54,15 +54,42 @@ describe('24-encryption: deriveKey', () => {
 
   it('deriveKey() returns another key for another use or another secret', () => {
     const keys = [deriveKey('a', 'one'), deriveKey('b', 'one'), deriveKey('a', 'two')];
-    assert.equal(new Set(keys.map(String)).size, 3);
+    assert.equal(new Set(keys.map(String)).size, 3, 'three different keys');
     assert.deepEqual(deriveKey('a', 'one'), keys[0], 'the same input, the same key');
   });
 });
 
 describe('24-encryption: Sealer', () => {
-  const sealer = new Sealer({ secrets: ['new', 'old'], salt: 'a purpose' });
+  const makeSealer = () => new Sealer({ secrets: ['new', 'old'], salt: 'a purpose' });
+
+  it('new Sealer() throws if a secret is missing or empty', () => {
+    for (const secrets of [[], [''], ['a', '']]) {
+      const error = { name: 'TypeError', message: 'A secret is missing' };
+      assert.throws(() => new Sealer({ secrets }), error, JSON.stringify(secrets));
+    }
+    assert.ok(new Sealer({ secrets: ['a'] }));
+  });
+
+  it('Sealer.encode() writes values that another program can decrypt', async () => {
+    for (const text of ['', TEXT, 'é😀']) {
+      assert.equal(await decrypt(makeSealer().encode(text), 'new', 'a purpose'), text);
+    }
+  });
+
+  it('Sealer.encode() never uses a nonce twice, and nothing in the value can be read', () => {
+    const text = JSON.stringify({ user: 'editor', note: 'For Ada, with love' });
+    const sealer = makeSealer();
+    const values = Array.from({ length: 100 }, () => sealer.encode(text));
+    const nonces = values.map((value) => bytesOf(value).toString('hex', 1, 13));
+    assert.equal(new Set(nonces).size, 100, 'different nonces of 100 values');
+    for (const value of values) {
+      assert.doesNotMatch(bytesOf(value).toString('latin1'), /editor|user|Ada|note/);
+      assert.equal(bytesOf(value).length, text.length + 29, 'version 1, nonce 12, tag 16');
+    }
+  });
 
   it('Sealer.decode() returns the text of encode()', () => {
+    const sealer = makeSealer();
     for (const text of ['', 'a', TEXT, 'é😀\0', 'x'.repeat(5000)]) {
       assert.equal(sealer.decode(sealer.encode(text)), text);
     }
@@ -71,23 +98,6 @@ describe('24-encryption: Sealer', () => {
   it('Sealer.decode() reads values that another program has encrypted', () => {
     for (const { salt, text, value } of FROM_PYTHON) {
       assert.equal(new Sealer({ ...DEMO, salt }).decode(value), text);
-    }
-  });
-
-  it('Sealer.encode() writes values that another program can decrypt', async () => {
-    for (const text of ['', TEXT, 'é😀']) {
-      assert.equal(await decrypt(sealer.encode(text), 'new', 'a purpose'), text);
-    }
-  });
-
-  it('Sealer.encode() never uses a nonce twice, and nothing in the value can be read', () => {
-    const text = JSON.stringify({ user: 'editor', note: 'For Ada, with love' });
-    const values = Array.from({ length: 100 }, () => sealer.encode(text));
-    const nonces = values.map((value) => bytesOf(value).toString('hex', 1, 13));
-    assert.equal(new Set(nonces).size, 100, 'different nonces of 100 values');
-    for (const value of values) {
-      assert.doesNotMatch(bytesOf(value).toString('latin1'), /editor|user|Ada|note/);
-      assert.equal(bytesOf(value).length, text.length + 29, 'version 1, nonce 12, tag 16');
     }
   });
 
@@ -101,24 +111,26 @@ describe('24-encryption: Sealer', () => {
   });
 
   it('Sealer.decode() rejects a value for another purpose', () => {
+    const sealer = makeSealer();
     for (const salt of ['another purpose', 'a purpos', 'a purpose ', '', undefined]) {
       const other = new Sealer({ secrets: ['new'], salt });
-      assert.equal(sealer.decode(other.encode('a')), undefined, String(salt));
-      assert.equal(other.decode(sealer.encode('a')), undefined, String(salt));
+      const what = `the salt ${salt}`;
+      assert.equal(sealer.decode(other.encode('a')), undefined, what);
+      assert.equal(other.decode(sealer.encode('a')), undefined, what);
     }
   });
 
   it('Sealer.decode() accepts the older secret, and no unknown secret', () => {
-    const salt = 'a purpose';
-    const [old, next] = [new Sealer({ secrets: ['old'], salt }), new Sealer({ secrets: ['new'], salt })];
-    const unknown = new Sealer({ secrets: ['unknown'], salt });
-    assert.equal(sealer.decode(old.encode('a')), 'a');
-    assert.equal(sealer.decode(unknown.encode('a')), undefined);
-    assert.equal(next.decode(sealer.encode('a')), 'a', 'the first secret encrypts');
-    assert.equal(old.decode(sealer.encode('a')), undefined);
+    const sealerOf = (...secrets: string[]) => new Sealer({ secrets, salt: 'a purpose' });
+    const [both, old, next] = [makeSealer(), sealerOf('old'), sealerOf('new')];
+    assert.equal(both.decode(old.encode('a')), 'a', 'the second secret decrypts');
+    assert.equal(both.decode(sealerOf('unknown').encode('a')), undefined, 'an unknown secret');
+    assert.equal(next.decode(both.encode('a')), 'a', 'the first secret encrypts');
+    assert.equal(old.decode(both.encode('a')), undefined, 'the second secret does not encrypt');
   });
 
   it('Sealer.decode() rejects each other encoding of a value', () => {
+    const sealer = makeSealer();
     const value = sealer.encode('a');
     const others = [
       `${value}=`, `${value}==`, ` ${value}`, `${value}\n`, `${value}A`, `.${value}`,
@@ -131,6 +143,7 @@ describe('24-encryption: Sealer', () => {
   });
 
   it('Sealer.decode() rejects a value of another version, or with a part of its tag', () => {
+    const sealer = makeSealer();
     const bytes = bytesOf(sealer.encode('x'.repeat(40)));
     for (const version of [0, 2, 255]) {
       const other = Buffer.from(bytes);
@@ -142,25 +155,22 @@ describe('24-encryption: Sealer', () => {
       assert.equal(sealer.decode(short), undefined, `${missing} bytes of the tag are missing`);
     }
   });
-
-  it('Sealer() throws if a secret is missing or empty', () => {
-    const message = 'Cannot create a sealer: it needs a secret that is not empty';
-    for (const secrets of [[], [''], ['a', '']]) {
-      assert.throws(() => new Sealer({ secrets }), { name: 'TypeError', message });
-    }
-  });
 });
 
 describe('24-encryption: sessions', () => {
   const options = { secrets: ['x'], now: () => NOW, sessionClass: Session<Data> };
-  const encrypted = new EncryptedCookieSessionFactory(options);
-  const signed = new SignedCookieSessionFactory(options);
-  const session = (words = ''): Session<Data> => encrypted.create().set('words', words);
+  const makeFactories = () => ({
+    encrypted: new EncryptedCookieSessionFactory(options),
+    signed: new SignedCookieSessionFactory(options),
+  });
 
   it('EncryptedCookieSessionFactory and the signed factory reject the cookies of each other', () => {
-    assert.equal(encrypted.open(encrypted.save(session('a')) ?? '')?.get('words'), 'a');
-    assert.equal(encrypted.open(signed.save(session()) ?? ''), undefined);
-    assert.equal(signed.open(encrypted.save(session()) ?? ''), undefined);
+    const { encrypted, signed } = makeFactories();
+    const value = encrypted.save(encrypted.create().set('words', 'a')) ?? '';
+    assert.equal(encrypted.open(value)?.get('words'), 'a');
+    assert.equal(signed.open(value), undefined, 'the signed factory opens an encrypted cookie');
+    const other = signed.save(signed.create().set('words', 'a')) ?? '';
+    assert.equal(encrypted.open(other), undefined, 'the encrypted factory opens a signed cookie');
     const signer = new Signer({ secrets: ['x'], salt: 'session.' });
     assert.equal(encrypted.open(signer.encode(TEXT)), undefined, 'the same secret and salt');
   });
@@ -169,29 +179,27 @@ describe('24-encryption: sessions', () => {
     const [{ value = '' } = {}] = FROM_PYTHON;
     const demo = new EncryptedCookieSessionFactory({ ...options, ...DEMO });
     assert.equal(demo.open(value)?.get('counter'), 7);
-    assert.equal(encrypted.open(value), undefined, 'another secret');
+    assert.equal(makeFactories().encrypted.open(value), undefined, 'another secret');
   });
 
   it('EncryptedCookieSessionFactory shows only the length of the data', () => {
-    const length = (words: string): number => (encrypted.save(session(words)) ?? '').length;
-    assert.equal(length('yes'), length('no!'));
+    const { encrypted } = makeFactories();
+    const length = (words: string): number =>
+      (encrypted.save(encrypted.create().set('words', words)) ?? '').length;
+    assert.equal(length('yes'), length('no!'), 'the lengths of two words with 3 characters');
     assert.equal(length('x'.repeat(300)) - length(''), 400, '3 bytes are 4 characters');
-  });
-
-  it('EncryptedCookieSessionFactory adds 29 bytes to the data, and a signature 64', () => {
-    const size = (value?: string): number => bytesOf(value ?? '').length;
-    assert.equal(size(signed.save(session())) - size(encrypted.save(session())), 64 - 29);
   });
 
   it('explainSealed() splits a value into nonce, ciphertext and tag', () => {
     const [{ value = '' } = {}] = FROM_PYTHON;
     const parts = explainSealed(value);
     assert.deepEqual(parts.map(({ name }) => name), ['nonce', 'ciphertext', 'tag']);
-    assert.equal(parts.map(({ text }) => text).join(''), value);
+    assert.equal(parts.map(({ text }) => text).join(''), value, 'the parts together are the value');
     assert.deepEqual(parts.map(({ text }) => text.length), [18, value.length - 40, 22]);
     assert.match(parts[1]?.meaning ?? '', new RegExp(`: ${TEXT.length} bytes\\.`));
     for (const junk of ['', 'A', 'abc', 'x'.repeat(20), 'x'.repeat(39), '<script>']) {
-      assert.equal(explainSealed(junk).map(({ text }) => text).join(''), junk);
+      const what = `the parts of '${junk}'`;
+      assert.equal(explainSealed(junk).map(({ text }) => text).join(''), junk, what);
       assert.doesNotMatch(explainSealed(junk)[1]?.meaning ?? '', /-/, 'no negative length');
     }
   });

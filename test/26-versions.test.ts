@@ -50,6 +50,14 @@ async function race(start: Partial<Data>, first: Change, second: Change): Promis
 const up: Change = (session) => session.update('counter', (counter = 0) => counter + 1);
 
 describe('26-versions: no change is lost', () => {
+  it('VersionedSessionFactory.save() stores a session that no other request has changed', async () => {
+    const { factory, memory, id, sessions: [session] } = await openTwice({ counter: 1 });
+    up(session);
+    assert.equal(await factory.save(session), undefined, 'the browser has the id already');
+    assert.equal(memory.get(hashId(id))?.version, 2, 'the version after one more write');
+    assert.deepEqual(await dataOf(factory, id), { counter: 2 });
+  });
+
   it('VersionedSessionFactory.save() keeps an update that step 25 loses', async () => {
     const { browse } = setUp(Factory);
     const gate = makeGate();
@@ -59,13 +67,24 @@ describe('26-versions: no change is lost', () => {
     });
     await browser.get('/');
     const slow = browser.request('GET', '/slow');
-    assert.equal((await browser.get('/')).body, '2');
+    assert.equal((await browser.get('/')).body, '2', 'the second visit');
     gate.open();
     assert.equal((await slow).body, '2', 'this page was rendered before the conflict');
     assert.equal((await browser.get('/')).body, '4', 'the fourth visit');
   });
 
-  it('VersionedSessionFactory.save() keeps changes of different keys', async () => {
+  it('VersionedSessionFactory counts 20 parallel visits', async () => {
+    const { browse, store } = setUp(Factory);
+    const browser = browse(countVisits);
+    await browser.get('/');
+    await Promise.all(Array.from({ length: 20 }, () => browser.request('GET', '/')));
+    assert.equal((await browser.get('/')).body, '22', 'the count after 22 visits');
+    assert.ok(store.count('put') <= 42, `${store.count('put')} writes: at most two for each visit`);
+  });
+});
+
+describe('26-versions: the merge', () => {
+  it('repeatChanges() keeps changes of different keys', async () => {
     const data = await race(
       { counter: 1 },
       (session) => session.set('words', 'one'),
@@ -74,14 +93,14 @@ describe('26-versions: no change is lost', () => {
     assert.deepEqual(data, { counter: 1, words: 'one', user: 'ada' });
   });
 
-  it('VersionedSessionFactory.save() applies update() to the new value again', async () => {
+  it('repeatChanges() applies update() to the new value again', async () => {
     assert.deepEqual(await race({ counter: 1 }, up, up), { counter: 3 });
     assert.deepEqual(await race({ words: 'x' }, up, up), { words: 'x', counter: 2 }, 'a new key');
     const twice: Change = (session) => [up(session), up(session)];
     assert.deepEqual(await race({ counter: 1 }, twice, twice), { counter: 5 });
   });
 
-  it('VersionedSessionFactory.save() applies update() again also inside a value', async () => {
+  it('repeatChanges() applies update() again also inside a value', async () => {
     const append = (word: string): Change => (session) =>
       session.update('list', (list = []) => [...list, word]);
     const push = (word: string): Change => (session) =>
@@ -95,7 +114,7 @@ describe('26-versions: no change is lost', () => {
     assert.deepEqual(await race({ list: ['a'] }, append('b'), push('c')), expected);
   });
 
-  it('VersionedSessionFactory.save() keeps the later value if both requests set a key', async () => {
+  it('repeatChanges() keeps the later value if both requests set a key', async () => {
     const one: Change = (session) => session.set('words', 'one').set('list', ['one']);
     const two: Change = (session) => session.set('words', 'two');
     assert.deepEqual(await race({ words: 'x' }, one, two), { words: 'two', list: ['one'] });
@@ -104,13 +123,13 @@ describe('26-versions: no change is lost', () => {
     assert.deepEqual(await race({ list: ['a'] }, set, inPlace), { list: ['a', 'b'] });
   });
 
-  it('VersionedSessionFactory.save() keeps a set() that was made before an update()', async () => {
+  it('repeatChanges() keeps a set() that was made before an update()', async () => {
     const reset: Change = (session) => [session.set('counter', 100), up(session)];
     assert.deepEqual(await race({ counter: 1 }, up, reset), { counter: 101 });
     assert.deepEqual(await race({ counter: 1 }, reset, up), { counter: 102 });
   });
 
-  it('VersionedSessionFactory.save() deletes only what its own request deleted', async () => {
+  it('repeatChanges() deletes only what its own request deleted', async () => {
     const set: Change = (session) => session.set('user', 'ada');
     const remove: Change = (session) => session.delete('words');
     const start = { words: 'x', counter: 1 };
@@ -118,27 +137,6 @@ describe('26-versions: no change is lost', () => {
     assert.deepEqual(await race(start, remove, set), { counter: 1, user: 'ada' });
     const removeCounter: Change = (session) => session.delete('counter');
     assert.deepEqual(await race(start, removeCounter, up), { words: 'x', counter: 1 });
-  });
-
-  it('VersionedSessionFactory counts 20 parallel visits', async () => {
-    const { browse, store } = setUp(Factory);
-    const browser = browse(countVisits);
-    await browser.get('/');
-    await Promise.all(Array.from({ length: 20 }, () => browser.request('GET', '/')));
-    assert.equal((await browser.get('/')).body, '22');
-    assert.ok(store.count('put') <= 42, `${store.count('put')} writes: at most two for each visit`);
-  });
-
-  it('site() of step 26 loses no product of 20 parallel additions to the cart', async () => {
-    const browser = new Browser(site(), ORIGIN);
-    await browser.get('/cart');
-    const add = (_: unknown, i: number) =>
-      browser.request('POST', '/cart/add', `item=${i % 2 ? 'tea' : 'mug'}`, SAME_ORIGIN);
-    for (const { status } of await Promise.all(Array.from({ length: 20 }, add))) {
-      assert.equal(status, 303);
-    }
-    const cart = bodyText(await browser.get('/cart'));
-    assert.deepEqual([...cart.matchAll(/(\d+) for €/g)].map(([, n]) => n), ['10', '10']);
   });
 });
 
@@ -161,9 +159,70 @@ describe('26-versions: an ended session stays ended', () => {
     gate.open();
     await assert.rejects(slow, SessionEnded);
     assert.equal(memory.get(key), undefined, 'the late save has created the session again');
-    assert.equal((await browser.get('/')).body, '1');
+    assert.equal((await browser.get('/')).body, '1', 'the count of a new session');
+  });
+});
+
+describe('26-versions: a new id', () => {
+  it('UserSession.regenerateId() takes along what another request saved in between', async () => {
+    const { factory, memory, id, sessions: [login, other] } = await openTwice({ counter: 1 });
+    other.set('words', 'added');
+    await factory.save(other);
+    login.regenerateId();
+    login.set('user', 'ada');
+    const newId = await factory.save(login);
+    const { _csrft_, ...data } = await dataOf(factory, newId);
+    assert.deepEqual(data, { counter: 1, words: 'added', user: 'ada' });
+    assert.notEqual(newId, id, 'the id must change');
+    assert.equal(memory.get(hashId(id)), undefined, 'the old session has ended');
   });
 
+  it('UserSession.regenerateId() succeeds in two parallel requests with one cookie', async () => {
+    const { factory, memory, id, sessions } = await openTwice({ counter: 1 });
+    for (const session of sessions) {
+      session.regenerateId();
+      session.set('user', 'ada');
+    }
+    const ids = await Promise.all(sessions.map((session) => factory.save(session)));
+    assert.equal(new Set([...ids, id]).size, 3, 'each login has an id of its own');
+    for (const newId of ids) {
+      const { _csrft_, ...data } = await dataOf(factory, newId);
+      assert.deepEqual(data, { counter: 1, user: 'ada' });
+    }
+    assert.equal(memory.get(hashId(id)), undefined, 'the old session has ended');
+  });
+
+  it('UserSession.regenerateId() ends the session of a request that saves later', async () => {
+    const { factory, sessions: [login, other] } = await openTwice({ counter: 1 });
+    login.regenerateId();
+    const newId = await factory.save(login);
+    other.set('words', 'late');
+    await assert.rejects(factory.save(other), SessionEnded);
+    const { _csrft_, ...data } = await dataOf(factory, newId);
+    assert.deepEqual(data, { counter: 1 }, 'the request was told that nothing was done');
+  });
+
+  it('UserSession.invalidate() leaves nothing of a user to the next session', async () => {
+    const leave: Record<string, (session: UserSession<Data>) => unknown> = {
+      logout: (session) => [session.invalidate(), session.set('list', ['You are logged out.'])],
+      'the login of another user': (session) =>
+        [session.clear(), session.regenerateId(), session.set('user', 'bob')],
+    };
+    for (const [story, end] of Object.entries(leave)) {
+      const start = { user: 'ada', counter: 1 };
+      const { factory, memory, id, sessions: [last, other] } = await openTwice(start);
+      other.set('words', 'private');
+      await factory.save(other);
+      end(last);
+      const data = await dataOf(factory, await factory.save(last));
+      assert.deepEqual(data, last.toJSON(), story);
+      assert.equal(JSON.stringify(data).includes('private'), false, story);
+      assert.equal(memory.get(hashId(id)), undefined, story);
+    }
+  });
+});
+
+describe('26-versions: the site', () => {
   it('onEnded() sends a GET to its page again, and rejects other methods with 409', () => {
     const table: [method: string, target: string, status: number, location?: string][] = [
       ['GET', '/cart', 303, '/cart'],
@@ -206,66 +265,19 @@ describe('26-versions: an ended session stays ended', () => {
     gate.open();
     const [get, post] = await Promise.all(late);
     assert.deepEqual([get?.status, get?.headers.location], [303, '/slow?a=1']);
-    assert.equal(post?.status, 409);
+    assert.equal(post?.status, 409, 'the status of the late POST');
     assert.match(bodyText(await browser.get('/')), /Count: 1</);
   });
-});
 
-describe('26-versions: a new id', () => {
-  it('UserSession.regenerateId() takes along what another request saved in between', async () => {
-    const { factory, memory, id, sessions: [login, other] } = await openTwice({ counter: 1 });
-    other.set('words', 'added');
-    await factory.save(other);
-    login.regenerateId();
-    login.set('user', 'ada');
-    const newId = await factory.save(login);
-    const { _csrft_, ...data } = await dataOf(factory, newId);
-    assert.deepEqual(data, { counter: 1, words: 'added', user: 'ada' });
-    assert.notEqual(newId, id);
-    assert.equal(memory.get(hashId(id)), undefined, 'the old session has ended');
-  });
-
-  it('UserSession.regenerateId() succeeds in two parallel requests with one cookie', async () => {
-    const { factory, memory, id, sessions } = await openTwice({ counter: 1 });
-    for (const session of sessions) {
-      session.regenerateId();
-      session.set('user', 'ada');
+  it('site() of step 26 loses no product of 20 parallel additions to the cart', async () => {
+    const browser = new Browser(site(), ORIGIN);
+    await browser.get('/cart');
+    const add = (_: unknown, i: number) =>
+      browser.request('POST', '/cart/add', `item=${i % 2 ? 'tea' : 'mug'}`, SAME_ORIGIN);
+    for (const { status } of await Promise.all(Array.from({ length: 20 }, add))) {
+      assert.equal(status, 303);
     }
-    const ids = await Promise.all(sessions.map((session) => factory.save(session)));
-    assert.equal(new Set([...ids, id]).size, 3, 'each login has an id of its own');
-    for (const newId of ids) {
-      const { _csrft_, ...data } = await dataOf(factory, newId);
-      assert.deepEqual(data, { counter: 1, user: 'ada' });
-    }
-    assert.equal(memory.get(hashId(id)), undefined);
-  });
-
-  it('UserSession.regenerateId() ends the session of a request that saves later', async () => {
-    const { factory, sessions: [login, other] } = await openTwice({ counter: 1 });
-    login.regenerateId();
-    const newId = await factory.save(login);
-    other.set('words', 'late');
-    await assert.rejects(factory.save(other), SessionEnded);
-    const { _csrft_, ...data } = await dataOf(factory, newId);
-    assert.deepEqual(data, { counter: 1 }, 'the request was told that nothing was done');
-  });
-
-  it('UserSession.invalidate() leaves nothing of a user to the next session', async () => {
-    const leave: Record<string, (session: UserSession<Data>) => unknown> = {
-      logout: (session) => [session.invalidate(), session.set('list', ['You are logged out.'])],
-      'the login of another user': (session) =>
-        [session.clear(), session.regenerateId(), session.set('user', 'bob')],
-    };
-    for (const [story, end] of Object.entries(leave)) {
-      const start = { user: 'ada', counter: 1 };
-      const { factory, memory, id, sessions: [last, other] } = await openTwice(start);
-      other.set('words', 'private');
-      await factory.save(other);
-      end(last);
-      const data = await dataOf(factory, await factory.save(last));
-      assert.deepEqual(data, last.toJSON(), story);
-      assert.equal(JSON.stringify(data).includes('private'), false, story);
-      assert.equal(memory.get(hashId(id)), undefined, story);
-    }
+    const cart = bodyText(await browser.get('/cart'));
+    assert.deepEqual([...cart.matchAll(/(\d+) for €/g)].map(([, n]) => n), ['10', '10']);
   });
 });

@@ -5,6 +5,7 @@ import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts'
 import { bodyText } from '../.tools/request.ts';
 import { makeGate, SpyStore } from '../.tools/stored.ts';
 import type { HttpResponse } from '../src/04-http.ts';
+import { SessionCookie } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore, StoreUnavailable } from '../src/25-store.ts';
@@ -28,41 +29,93 @@ async function setUp() {
     /** Returns whether the browser is still logged in. */
     isIn: async (browser: Browser): Promise<boolean> =>
       (await browser.request('GET', '/dashboard')).status === 200,
-    keyOf: (browser: Browser): string => hashId(cookieOf(browser, clock.now).slice('session='.length)),
+    keyOf: (browser: Browser): string =>
+      hashId(cookieOf(browser, clock.now).slice('session='.length)),
   };
 }
 
 /** A factory, and `save`, which saves a new session of ada and returns its id. */
-function makeFactory() {
+function makeFactory(cookie = new SessionCookie()) {
   const store = new SpyStore(new MemoryStore({ now: () => NOW }));
   const sessionClass = UserSession<SiteData>;
-  const factory = new DeviceSessionFactory(store, { sessionClass, now: () => NOW });
+  const factory = new DeviceSessionFactory(store, { sessionClass, cookie, now: () => NOW });
   const save = async (): Promise<string> =>
     (await factory.save(factory.create().set('user', 'ada'))) ?? '';
   return { store, factory, save };
 }
 
-/** Returns the items of the list, without their forms. */
+/** Returns the items of the list, without their forms. Each white space becomes one space. */
 function itemsOf(response: HttpResponse): string[] {
   const items = bodyText(response).matchAll(/<li>([^]*?)(?:<form[^]*?)?<\/li>/g);
-  return [...items].map(([, item = '']) => item.trim());
+  return [...items].map(([, item = '']) => item.trim().replace(/\s+/g, ' '));
 }
 
 const begin = 'Tue, 14 Nov 2023 22:13:20 GMT';
 const later = 'Tue, 14 Nov 2023 22:14:20 GMT';
 
-describe('28-devices: the list', () => {
+describe('28-devices: the list and the factory', () => {
+  it('keysOf() returns the keys in the list of a user, or no key without a list', async () => {
+    const store = new MemoryStore({ now: () => NOW });
+    assert.deepEqual(await keysOf(store, 'ada'), [], 'ada has no list');
+    const entry = { text: '["one","two"]', expires: Infinity };
+    store.put(hashId('devices of ada'), entry, 0);
+    assert.deepEqual(await keysOf(store, 'ada'), ['one', 'two'], 'in the order of the list');
+    assert.deepEqual(await keysOf(store, 'bob'), [], 'this is the list of ada');
+  });
+
+  it('DeviceSessionFactory.save() adds a new session of a user to the list', async () => {
+    const { store, factory, save } = makeFactory();
+    const ids = [await save(), await save()];
+    assert.deepEqual(await keysOf(store, 'ada'), ids.map(hashId), 'the list has keys, and no ids');
+    for (const id of ids) {
+      assert.equal((await factory.open(id))?.get('user'), 'ada', 'a listed session opens');
+    }
+  });
+
+  it('endSessions() ends the chosen sessions, and no other', async () => {
+    const { store, factory, save } = makeFactory();
+    const [phone, desk] = [await save(), await save()];
+    await endSessions(store, 'ada', (key) => key === hashId(phone));
+    assert.deepEqual(await keysOf(store, 'ada'), [hashId(desk)], 'the key of the phone is gone');
+    assert.equal(await store.get(hashId(phone)), undefined, 'the entry of the phone is gone');
+    assert.equal(await factory.open(phone), undefined);
+    assert.equal((await factory.open(desk))?.get('user'), 'ada', 'the desk was not chosen');
+  });
+
+  it('DeviceSessionFactory.save() lists a session once if each save sends a cookie', async () => {
+    const { store, factory, save } = makeFactory(new SessionCookie({ maxAge: 60 }));
+    const [phone, desk] = [await save(), await save()];
+    for (let i = 0; i < MAX_DEVICES; i++) {
+      const session = await factory.open(desk);
+      assert.ok(session, `the session must still open after ${i} saves`);
+      assert.equal(await factory.save(session.set('counter', i)), desk, 'the cookie is renewed');
+    }
+    assert.deepEqual(await keysOf(store, 'ada'), [phone, desk].map(hashId));
+    assert.ok(await factory.open(phone), 'the saves at the desk must not push out the phone');
+  });
+
+  it('DeviceSessionFactory.open() needs no list for a visitor without a login', async () => {
+    const { handle, store } = await setUp();
+    const visitor = new Browser(handle, ORIGIN, () => NOW);
+    await visitor.get('/');
+    assert.match(bodyText(await visitor.get('/')), /Count: 2/);
+    const keys = new Set(store.calls.map(({ key }) => key));
+    assert.equal(keys.size, 1, 'the store is asked only for the session');
+  });
+});
+
+describe('28-devices: the page', () => {
   it('addDevices() lists the sessions of a user, and marks the session of this browser', async () => {
     const { visit, clock } = await setUp();
     const phone = await visit('ada', 'Phone');
     await visit('ada', 'Desk');
     await visit('bob', 'Other');
     clock.now += 60;
-    await phone.get('/');
+    await phone.get('/'); // it counts the visit, so it saves the session
     assert.deepEqual(itemsOf(await phone.get('/sessions')), [
-      `<strong>Phone</strong>\nSince ${begin}, last seen ${later}\nThis browser.`,
-      `<strong>Desk</strong>\nSince ${begin}, last seen ${begin}`,
-    ]);
+      `<strong>Phone</strong> Since ${begin}, last saved ${later} This browser.`,
+      `<strong>Desk</strong> Since ${begin}, last saved ${begin}`,
+    ], 'two sessions of ada, the oldest first, and none of bob');
   });
 
   it('addDevices() shows neither an id nor the markup in the name of a browser', async () => {
@@ -70,11 +123,11 @@ describe('28-devices: the list', () => {
     const phone = await visit('ada', '<b>Phone</b>');
     const desk = await visit('ada', '');
     const page = bodyText(await desk.get('/sessions'));
-    assert.match(page, /<strong>&lt;b&gt;Phone&lt;\/b&gt;<\/strong>/);
-    assert.match(page, /<strong>Unknown browser<\/strong>/);
+    assert.match(page, /<strong>&lt;b&gt;Phone&lt;\/b&gt;<\/strong>/, 'the name must be escaped');
+    assert.match(page, /<strong>Unknown browser<\/strong>/, 'the desk sends an empty name');
     for (const browser of [phone, desk]) {
       const id = cookieOf(browser, NOW).slice('session='.length);
-      assert.ok(!page.includes(id), 'who reads this page must not be able to log in with it');
+      assert.ok(!page.includes(id), 'a reader of this page must not be able to log in with it');
     }
   });
 
@@ -85,36 +138,28 @@ describe('28-devices: the list', () => {
     await visit('ada', 'Library');
     clock.now += 1201; // the idle timeout
     const desk = await visit('ada', 'Desk');
-    assert.deepEqual(itemsOf(await desk.get('/sessions')).map((item) => item.slice(8, 12)), ['Desk']);
+    const items = itemsOf(await desk.get('/sessions'));
+    const names = items.map((item) => /<strong>(.*)<\/strong>/.exec(item)?.[1]);
+    assert.deepEqual(names, ['Desk'], 'the phone is logged out, and the library has expired');
   });
 
   it('addDevices() sends a visitor to the login, and rejects a form of another site', async () => {
     const { visit, handle, isIn } = await setUp();
     const visitor = new Browser(handle, ORIGIN, () => NOW);
     const { status, headers } = await visitor.request('GET', '/sessions');
-    assert.deepEqual([status, headers.location], [303, '/login?next=%2Fsessions']);
+    const toLogin = [303, '/login?next=%2Fsessions'];
+    assert.deepEqual([status, headers.location], toLogin, 'a visitor must log in first');
     const [ada, other] = [await visit('ada'), await visit('ada')];
     const crossSite = { 'sec-fetch-site': 'cross-site' };
     for (const path of ['/sessions/end', '/sessions/end-others']) {
       assert.equal((await send(visitor, path)).headers.location, '/login?next=%2Fdashboard');
-      assert.equal((await send(ada, path, {}, crossSite)).status, 403);
+      assert.equal((await send(ada, path, {}, crossSite)).status, 403, 'a form of another site');
     }
-    assert.equal(await isIn(other), true);
+    assert.equal(await isIn(other), true, 'the forged form must end no session');
   });
 });
 
 describe('28-devices: the end of a session', () => {
-  it('endSessions() ends one session, and a copy of its cookie fails immediately', async () => {
-    const { visit, isIn, keyOf, handle } = await setUp();
-    const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
-    const copy = cookieOf(phone, NOW);
-    const response = await send(desk, '/sessions/end', { key: keyOf(phone) });
-    assert.deepEqual([response.status, response.headers.location], [303, '/sessions']);
-    assert.deepEqual([await isIn(phone), await isIn(desk)], [false, true]);
-    assert.equal(await visitWith(handle, copy, '/dashboard'), 303);
-    assert.equal(itemsOf(await desk.get('/sessions')).length, 1);
-  });
-
   it('endSessions() ends all other sessions of a user', async () => {
     const { visit, isIn } = await setUp();
     const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
@@ -122,7 +167,19 @@ describe('28-devices: the end of a session', () => {
     const response = await send(desk, '/sessions/end-others');
     assert.deepEqual([response.status, response.headers.location], [303, '/sessions']);
     const browsers = [phone, desk, library, bob];
-    assert.deepEqual(await Promise.all(browsers.map(isIn)), [false, true, false, true]);
+    const states = await Promise.all(browsers.map(isIn));
+    assert.deepEqual(states, [false, true, false, true], 'the desk and bob stay logged in');
+  });
+
+  it('endSessions() ends one session, and a copy of its cookie fails immediately', async () => {
+    const { visit, isIn, keyOf, handle } = await setUp();
+    const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
+    const copy = cookieOf(phone, NOW);
+    const response = await send(desk, '/sessions/end', { key: keyOf(phone) });
+    assert.deepEqual([response.status, response.headers.location], [303, '/sessions']);
+    assert.deepEqual([await isIn(phone), await isIn(desk)], [false, true], 'only the phone ends');
+    assert.equal(await visitWith(handle, copy, '/dashboard'), 303, 'the copied cookie is invalid');
+    assert.equal(itemsOf(await desk.get('/sessions')).length, 1);
   });
 
   it('endSessions() never ends a session of another user', async () => {
@@ -137,6 +194,37 @@ describe('28-devices: the end of a session', () => {
     await endSessions(store, 'ada', () => true);
     assert.deepEqual([await isIn(ada), await isIn(bob)], [false, true]);
   });
+});
+
+describe('28-devices: the list decides', () => {
+  it('DeviceSessionFactory.open() rejects the sessions of a user whose list is lost', async () => {
+    const { visit, isIn, store } = await setUp();
+    const [phone, desk, bob] = [await visit('ada'), await visit('ada'), await visit('bob')];
+    await store.delete(hashId('devices of ada')); // for example, a full store evicts it
+    const states = await Promise.all([phone, desk, bob].map(isIn));
+    assert.deepEqual(states, [false, false, true], 'without a list, no session of ada is valid');
+    const again = await visit('ada', 'Again');
+    assert.equal(itemsOf(await again.get('/sessions')).length, 1, 'no session is invisible');
+    assert.deepEqual([await isIn(phone), await isIn(desk)], [false, false]);
+  });
+
+  it('DeviceSessionFactory.save() ends the oldest session if a user has too many', async () => {
+    const { visit, isIn, store } = await setUp();
+    const browsers: Browser[] = [];
+    for (let i = 0; i < MAX_DEVICES + 1; i++) browsers.push(await visit('ada', `Browser ${i}`));
+    assert.equal((await keysOf(store, 'ada')).length, MAX_DEVICES);
+    const [oldest, second, newest] = [browsers[0], browsers[1], browsers.at(-1)] as Browser[];
+    const states = [oldest, second, newest].map((browser) => isIn(browser as Browser));
+    assert.deepEqual(await Promise.all(states), [false, true, true], 'only the oldest one ends');
+  });
+
+  it('DeviceSessionFactory.save() loses no session if 20 browsers log in in parallel', async () => {
+    const { store, factory, save } = makeFactory();
+    const ids = await Promise.all(Array.from({ length: 20 }, save));
+    assert.equal((await keysOf(store, 'ada')).length, 20, 'each login must be in the list');
+    const sessions = await Promise.all(ids.map((id) => factory.open(id)));
+    assert.ok(sessions.every((session) => session?.get('user') === 'ada'));
+  });
 
   it('endSessions() changes the list first, so an error of the store cannot keep a session', async (t) => {
     const { visit, isIn, keyOf, store } = await setUp();
@@ -146,7 +234,8 @@ describe('28-devices: the end of a session', () => {
       if (method === 'delete') throw new StoreUnavailable('no connection');
     };
     assert.equal((await send(desk, '/sessions/end', { key: keyOf(phone) })).status, 503);
-    assert.deepEqual([await isIn(phone), await isIn(desk)], [false, true]);
+    const states = [await isIn(phone), await isIn(desk)];
+    assert.deepEqual(states, [false, true], 'the list must change before `delete` fails');
   });
 
   it('endSessions() stops a request that has opened the session before', async () => {
@@ -162,71 +251,5 @@ describe('28-devices: the end of a session', () => {
     assert.deepEqual([status, headers.location, headers['set-cookie']], [303, '/', undefined]);
     assert.deepEqual([await isIn(phone), await isIn(desk)], [false, true]);
     assert.equal(await store.get(key), undefined, 'the late request must not store it again');
-  });
-});
-
-describe('28-devices: the list decides', () => {
-  it('DeviceSessionFactory.open() rejects the sessions of a user whose list is lost', async () => {
-    const { visit, isIn, store } = await setUp();
-    const [phone, desk, bob] = [await visit('ada'), await visit('ada'), await visit('bob')];
-    await store.delete(hashId('devices of ada')); // for example, a full store evicts it
-    assert.deepEqual(await Promise.all([phone, desk, bob].map(isIn)), [false, false, true]);
-    const again = await visit('ada', 'Again');
-    assert.equal(itemsOf(await again.get('/sessions')).length, 1, 'no session is invisible');
-    assert.deepEqual([await isIn(phone), await isIn(desk)], [false, false]);
-  });
-
-  it('DeviceSessionFactory.open() needs no list for a visitor without a login', async () => {
-    const { handle, store } = await setUp();
-    const visitor = new Browser(handle, ORIGIN, () => NOW);
-    await visitor.get('/');
-    assert.match(bodyText(await visitor.get('/')), /Count: 2/);
-    assert.deepEqual(new Set(store.calls.map(({ key }) => key)).size, 1, 'only the session');
-  });
-
-  it('DeviceSessionFactory.save() ends the oldest session if a user has too many', async () => {
-    const { visit, isIn, store } = await setUp();
-    const browsers: Browser[] = [];
-    for (let i = 0; i < MAX_DEVICES + 1; i++) browsers.push(await visit('ada', `Browser ${i}`));
-    assert.equal((await keysOf(store, 'ada')).length, MAX_DEVICES);
-    const [oldest, second, newest] = [browsers[0], browsers[1], browsers.at(-1)] as Browser[];
-    const states = [oldest, second, newest].map((browser) => isIn(browser as Browser));
-    assert.deepEqual(await Promise.all(states), [false, true, true]);
-  });
-
-  it('DeviceSessionFactory.save() does not count a session that has ended', async () => {
-    const { visit, isIn, store } = await setUp();
-    const desk = await visit('ada', 'Desk');
-    for (let i = 0; i < MAX_DEVICES + 1; i++) await send(await visit('ada', 'Phone'), '/logout');
-    assert.equal(await isIn(desk), true, 'after 51 logins and logouts on the phone');
-    assert.ok((await keysOf(store, 'ada')).length <= 2);
-  });
-
-  it('DeviceSessionFactory.save() loses no session if 20 browsers log in in parallel', async () => {
-    const { store, factory, save } = makeFactory();
-    const ids = await Promise.all(Array.from({ length: 20 }, save));
-    assert.equal((await keysOf(store, 'ada')).length, 20);
-    const sessions = await Promise.all(ids.map((id) => factory.open(id)));
-    assert.ok(sessions.every((session) => session?.get('user') === 'ada'));
-  });
-
-  it('endSessions() ends 10 of 20 sessions in parallel, and no other session', async () => {
-    const { store, factory, save } = makeFactory();
-    const ids = await Promise.all(Array.from({ length: 20 }, save));
-    const isEnded = ids.map((_id, i) => i % 2 === 0);
-    const ended = ids.filter((_id, i) => isEnded[i]).map(hashId);
-    await Promise.all(ended.map((key) => endSessions(store, 'ada', (other) => other === key)));
-    const sessions = await Promise.all(ids.map((id) => factory.open(id)));
-    assert.deepEqual(sessions.map((session) => session === undefined), isEnded);
-    assert.equal((await keysOf(store, 'ada')).length, 10);
-  });
-
-  it('addDevices() ends nothing for a user who was removed, and lets no session in', async () => {
-    const { visit, isIn, users } = await setUp();
-    const [phone, bob] = [await visit('ada'), await visit('bob')];
-    users.delete('ada');
-    assert.equal((await phone.request('GET', '/sessions')).headers.location, '/login?next=%2Fsessions');
-    assert.equal((await send(phone, '/sessions/end-others')).status, 303);
-    assert.deepEqual([await isIn(phone), await isIn(bob)], [false, true]);
   });
 });

@@ -481,13 +481,16 @@ function describeStore(
 
     it(`${name}: put() counts the versions, and rejects an old version`, async () => {
       const key = newKey();
-      assert.equal(await store.get(key), undefined);
+      assert.equal(await store.get(key), undefined, 'there is no entry yet');
       assert.equal(await store.put(key, entry, 1), false, 'there is no version 1');
-      assert.equal(await store.put(key, { ...entry, text: 'one' }, 0), true);
+      assert.equal(await store.put(key, { ...entry, text: 'one' }, 0), true, 'a new entry is stored');
       assert.deepEqual(await store.get(key), { ...entry, text: 'one', version: 1 });
-      assert.equal(await store.put(key, entry, 0), false);
-      assert.equal(await store.put(key, { ...entry, text: 'two' }, 1), true);
-      for (const version of [0, 1, 3]) assert.equal(await store.put(key, entry, version), false);
+      assert.equal(await store.put(key, entry, 0), false, 'version 0 of an entry that exists');
+      assert.equal(await store.put(key, { ...entry, text: 'two' }, 1), true, 'version 1 is replaced');
+      for (const version of [0, 1, 3]) {
+        const what = `put() rejects version ${version} of an entry with version 2`;
+        assert.equal(await store.put(key, entry, version), false, what);
+      }
       assert.deepEqual(await store.get(key), { ...entry, text: 'two', version: 2 });
     });
 
@@ -584,9 +587,11 @@ function describeStore(
 
     it(`${name}: an entry can live forever`, async () => {
       const key = newKey();
-      assert.equal(await store.put(key, { ...entry, expires: Infinity }, 0), true);
-      assert.equal(await store.put(key, { ...entry, expires: Infinity }, 1), true);
-      assert.equal((await store.get(key))?.expires, Infinity);
+      const forever = { ...entry, expires: Infinity }; // JSON.stringify writes Infinity as null
+      assert.equal(await store.put(key, forever, 0), true, 'put() has stored a new entry');
+      assert.equal((await store.get(key))?.expires, Infinity, 'get() returns the new entry');
+      assert.equal(await store.put(key, forever, 1), true, 'put() has replaced version 1');
+      assert.equal((await store.get(key))?.expires, Infinity, 'get() returns the replaced entry');
     });
 
     it(`${name}: get() returns each text to the byte`, async () => {

@@ -8,7 +8,9 @@ import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { curlOf, explainedIt, noteBytes, placeOf, witness } from '../.tools/explain.ts';
-import { text } from '../src/04-http.ts';
+import { makeRequest } from '../.tools/request.ts';
+import { type Handler, text } from '../src/04-http.ts';
+import { readForm } from '../src/12-forms.ts';
 import { Browser } from '../src/16-browser.ts';
 
 /** Tests that fail, and the text that their messages must contain. */
@@ -44,6 +46,41 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       "curl -si -I -H 'a: b' http://localhost:6543/",
       'came back: (nothing: the page threw)',
     ],
+  },
+  'a handler reads forms': {
+    async run() {
+      const page: Handler = async (request) => {
+        await readForm(request);
+        return text('');
+      };
+      const form = { 'content-type': 'application/x-www-form-urlencoded' };
+      await witness(page)(makeRequest('POST', '/first', form, 'a=1&b=%27'));
+      await new Browser(page).post('/second', { a: '2' });
+      const gzip = { ...form, 'content-encoding': 'gzip' };
+      await witness(page)(makeRequest('POST', '/third', gzip, 'a=3'));
+      assert.fail('of its own');
+    },
+    says: [
+      "--data-binary 'a=1&b=%27' http://localhost:6543/first",
+      '--data-binary a=2 http://localhost:6543/second',
+      "--data-binary '' http://localhost:6543/third", // the handler did not read this body
+    ],
+  },
+  'a body arrives at two handlers': {
+    async run() {
+      const request = makeRequest('POST', '/', {}, 'a=1');
+      const read = witness(async ({ body }) => {
+        for await (const _ of body) break;
+        return text('');
+      });
+      await read(request);
+      const bodies = new Set();
+      const remember = witness(({ body }) => text(String(bodies.add(body).size)));
+      await remember(request);
+      await remember({ ...request, path: '/copy' });
+      assert.fail(`${bodies.size} body`);
+    },
+    says: ['1 body', '--data-binary a=1 http://localhost:6543/copy'],
   },
   'fetch receives a response': {
     async run() {

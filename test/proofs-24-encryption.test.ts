@@ -7,7 +7,8 @@ import { setCookies } from '../.tools/request.ts';
 import { Signer } from '../src/03-signer.ts';
 import { text } from '../src/04-http.ts';
 import { Session } from '../src/07-session.ts';
-import { SessionTooLarge, withSession } from '../src/08-session-factory.ts';
+import { SessionTooLarge, SignedCookieSessionFactory } from '../src/08-session-factory.ts';
+import { withSession } from '../src/08-session-factory.ts';
 import { withTimeouts } from '../src/11-timeouts.ts';
 import { Browser } from '../src/16-browser.ts';
 import { deriveKey, EncryptedCookieSessionFactory, Sealer } from '../src/24-encryption.ts';
@@ -106,6 +107,15 @@ describe('24-encryption: the factory', () => {
     assert.equal('session'.length + (value?.length ?? 0), 4095, '3 bytes are 4 characters');
     const large = factory.create().set('words', 'x'.repeat(fits + 1));
     assert.throws(() => factory.save(large), SessionTooLarge);
+  });
+
+  it('EncryptedCookieSessionFactory adds 29 bytes to the data, and a signature 64', () => {
+    const options = { secrets: ['x'], now: () => NOW, sessionClass: Session<Data> };
+    const signed = new SignedCookieSessionFactory(options);
+    const encrypted = new EncryptedCookieSessionFactory(options);
+    const size = (value?: string): number => Buffer.from(value ?? '', 'base64url').length;
+    const session = signed.create().set('words', '');
+    assert.equal(size(signed.save(session)) - size(encrypted.save(session)), 64 - 29);
   });
 
   it('EncryptedCookieSessionFactory works with timeouts and a clock', async () => {

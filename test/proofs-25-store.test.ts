@@ -144,6 +144,25 @@ describe('25-store: which requests read and write', () => {
 });
 
 describe('25-store: times and limits', () => {
+  it('StoredSessionFactory.open() returns a new session for a damaged entry', async () => {
+    const { browse, memory } = setUp(Factory);
+    const times = `${NOW},${NOW}`;
+    const damaged = [
+      '', '[', 'null', '{}', '[1,2]', `[${times},[]]`, `[${times},null]`, `[${times},"x"]`,
+      `["${NOW}",${NOW},{}]`, `[${NOW},null,{}]`, '[null,null,{}]',
+      `[${times},{"counter":1e999}]`, `[${times},{"counter":1}`,
+    ];
+    for (const broken of damaged) {
+      const browser = browse(countVisits);
+      await browser.get('/');
+      const id = idOf(browser);
+      memory.put(hashId(id), { text: broken, expires: NOW + 100 }, 1);
+      assert.equal((await browser.get('/')).body, '1', broken);
+      assert.notEqual(idOf(browser), id, broken);
+      assert.equal((await browser.get('/')).body, '2', broken);
+    }
+  });
+
   it('withTimeouts() tells the store when a session expires', async () => {
     const { factory, memory, clock } = setUp(Factory);
     const now = (): number => clock.now;

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { explainedIt } from '../.tools/explain.ts';
 import { startProgram } from '../.tools/serve.ts';
 import { makeFile, openFile, sqlite } from '../.tools/sqlite.ts';
+import { Browser } from '../src/16-browser.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
 import { site, SqliteStore } from '../src/27-sqlite.ts';
 
@@ -161,6 +162,29 @@ if (sqlite) {
       store.put('a', entry, 0);
       assert.equal(store.get('a')?.version, 1);
       assert.equal(existsSync(':memory:'), false);
+    });
+
+    it('SqliteStore() rejects a table with other columns, and does not change it', (t) => {
+      const file = makeFile(t);
+      const other = openFile(t, file);
+      other.exec(`CREATE TABLE sessions (key TEXT, owner TEXT, version INT, expires REAL, text TEXT);
+        INSERT INTO sessions VALUES ('a', 'ada', 1, 0, '{}')`);
+      const message = `Cannot open ${file}: table sessions has 5 columns but 4 values were supplied`;
+      assert.throws(() => new SqliteStore(file), { name: 'RangeError', message });
+      const rows = other.prepare('SELECT * FROM sessions').all().map((row) => ({ ...row }));
+      assert.deepEqual(rows, [{ key: 'a', owner: 'ada', version: 1, expires: 0, text: '{}' }]);
+    });
+
+    it('site() opens the file in SQLITE_FILE', async (t) => {
+      const { SQLITE_FILE } = process.env;
+      t.after(() => {
+        if (SQLITE_FILE === undefined) delete process.env.SQLITE_FILE;
+        else process.env.SQLITE_FILE = SQLITE_FILE;
+      });
+      process.env.SQLITE_FILE = makeFile(t);
+      await new Browser(site()).get('/');
+      const database = openFile(t, process.env.SQLITE_FILE);
+      assert.equal(database.prepare('SELECT count(*) AS count FROM sessions').get()?.count, 1);
     });
   });
 }

@@ -1,17 +1,21 @@
-// Further proofs for step 28: users with odd names, the list as an entry, and races.
+// Further proofs for step 28: users with odd names, the list as an entry, races, new passwords.
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
-import { cookieOf, logIn, makeUsers, send } from '../.tools/login.ts';
+import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts';
 import { bodyText } from '../.tools/request.ts';
 import { makeFile, sqlite } from '../.tools/sqlite.ts';
 import { SpyStore } from '../.tools/stored.ts';
-import { SessionCookie } from '../src/11-timeouts.ts';
+import { type Handler, problem } from '../src/04-http.ts';
+import { seeOther, withForm } from '../src/12-forms.ts';
 import { Browser } from '../src/16-browser.ts';
-import { type SiteData, UserSession } from '../src/22-login.ts';
-import { hashId, MemoryStore } from '../src/25-store.ts';
+import { authenticator, hashPassword, withRetryLater } from '../src/21-password.ts';
+import { type SiteData, UserSession, withLogin } from '../src/22-login.ts';
+import { throttled } from '../src/23-throttle.ts';
+import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
 import { makeDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
+import { MAX_DEVICES } from '../src/28-devices.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
@@ -25,14 +29,19 @@ async function setUp(...names: string[]) {
   const options = { users, now, explain: undefined };
   const { handle } = makeDeviceSite(store, options);
   const visit = (name: string, agent?: string): Promise<Browser> => logIn(handle, name, agent, now);
-  return { store, handle, visit };
+  return { store, users, handle, visit };
+}
+
+/** Returns whether the browser is still logged in. */
+async function isIn(browser: Browser): Promise<boolean> {
+  return (await browser.request('GET', '/dashboard')).status === 200;
 }
 
 /** A factory without a site, whose users need no password. */
-function makeFactory(cookie = new SessionCookie()) {
+function makeFactory() {
   const store = new SpyStore(new MemoryStore({ now }));
   const sessionClass = UserSession<SiteData>;
-  return { store, factory: new DeviceSessionFactory(store, { sessionClass, cookie, now }) };
+  return { store, factory: new DeviceSessionFactory(store, { sessionClass, now }) };
 }
 
 describe('28-devices: more about the list', () => {
@@ -94,20 +103,19 @@ describe('28-devices: more about the list', () => {
     for (let i = 0; i < 3; i++) assert.equal((await send(browser, '/sessions/end-others')).status, 303);
     assert.match(bodyText(await browser.get('/sessions')), /This browser\./);
   });
+
+  it('addDevices() ends nothing for a user who was removed, and lets no session in', async () => {
+    const { visit, users } = await setUp('ada', 'bob');
+    const [phone, bob] = [await visit('ada'), await visit('bob')];
+    users.delete('ada');
+    const { headers } = await phone.request('GET', '/sessions');
+    assert.equal(headers.location, '/login?next=%2Fsessions');
+    assert.equal((await send(phone, '/sessions/end-others')).status, 303);
+    assert.deepEqual([await isIn(phone), await isIn(bob)], [false, true]);
+  });
 });
 
 describe('28-devices: more about the factory', () => {
-  it('DeviceSessionFactory.save() lists a session once if its cookie has a time limit', async () => {
-    const { store, factory } = makeFactory(new SessionCookie({ maxAge: 60 }));
-    const id = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
-    for (let counter = 1; counter <= 3; counter++) {
-      const session = await factory.open(id);
-      assert.ok(session);
-      assert.equal(await factory.save(session.set('counter', counter)), id);
-    }
-    assert.deepEqual(await keysOf(store, 'ada'), [hashId(id)]);
-  });
-
   it('DeviceSessionFactory.save() changes the list only at a login', async () => {
     const { visit, store } = await setUp('ada');
     const browser = await visit('ada');
@@ -116,6 +124,14 @@ describe('28-devices: more about the factory', () => {
     assert.equal(listPuts(), 1);
     for (let i = 0; i < 5; i++) await browser.get('/');
     assert.equal(listPuts(), 1, 'five visits');
+  });
+
+  it('DeviceSessionFactory.save() does not count a session that has ended', async () => {
+    const { visit, store } = await setUp('ada');
+    const desk = await visit('ada', 'Desk');
+    for (let i = 0; i < MAX_DEVICES + 1; i++) await send(await visit('ada', 'Phone'), '/logout');
+    assert.equal(await isIn(desk), true, 'after 51 logins and logouts on the phone');
+    assert.ok((await keysOf(store, 'ada')).length <= 2);
   });
 
   it('DeviceSessionFactory.save() accepts two logins in parallel from one browser', async () => {
@@ -157,11 +173,113 @@ describe('28-devices: more about the factory', () => {
     assert.equal(await factory.open(first), undefined);
   });
 
+  it('endSessions() ends 10 of 20 sessions in parallel, and no other session', async () => {
+    const { store, factory } = makeFactory();
+    const save = async (): Promise<string> =>
+      (await factory.save(factory.create().set('user', 'ada'))) ?? '';
+    const ids = await Promise.all(Array.from({ length: 20 }, save));
+    const isEnded = ids.map((_id, i) => i % 2 === 0);
+    const ended = ids.filter((_id, i) => isEnded[i]).map(hashId);
+    await Promise.all(ended.map((key) => endSessions(store, 'ada', (other) => other === key)));
+    const sessions = await Promise.all(ids.map((id) => factory.open(id)));
+    assert.deepEqual(sessions.map((session) => session === undefined), isEnded);
+    assert.equal((await keysOf(store, 'ada')).length, 10);
+  });
+
   it('endSessions() of a user without sessions does nothing', async () => {
     const { store, factory } = makeFactory();
     const id = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
     await endSessions(store, 'eve', () => true);
     assert.equal((await factory.open(id))?.get('user'), 'ada');
+  });
+});
+
+// LESSON.md shows this function: it is the answer of "Your turn".
+function passwordSite(store: SessionStore, users: Map<string, string>): Handler {
+  const { pages, handle } = makeDeviceSite(store, { users });
+  const check = throttled(authenticator(users)); // slows down a thief who guesses `old`
+  const group = pages.with(withLogin(users)).with(withRetryLater);
+  group.post('/password', withForm(async ({ session, user, form, address = '' }) => {
+    const isRight = await check(user, form.get('old') ?? '', address);
+    if (!isRight) return problem(422, 'The old password is wrong.');
+    users.set(user, await hashPassword(form.get('new') ?? ''));
+    await endSessions(store, user, () => true);
+    session.regenerateId(); // this browser gets a new session, as at a login
+    return seeOther('/sessions');
+  }));
+  return handle;
+}
+
+describe('28-devices: a login that fails halfway', () => {
+  it('DeviceSessionFactory.save() keeps the old session until the new one is complete', async () => {
+    const { store, factory } = makeFactory();
+    const visitor = factory.create().set('cart', { items: { tea: 2 }, note: '' });
+    const id = (await factory.save(visitor)) ?? '';
+    for (let writes = 0; writes < 3; writes++) {
+      const session = (await factory.open(id)) ?? assert.fail(`lost after ${writes} writes`);
+      session.regenerateId();
+      session.set('user', 'editor');
+      let left = writes; // then the store fails, as it does for a process that is killed
+      const put = store.put.bind(store);
+      store.put = async (...args) => {
+        if (left-- === 0) throw new StoreUnavailable('killed');
+        return put(...args);
+      };
+      await assert.rejects(async () => factory.save(session), StoreUnavailable);
+      store.put = put;
+    }
+    assert.deepEqual((await factory.open(id))?.get('cart'), { items: { tea: 2 }, note: '' });
+  });
+});
+
+describe('28-devices: a new password', () => {
+  /** The phone and the desk of ada, and the browser of bob. `change` sends the form of the desk. */
+  async function setUpPassword() {
+    const users = await makeUsers('ada', 'bob');
+    const store = new MemoryStore();
+    const handle = passwordSite(store, users);
+    const visit = (name: string): Promise<Browser> => logIn(handle, name);
+    const browsers = [await visit('ada'), await visit('ada'), await visit('bob')] as const;
+    const change = (fields: Record<string, string>, headers = {}) =>
+      send(browsers[1], '/password', fields, headers);
+    return { users, store, handle, browsers, change };
+  }
+  const fields = { old: 'ada', new: 'correct horse' };
+
+  it('endSessions() ends the other sessions after a password change', async () => {
+    const { store, handle, browsers, change } = await setUpPassword();
+    const copies = browsers.map((browser) => cookieOf(browser));
+    const { status, headers } = await change(fields);
+    assert.deepEqual([status, headers.location], [303, '/sessions']);
+    assert.deepEqual(await Promise.all(browsers.map(isIn)), [false, true, true]);
+    const statuses = copies.map((copy) => visitWith(handle, copy, '/dashboard'));
+    assert.deepEqual(await Promise.all(statuses), [303, 303, 200], 'the desk has a new id');
+    const key = hashId(cookieOf(browsers[1]).slice('session='.length));
+    assert.deepEqual(await keysOf(store, 'ada'), [key]);
+    const logInWith = async (password: string): Promise<number> => {
+      const visitor = new Browser(handle);
+      return (await send(visitor, '/login', { username: 'ada', password })).status;
+    };
+    assert.deepEqual([await logInWith('ada'), await logInWith('correct horse')], [422, 303]);
+  });
+
+  it('endSessions() ends no session if the password does not change', async () => {
+    const { users, browsers, change } = await setUpPassword();
+    const hashed = users.get('ada');
+    assert.equal((await change({ ...fields, old: 'wrong' })).status, 422);
+    assert.equal((await change({})).status, 422);
+    assert.equal((await change(fields, { 'sec-fetch-site': 'cross-site' })).status, 403);
+    for (let i = 0; i < 3; i++) await change({ ...fields, old: 'wrong' });
+    assert.equal((await change(fields)).status, 429, 'a thief must not guess the old password');
+    assert.equal(users.get('ada'), hashed);
+    assert.deepEqual(await Promise.all(browsers.map(isIn)), [true, true, true]);
+  });
+
+  it('endSessions() ends the other sessions after two password changes in parallel', async () => {
+    const { browsers, change } = await setUpPassword();
+    await Promise.all([change(fields), change({ ...fields, new: 'battery staple' })]);
+    const [phone, , bob] = await Promise.all(browsers.map(isIn));
+    assert.deepEqual([phone, bob], [false, true]);
   });
 });
 
