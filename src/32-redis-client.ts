@@ -20,7 +20,7 @@ const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
 const MAX_BACKOFF = 2_000; // milliseconds between two attempts to connect; the first wait is 50
 
 /** This program sent a wrong command. Any other error means that Redis cannot do its work now. */
-const CLIENT_ERRORS = /^(ERR (?!max )|WRONGTYPE|NOSCRIPT)/;
+export const CLIENT_ERRORS = /^(ERR (?!max )|WRONGTYPE|NOSCRIPT)/;
 /** This server cannot do its work for a long time. Another server may do it: connect again. */
 const STALE_ERRORS = /^(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)/;
 
@@ -124,7 +124,7 @@ function loginCommands({ username, password, pathname }: URL): string[][] {
 }
 
 /** Returns the reason of an error. Redis 6 puts words about a script before it. */
-function reasonOf({ message }: Error): string {
+export function reasonOf({ message }: Error): string {
   // The arguments of an unknown command could be a password.
   return message.replace(/^ERR Error running script .*?: -/, '').replace(/, with args.*/s, '');
 }

@@ -5,8 +5,9 @@
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
+import { StoreUnavailable } from './25-store.ts';
 import { makeDeviceSite } from './28-devices.ts';
-import { type Commander, RedisClient } from './32-redis-client.ts';
+import { CLIENT_ERRORS, type Commander, reasonOf, RedisClient } from './32-redis-client.ts';
 
 /** A store for any number of servers. */
 export class RedisStore implements SessionStore {
@@ -21,7 +22,8 @@ export class RedisStore implements SessionStore {
   /** Reads three fields of `session:KEY`. A damaged entry does not exist, as in the script. */
   async get(key: string): Promise<VersionedEntry | undefined> {
     const fields = ['version', 'expires', 'text'];
-    const values = (await this.#redis.command('HMGET', `session:${key}`, ...fields)) as string[];
+    const values = await this.#send('HMGET', `session:${key}`, ...fields);
+    if (!Array.isArray(values)) throw new StoreUnavailable('Redis sent a wrong reply');
     const [version, expires] = values.map(Number); // NaN if the entry is damaged
     if (!version || !expires || expires <= this.#now()) return undefined;
     return { version, expires, text: values[2] ?? '' };
@@ -33,11 +35,21 @@ export class RedisStore implements SessionStore {
     // A duration, not a time: the clock of Redis can differ from the clock of this server.
     const milliseconds = Math.min(Math.ceil((expires - now) * 1000), MAX_TIME);
     const values = [version, expires, text, milliseconds, now].map(String);
-    return (await this.#redis.command('EVAL', PUT, '1', `session:${key}`, ...values)) === 1;
+    return (await this.#send('EVAL', PUT, '1', `session:${key}`, ...values)) === 1;
   }
 
   async delete(key: string): Promise<void> {
-    await this.#redis.command('DEL', `session:${key}`);
+    await this.#send('DEL', `session:${key}`);
+  }
+
+  /** Sends a command. Another client throws errors of its own, which mean the same. */
+  async #send(...args: string[]): Promise<unknown> {
+    try {
+      return await this.#redis.command(...args);
+    } catch (error) {
+      const reason = reasonOf(error as Error);
+      throw CLIENT_ERRORS.test(reason) ? error : new StoreUnavailable(reason);
+    }
   }
 }
 

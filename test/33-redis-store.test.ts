@@ -57,6 +57,28 @@ describe('33-redis-store: RedisStore', () => {
     assert.equal((await store.get('a'))?.version, 2);
   });
 
+  it('RedisStore throws StoreUnavailable for an error of any client, but not for our mistake', async () => {
+    const errors = ['OOM command not allowed', 'READONLY You', 'The client is closed', 'ERR max number'];
+    for (const message of errors) {
+      const store = new RedisStore(makeSpy(() => Promise.reject(new Error(message))), () => NOW);
+      const calls = [
+        () => store.get('a'), () => store.delete('a'),
+        () => store.put('a', { text: '', expires: NOW + 1 }, 0),
+      ];
+      for (const call of calls) await assert.rejects(call, new StoreUnavailable(message), message);
+    }
+    const wrong = new Error('WRONGTYPE Operation against a key');
+    const store = new RedisStore(makeSpy(() => Promise.reject(wrong)), () => NOW);
+    await assert.rejects(store.get('a'), wrong);
+  });
+
+  it('RedisStore.get() throws StoreUnavailable for a reply of another type', async () => {
+    for (const reply of ['OK', 1, null]) {
+      const store = new RedisStore(makeSpy(() => reply), () => NOW);
+      await assert.rejects(store.get('a'), StoreUnavailable, String(reply));
+    }
+  });
+
   it('RedisStore.put() lets one of twenty parallel writers win', real, async (t) => {
     const { store } = setUp(t);
     const writers = Array.from({ length: 20 }, (_, i) =>
