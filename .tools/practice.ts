@@ -42,25 +42,37 @@ export function practise(root: string, words: readonly string[]): Result {
   if (emptied.length === 0) return failed(`${file} exports no function ${wanted ?? ''}.`);
   writeFileSync(join(root, file), source);
   writeFileSync(counter, `0 ${wanted ?? ''}`);
-  return { isDone: true, message: whatNext(step, file, emptied) };
+  const hasHints = readText(join(root, hintFileOf(file))) !== '';
+  return { isDone: true, message: whatNext(step, file, emptied, hasHints) };
 }
 
 function failed(message: string): Result {
   return { isDone: false, message };
 }
 
-function whatNext(step: string, file: string, emptied: readonly string[]): string {
+function whatNext(
+  step: string,
+  file: string,
+  emptied: readonly string[],
+  hasHints: boolean,
+): string {
   const command = Reflect.get(process.features, 'typescript') ? 'node' : 'npx tsx';
   return [
     `These functions in ${file} are empty. Their comments say what they do:`,
     ...emptied.map((name) => `  ${name}`),
     'Run the tests. The first failure names the first function to write:',
     `  ${command} --test ${file.replace('src/', 'test/').replace(/ts$/, 'test.ts')}`,
-    'For a hint, and for the next hint, each time:',
-    `  npm run practice ${step} -- --hint`,
+    ...(hasHints
+      ? ['For a hint, and for the next hint, each time:', `  npm run practice ${step} -- --hint`]
+      : []),
+    'The compiler finds other mistakes than the tests: npm run check',
     'To delete what you wrote and restore the original:',
     `  git checkout ${file}`,
   ].join('\n');
+}
+
+function hintFileOf(file: string): string {
+  return file.replace('src/', 'test/').replace(/ts$/, 'hints.md');
 }
 
 /** Shows the next hint of the step. The hints are in a file next to the tests of the step. */
@@ -71,13 +83,12 @@ function hint(
   counter: string,
   wanted?: string,
 ): Result {
-  const hintFile = file.replace('src/', 'test/').replace(/ts$/, 'hints.md');
   const [count = '', emptied = ''] = readText(counter).split(' ');
   const name = wanted ?? emptied; // '' means all functions of the step
   const shown = wanted === undefined || wanted === emptied ? Number(count) : 0;
   // A hint begins with the name of its function: `Signer.decode()`.
   const isWanted = (text: string): boolean => /^`[^`]*`/.exec(text)?.[0].includes(name) ?? true;
-  const hints = hintsOf(readText(join(root, hintFile))).filter(isWanted);
+  const hints = hintsOf(readText(join(root, hintFileOf(file)))).filter(isWanted);
   const next = hints[shown];
   if (next === undefined) {
     const none = hints.length === 0 ? `Step ${step} has no hints.` : 'There are no more hints.';

@@ -64,6 +64,14 @@ describe('practise()', { skip }, () => {
     assert.equal(readFileSync(join(root, FILE), 'utf8'), SOURCE);
   });
 
+  it('practise() offers a hint only if the step has hints', (t) => {
+    const root = makeProject(t);
+    const [with2, without1] = ['2', '1'].map((step) => practise(root, [step]).message);
+    assert.match(with2 ?? '', /--hint/);
+    assert.doesNotMatch(without1 ?? '', /--hint/);
+    assert.match(without1 ?? '', /npm run check/);
+  });
+
   it('practise() empties one function if the command names it', (t) => {
     const root = makeProject(t);
     assert.ok(practise(root, ['2', 'sum']).isDone);
