@@ -94,7 +94,8 @@ ${session ? html`<p class="verdict success"><strong>Valid.</strong> This site wr
 ${size} of ${MAX_COOKIE_SIZE} bytes</dd></dl>`;
 }
 
-const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
+/** Returns a time in seconds since 1970 as text: 'Thu, 01 Jan 1970 00:00:00 GMT'. */
+export const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
 
 /**
  * Adds `/inspect`, a page that no cache stores. It shows the parts of the session cookie. If there

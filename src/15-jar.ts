@@ -37,9 +37,8 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/; // a name, for servers (§4.1.1,
 
 /** Reads a `Set-Cookie` header. If there are no `reasons`, a browser keeps the cookie. */
 export function explainCookie(header: string, context: CookieContext) {
-  const cookie = parseSetCookie(header, context);
-  const reasons = Object.keys(REJECT_RULES).filter((rule) => REJECT_RULES[rule]?.(cookie));
-  return { cookie, reasons };
+  const c = parseSetCookie(header, context);
+  return { cookie: c, reasons: Object.keys(REJECT_RULES).filter((key) => REJECT_RULES[key]?.(c)) };
 }
 
 /**
@@ -67,8 +66,7 @@ export function parseSetCookie(header: string, context: CookieContext) {
   const [name = '', value = ''] = pair.length > 1 ? pair : ['', ...pair]; // without =: only a value
   // If an attribute occurs twice, the last one that a browser can read counts.
   const last = <T>(attribute: string, read: (text: string) => T): T | undefined =>
-    others
-      .filter(([key = '']) => key.toLowerCase() === attribute)
+    others.filter(([key = '']) => key.toLowerCase() === attribute)
       .map(([, text = '']) => (Buffer.byteLength(text) > 1024 ? undefined : read(text)))
       .findLast((result) => result !== undefined);
   const seconds = last('max-age', (text) => /^-?\d+$/.exec(text)?.[0]); // it wins over Expires
@@ -80,7 +78,7 @@ export function parseSetCookie(header: string, context: CookieContext) {
     ...context, header, name, value, path,
     folder: path ?? (context.url.pathname.replace(/\/[^/]*$/, '') || '/'), // of the page (§5.1.4)
     // Seconds since 1970. `undefined`: until the browser closes. The limit is 400 days (§5.5).
-    expires: end && Math.min(end, context.now + MAX_COOKIE_AGE),
+    expires: end && Math.min(end, context.now + 400 * 24 * 60 * 60),
     host: domain || context.url.hostname,
     isHostOnly: !domain || !/\../.test(domain),
     secure: last('secure', String) !== undefined,
@@ -88,8 +86,6 @@ export function parseSetCookie(header: string, context: CookieContext) {
     sameSite: ['Strict', 'Lax', 'None'].find((one) => one.toLowerCase() === sameSite),
   };
 }
-
-export const MAX_COOKIE_AGE = 400 * 24 * 60 * 60; // seconds
 
 // `String.trim` would also remove spaces that are not ASCII. `(?<!…)` keeps the search linear.
 const trim = (text: string): string => text.replace(/^[ \t]+|(?<![ \t])[ \t]+$/g, '');
@@ -112,22 +108,20 @@ const MONTHS = /^(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)/i;
 const DATE_PARTS = [/^\d\d?:\d\d?:\d\d?(?!\d)/, /^\d\d?(?!\d)/, MONTHS, /^\d{2,4}(?!\d)/];
 
 /** Returns true if `host` is `domain` or below it. An IP address has nothing below it (§5.1.3). */
-export function domainMatches(host: string, domain: string): boolean {
-  return host === domain || (host.endsWith(`.${domain}`) && !/^[\d.]+$|:/.test(host));
-}
+export const domainMatches = (host: string, domain: string): boolean =>
+  host === domain || (host.endsWith(`.${domain}`) && !/^[\d.]+$|:/.test(host));
 
 /** Returns true for https and for this machine, as in Chrome and Firefox (Secure Contexts §3.1). */
-export function isTrustworthy({ protocol, hostname }: URL): boolean {
-  return protocol === 'https:' || /^(.*\.)?localhost\.?$|^127\.[\d.]+$|^\[::1\]$/.test(hostname);
-}
+export const isTrustworthy = ({ protocol, hostname }: URL): boolean =>
+  protocol === 'https:' || /^(.*\.)?localhost\.?$|^127\.[\d.]+$|^\[::1\]$/.test(hostname);
 
 /** Adds a page that answers the question: would a browser keep this cookie? Returns `pages`. */
-export function addCookiePage<P extends Pages<HttpRequest>>(pages: P, now?: () => number): P {
+export function addCookiePage<P extends Pages<HttpRequest>>(pages: P): P {
   pages.get('/inspect/cookie', ({ search }) => {
     const query = Object.fromEntries(new URLSearchParams(search));
     const { header = 'session=abc; Domain=example.org; SameSite=None', url: sender = '' } = query;
     const url = new URL(URL.canParse(sender) ? sender : 'http://localhost:6543/');
-    const context = { url, isThirdParty: 'embedded' in query, now: now?.() ?? Date.now() / 1000 };
+    const context = { url, isThirdParty: 'embedded' in query, now: Date.now() / 1000 };
     const { cookie, reasons } = explainCookie(header, context);
     const verdict = reasons.length > 0 ? 'drops' : 'keeps';
     return page('Cookie', html`<h1>Would a browser keep this cookie?</h1>

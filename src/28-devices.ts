@@ -10,6 +10,7 @@ import { type Handler, toListener } from './04-http.ts';
 import { html, page } from './06-template.ts';
 import { decodePayload } from './07-session.ts';
 import type { FactoryOptions } from './08-session-factory.ts';
+import { dateOf } from './10-inspector.ts';
 import { withTimeouts } from './11-timeouts.ts';
 import { form, seeOther, withForm } from './12-forms.ts';
 import type { Middleware, RouteGroup } from './13-middleware.ts';
@@ -106,8 +107,6 @@ ${form(request, '/sessions/end-others', html`<button>End all other sessions</but
     return seeOther('/sessions');
   });
 }
-
-const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
 
 type DeviceOptions = Partial<SiteOptions & FactoryOptions<UserSession<SiteData>>>;
 

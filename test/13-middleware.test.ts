@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
+import { named, withGreeting } from '../.tools/middleware.ts';
 import { bodyText, makeRequest, Visitor } from '../.tools/request.ts';
 import { type Handler, problem, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -16,20 +17,6 @@ const it = explainedIt(import.meta.url);
 type Data = TutorialData & { name: string };
 
 const factory = new SignedCookieSessionFactory({ secrets: ['x'], sessionClass: Session<Data> });
-
-/** Middleware that adds its name to the list of the request, and to the body of the response. */
-function named(name: string): Middleware<{ names: string[] }> {
-  return (page) => async (request) => {
-    const before = (request as { names?: string[] }).names ?? [];
-    const response = await page({ ...request, names: [...before, name] });
-    return { ...response, body: `${bodyText(response)} ${name}` };
-  };
-}
-
-/** Middleware that reads the session, as flash messages do in step 14. */
-const withGreeting: Middleware<{ greeting: string }, { session: Session<Data> }> =
-  (page) => (request) =>
-    page({ ...request, greeting: `Hello ${request.session.get('name') ?? 'visitor'}` });
 
 /** Middleware that lets only requests with a key pass. */
 const withKey: Middleware<{ key: string }> = (page) => (request) => {

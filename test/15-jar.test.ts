@@ -5,7 +5,7 @@ import { Visitor } from '../.tools/request.ts';
 import { MAX_COOKIE_SIZE } from '../src/08-session-factory.ts';
 import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
 import {
-  domainMatches, explainCookie, isTrustworthy, MAX_COOKIE_AGE, parseDate, parseSetCookie,
+  domainMatches, explainCookie, isTrustworthy, parseDate, parseSetCookie,
   requireAcceptedCookie, site,
 } from '../src/15-jar.ts';
 
@@ -23,6 +23,7 @@ function reasonsFor(header: string, url = HTTPS, isThirdParty = false): string[]
 const NOT_ABOVE = 'Domain is neither this host nor above it';
 const TOP_LEVEL = 'Domain is a top-level domain';
 const OVER_HTTP = 'Secure came over http';
+const MAX_COOKIE_AGE = 34_560_000; // seconds: 400 days (§5.5)
 const NONE = 'SameSite=None needs Secure';
 const PREFIX = 'A __Secure- or __Host- cookie needs Secure';
 const HOST = 'A __Host- cookie needs Path=/ and no Domain';

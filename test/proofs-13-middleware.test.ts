@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
+import { named, withGreeting } from '../.tools/middleware.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { type Handler, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -15,20 +16,6 @@ const it = explainedIt(import.meta.url);
 type Data = { name: string };
 
 const factory = new SignedCookieSessionFactory({ secrets: ['x'], sessionClass: Session<Data> });
-
-/** Middleware that adds its name to the list of the request, and to the body of the response. */
-function named(name: string): Middleware<{ names: string[] }> {
-  return (page) => async (request) => {
-    const before = (request as { names?: string[] }).names ?? [];
-    const response = await page({ ...request, names: [...before, name] });
-    return { ...response, body: `${bodyText(response)} ${name}` };
-  };
-}
-
-/** Middleware that reads the session, as flash messages do in step 14. */
-const withGreeting: Middleware<{ greeting: string }, { session: Session<Data> }> =
-  (page) => (request) =>
-    page({ ...request, greeting: `Hello ${request.session.get('name') ?? 'visitor'}` });
 
 describe('13-middleware: proofs', () => {
   it('RouteGroup.with() does the same as functions that are nested by hand', async () => {
