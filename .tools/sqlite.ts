@@ -2,21 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 
-type Row = Record<string, unknown>;
-type Statement = { get(...values: unknown[]): Row | undefined; all(...values: unknown[]): Row[] };
-
-/** The part of node:sqlite that the tests use. */
-export type DatabaseFile = {
-  exec(sql: string): void;
-  prepare(sql: string): Statement;
-  close(): void;
-};
-type Sqlite = { DatabaseSync: new (file: string) => DatabaseFile };
-
 /** `node:sqlite`, or `undefined` if this Node does not have it. */
-export const sqlite = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined;
+export const sqlite = process.getBuiltinModule?.('node:sqlite');
 
 /** Returns a path in a new folder, which is deleted when the test ends. */
 export function makeFile(t: TestContext): string {
@@ -26,7 +16,7 @@ export function makeFile(t: TestContext): string {
 }
 
 /** Opens a file as another program does. It is closed when the test ends. */
-export function openFile(t: TestContext, file: string): DatabaseFile {
+export function openFile(t: TestContext, file: string): DatabaseSync {
   if (!sqlite) throw new Error('This Node has no SQLite');
   const database = new sqlite.DatabaseSync(file);
   t.after(() => database.close());

@@ -66,7 +66,7 @@ export class Sealer implements Codec {
   /** Returns the text if this key and the purpose match the tag. */
   #decrypt(key: Uint8Array, bytes: Buffer): string | undefined {
     const nonce = bytes.subarray(1, 1 + NONCE_SIZE);
-    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_SIZE });
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce);
     decipher.setAAD(this.#purpose).setAuthTag(bytes.subarray(-TAG_SIZE));
     const text = decipher.update(bytes.subarray(1 + NONCE_SIZE, -TAG_SIZE)); // not proven yet
     try {

@@ -38,7 +38,7 @@ export class StoreUnavailable extends Error {}
 
 /**
  * A store in the memory of this process. `maxSize` is a number of characters. When the young map
- * reaches half of a limit, it becomes the old map. So the newest half is never evicted.
+ * reaches half of a limit, the old map is evicted: no request used its entries for a long time.
  */
 export class MemoryStore implements SessionStore {
   readonly #options: { maxEntries: number; maxSize: number; now: () => number };
@@ -52,17 +52,23 @@ export class MemoryStore implements SessionStore {
 
   get(key: string): VersionedEntry | undefined {
     const entry = this.#young.get(key) ?? this.#old.get(key);
+    if (entry && !this.#young.has(key)) this.#keep(key, entry); // it is in use
     return entry && entry.expires > this.#options.now() ? entry : undefined;
   }
 
   put(key: string, { text, expires }: Entry, version: number): boolean {
     if ((this.get(key)?.version ?? 0) !== version) return false;
-    this.#size += text.length - (this.#young.get(key)?.text.length ?? 0);
-    this.#young.set(key, { text, expires, version: version + 1 });
+    this.#keep(key, { text, expires, version: version + 1 });
+    return true;
+  }
+
+  /** Puts an entry into the young map. If this map is full, it becomes the old map. */
+  #keep(key: string, entry: VersionedEntry): void {
+    this.#size += entry.text.length - (this.#young.get(key)?.text.length ?? 0);
+    this.#young.set(key, entry);
     const { maxEntries, maxSize } = this.#options;
     const isFull = this.#young.size >= maxEntries / 2 || this.#size >= maxSize / 2;
     if (isFull) [this.#old, this.#young, this.#size] = [this.#young, new Map(), 0];
-    return true;
   }
 
   delete(key: string): void {
@@ -78,7 +84,7 @@ export const MAX_STORED_SIZE = 64 * 1024; // characters of one session
 export class StoredSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   protected readonly store: SessionStore;
-  /** The entries that `open` has read, for step 26. */
+  /** The entry and the id of each session that is open. */
   protected readonly loaded = new WeakMap<S, VersionedEntry & { readonly id: string }>();
   readonly #options: Required<FactoryOptions<S>>;
 

@@ -5,7 +5,7 @@
 // save does not bring back a session that has ended.
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
-import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
+import type { Handler, HttpRequest, HttpResponse } from './04-http.ts';
 import { problem, toListener } from './04-http.ts';
 import { decodePayload, type Session } from './07-session.ts';
 import { withTimeouts } from './11-timeouts.ts';
@@ -19,20 +19,17 @@ import { StoredSessionFactory, StoreUnavailable, type VersionedEntry } from './2
 /** Another request ended the session, so nothing was saved. */
 export class SessionEnded extends Error {}
 
-/** Tries to save a session. Returns false if the entry has another version. */
-type Attempt<S> = (merged: S, version: number) => Awaitable<boolean>;
-
 /** Keeps the changes of all requests that save one session at the same time. */
 export class VersionedSessionFactory<S extends Session<object>> extends StoredSessionFactory<S> {
   readonly #queues = new Map<string, Promise<void>>(); // the last save under each key
 
-  /** Saves a session that keeps its id with `#update`, and a session with a new id with `#move`. */
+  /** Stores a new session, or replaces the entry that `open` has read. */
   protected override async write(session: S, key: string): Promise<void> {
     const loaded = this.loaded.get(session);
     if (!loaded) return this.writeNew(session, key); // no other request knows its id
-    const oldKey = hashId(loaded.id);
-    if (key === oldKey) await this.#inOrder(key, () => this.#update(session, loaded, key));
-    else await this.#inOrder(oldKey, () => this.#move(session, loaded, oldKey, key));
+    const [oldKey, before] = [hashId(loaded.id), dataOf(loaded.text)];
+    if (key !== oldKey && !mayInherit(before, session)) return this.writeNew(session, key);
+    await this.#inOrder(oldKey, () => this.#replace(session, loaded, oldKey, key));
   }
 
   /** Stores a session under a new key. Step 28 also adds the key to a list. */
@@ -40,41 +37,29 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
     await super.write(session, key);
   }
 
-  /** Stores the session, merged if necessary. Throws `SessionEnded` if the session has ended. */
-  async #update(session: S, loaded: VersionedEntry, key: string): Promise<void> {
-    const isSaved = await this.#retry(session, loaded, key, (merged, version) =>
-      this.store.put(key, this.entryOf(merged), version),
-    );
-    if (!isSaved) throw new SessionEnded('Another request ended the session');
-  }
-
   /**
-   * Calls `attempt` with the session and the version that was read. If it returns false, another
-   * request was faster: then merges both sessions, and tries again. Returns true after success, and
-   * false if the session has ended. After `MAX_ATTEMPTS`, throws `StoreUnavailable`.
+   * Replaces the entry under `oldKey`, if no other request was faster. Otherwise merges the two
+   * sessions, and tries again. If the entry does not exist any more, throws `SessionEnded`. After
+   * `regenerateId()`, the keys differ. Then the session is stored, and the old entry expires.
    */
-  async #retry(session: S, loaded: VersionedEntry, key: string, attempt: Attempt<S>) {
+  async #replace(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
     let [merged, version] = [session, loaded.version];
     for (let count = 0; count < MAX_ATTEMPTS; count++) {
-      if (await attempt(merged, version)) return true;
-      const current = await this.store.get(key);
+      if (key !== oldKey) await this.writeNew(merged, key); // first: a kill in between is safe
+      const entry = key === oldKey ? this.entryOf(merged) : EXPIRED;
+      if (await this.store.put(oldKey, entry, version)) return;
+      const current = await this.store.get(oldKey);
       const state = decodePayload(current?.text);
-      if (!current || !state) return false;
+      if (!current || !state) {
+        if (key !== oldKey) return; // another login ended the old session, and this one succeeds
+        throw new SessionEnded('Another request ended the session');
+      }
       [merged, version] = [this.create(state), current.version];
       merged.created = session.created;
       merged.expires = session.expires;
       repeatChanges(session, dataOf(loaded.text), merged);
     }
     throw new StoreUnavailable(`${MAX_ATTEMPTS} attempts to save one session failed`);
-  }
-
-  /** Stores the session under a new key, and then ends the old one. A kill in between is safe. */
-  async #move(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
-    if (!mayInherit(dataOf(loaded.text), session)) return this.writeNew(session, key);
-    await this.#retry(session, loaded, oldKey, async (merged, version) => {
-      await this.writeNew(merged, key);
-      return this.store.put(oldKey, EXPIRED, version);
-    });
   }
 
   /** Runs `save` after the last save under this key. A failed save does not stop the next one. */

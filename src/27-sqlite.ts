@@ -6,6 +6,7 @@
 // one UPDATE with the version in its WHERE. WAL (sqlite.org/wal.html) lets other processes read
 // during a write. A stored session is in the file, even after `kill -9`.
 import { closeSync, openSync } from 'node:fs';
+import type { DatabaseSync } from 'node:sqlite';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
 import { withTimeouts } from './11-timeouts.ts';
@@ -17,9 +18,10 @@ import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 
 /** A store in a file. Several processes can have it open. */
 export class SqliteStore implements SessionStore {
-  readonly #database: Database;
+  readonly #database: DatabaseSync;
   readonly #statements: Statements;
   readonly #now: () => number;
+  #hasFailed = false; // the last write
 
   /** Throws a `RangeError` with an explanation if Node has no SQLite or the file is not usable. */
   constructor(file: string, now = () => Date.now() / 1000) {
@@ -29,7 +31,7 @@ export class SqliteStore implements SessionStore {
 
   get(key: string): VersionedEntry | undefined {
     const row = attempt(() => this.#statements.get.get(key, this.#now()));
-    return row && { ...row }; // as an ordinary object
+    return row && ({ ...row } as VersionedEntry);
   }
 
   put(key: string, { text, expires }: Entry, version: number): boolean {
@@ -47,9 +49,13 @@ export class SqliteStore implements SessionStore {
     this.#database.close();
   }
 
-  /** Returns whether the statement changed a row. */
+  /** Returns whether a row has changed. After a failed write, the next write does not wait. */
   #write(name: keyof Statements, ...values: (string | number)[]): boolean {
-    return attempt(() => this.#statements[name].run(...values).changes > 0);
+    this.#database.exec(`PRAGMA busy_timeout = ${this.#hasFailed ? 0 : BUSY_TIMEOUT}`);
+    this.#hasFailed = true; // until the statement has succeeded
+    const { changes } = attempt(() => this.#statements[name].run(...values));
+    this.#hasFailed = false;
+    return changes > 0;
   }
 }
 
@@ -64,7 +70,7 @@ function attempt<T>(work: () => T): T {
 }
 
 /** Values are bound to `?`, never inserted into the SQL (OWASP: SQL Injection Prevention). */
-const prepareAll = (db: Database) => ({
+const prepareAll = (db: DatabaseSync) => ({
   get: db.prepare('SELECT text, expires, version FROM sessions WHERE key = ? AND expires > ?'),
   insert: db.prepare(`INSERT INTO sessions VALUES (?1, 1, ?2, ?3)
     ON CONFLICT (key) DO UPDATE SET version = 1, expires = ?2, text = ?3 WHERE expires <= ?4`),
@@ -77,20 +83,15 @@ const prepareAll = (db: Database) => ({
 
 const SETUP = `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
   CREATE TABLE IF NOT EXISTS sessions (key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT);
-  CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires);
-  PRAGMA busy_timeout = 250; -- milliseconds to wait for another process; this process waits too`;
+  CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires);`;
+const BUSY_TIMEOUT = 250; // milliseconds to wait for another process; this process waits too
 
-/** The part of node:sqlite that this step uses. Older Nodes do not have it. */
-type Sqlite = { DatabaseSync: new (file: string) => Database };
-type Database = { exec(sql: string): void; prepare(sql: string): Statement; close(): void };
-type Statement = { get: Call<VersionedEntry | undefined>; run: Call<{ changes: number }> };
-type Call<Result> = (...values: unknown[]) => Result; // with one value for each `?`
 type Statements = ReturnType<typeof prepareAll>;
 
 /** A change to WAL fails immediately if another process has a lock. So this function retries. */
-function openDatabase(file: string, tries = 500): [Database, Statements] {
-  const sqlite = process.getBuiltinModule?.('node:sqlite') as Sqlite | undefined;
-  let database: Database | undefined;
+function openDatabase(file: string, tries = 500): [DatabaseSync, Statements] {
+  const sqlite = process.getBuiltinModule?.('node:sqlite');
+  let database: DatabaseSync | undefined;
   try {
     if (!sqlite) throw new Error(`SQLite needs Node 22.13 or newer, not ${process.version}`);
     if (file !== ':memory:') closeSync(openSync(file, 'a', 0o600)); // only this user can read it
@@ -109,7 +110,7 @@ function openDatabase(file: string, tries = 500): [Database, Statements] {
 /** Middleware: if the store does not work, the response is 503. */
 export const rescueStore = rescue(StoreUnavailable, ({ method, path }, { message }) => {
   console.error(`503 ${method} ${path}: ${message}`);
-  return problem(503, 'Your session cannot be read now. Please try again.', { 'retry-after': '1' });
+  return problem(503, 'Your session is not available. Please try again.', { 'retry-after': '1' });
 });
 
 /** The site of this step. */

@@ -1,6 +1,6 @@
 // Step 28 · Devices: a user sees all of their sessions and can end each of them.
 //
-//   store: hash of 'devices of ada' → ["<key of one session>", "<key of another session>"]
+//   store: hash of 'devices of ada' → the keys of the sessions of ada, with spaces between them
 //
 // A lost phone stays logged in. So each user has a list of sessions: one ordinary entry in the
 // store. A session of a user is valid only while this list contains its key. If the list is lost,
@@ -16,28 +16,28 @@ import { form, seeOther, withForm } from './12-forms.ts';
 import type { Middleware, RouteGroup } from './13-middleware.ts';
 import { type SiteData, type UserRequest, UserSession, withLogin } from './22-login.ts';
 import type { SiteOptions } from './23-throttle.ts';
-import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from './25-store.ts';
+import { type Entry, hashId, MemoryStore, type SessionStore } from './25-store.ts';
+import { StoreUnavailable } from './25-store.ts';
 import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 import { rescueStore } from './27-sqlite.ts';
 
 export const MAX_DEVICES = 50; // of one user; then the oldest session ends
 
 const listKey = (user: string): string => hashId(`devices of ${user}`); // no id contains spaces
-const parseList = (list?: { text: string }) => JSON.parse(list?.text ?? '[]') as string[];
+const keysIn = (list?: Entry): string[] => list?.text.match(/[\w-]{43}/g) ?? [];
 
 /** Returns the keys of the sessions of a user, the oldest first. Without a list, returns `[]`. */
 export async function keysOf(store: SessionStore, user: string): Promise<string[]> {
-  return parseList(await store.get(listKey(user)));
+  return keysIn(await store.get(listKey(user)));
 }
 
 /** Replaces the list. `change` receives the keys of the sessions that the store still contains. */
 async function changeList(store: SessionStore, user: string, change: (keys: string[]) => string[]) {
   for (let tries = 0; tries < 100; tries++) { // another request can change the list in between
     const list = await store.get(listKey(user));
-    const keys = parseList(list);
+    const keys = keysIn(list);
     const entries = await Promise.all(keys.map((key) => store.get(key)));
-    const changed = change(keys.filter((_key, i) => entries[i])).slice(-MAX_DEVICES);
-    const text = JSON.stringify(changed);
+    const text = change(keys.filter((_key, i) => entries[i])).slice(-MAX_DEVICES).join(' ');
     if (await store.put(listKey(user), { text, expires: Infinity }, list?.version ?? 0)) return;
   }
   throw new StoreUnavailable('100 attempts to change one list failed');

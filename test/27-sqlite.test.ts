@@ -39,7 +39,7 @@ describe('27-sqlite: a store that does not work', () => {
     const page = rescueStore(() => Promise.reject(new StoreUnavailable('the disk is full')));
     const response = await new Browser(page).get('/page?token=secret');
     assert.deepEqual([response.status, response.headers['retry-after']], [503, '1']);
-    assert.match(bodyText(response), /Your session cannot be read now\. Please try again\./);
+    assert.match(bodyText(response), /Your session is not available\. Please try again\./);
     const lines = log.mock.calls.map((call) => call.arguments[0]);
     assert.deepEqual(lines, ['503 GET /page: the disk is full']);
   });

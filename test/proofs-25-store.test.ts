@@ -61,6 +61,16 @@ describe('25-store: MemoryStore under load', () => {
     assert.equal(store.get('0')?.version, 1);
   });
 
+  it('MemoryStore keeps an entry that is only read, while 1,000 new entries arrive', () => {
+    const store = new MemoryStore({ maxEntries: 100, now: () => NOW });
+    for (const key of ['read', 'unread']) store.put(key, { text: '', expires: NOW + 10 }, 0);
+    for (let i = 0; i < 1000; i++) {
+      store.put(`${i}`, { text: '', expires: NOW + 10 }, 0);
+      if (i % 40 === 0) assert.equal(store.get('read')?.version, 1, `after ${i} entries`);
+    }
+    assert.equal(store.get('unread'), undefined);
+  });
+
   it('MemoryStore has a default limit of 100,000 entries', () => {
     const store = new MemoryStore({ now: () => NOW });
     for (let i = 0; i < 150_000; i++) store.put(`${i}`, { text: '', expires: NOW + 10 }, 0);

@@ -38,8 +38,8 @@ async function inThreads(file: string, code: string): Promise<void> {
   assert.deepEqual(codes.flat(), Array(count).fill(0));
 }
 
-/** Replaces SQLite: `exec` fails until it was called `failures` times. */
-function fakeSqlite(t: TestContext, failures: number) {
+/** Replaces SQLite: `exec` fails until it was called `failures` times. `run` calls `onRun`. */
+function fakeSqlite(t: TestContext, failures: number, onRun = () => {}) {
   const counts = { opened: 0, closed: 0, waited: 0, left: failures };
   const executed: string[] = [];
   class DatabaseSync {
@@ -51,7 +51,12 @@ function fakeSqlite(t: TestContext, failures: number) {
       executed.push(sql);
     }
     prepare(): object {
-      return {};
+      return {
+        run: () => {
+          onRun();
+          return { changes: 1 };
+        },
+      };
     }
     close(): void {
       counts.closed += 1;
@@ -82,8 +87,22 @@ describe('27-sqlite: more about opening a file', () => {
 
   it('SqliteStore() lets SQLite wait 250 milliseconds for another process', (t) => {
     const { executed } = fakeSqlite(t, 0);
-    assert.ok(new SqliteStore(makeFile(t)));
-    assert.match(executed.join('\n'), /PRAGMA busy_timeout = 250;/);
+    new SqliteStore(makeFile(t)).delete('a');
+    assert.equal(executed.at(-1), 'PRAGMA busy_timeout = 250');
+  });
+
+  it('SqliteStore waits for the lock only once, until a write succeeds', (t) => {
+    let isLocked = true;
+    const { executed } = fakeSqlite(t, 0, () => {
+      if (isLocked) throw Object.assign(new Error('locked'), { code: 'ERR_SQLITE_ERROR' });
+    });
+    const store = new SqliteStore(makeFile(t));
+    executed.length = 0;
+    for (let i = 0; i < 3; i++) assert.throws(() => store.delete('a'), StoreUnavailable);
+    isLocked = false;
+    for (let i = 0; i < 2; i++) store.delete('a');
+    const waits = executed.map((sql) => sql.replace('PRAGMA busy_timeout = ', ''));
+    assert.deepEqual(waits, ['250', '0', '0', '0', '250']);
   });
 
   it('site() of step 27 names the file that it cannot open', (t) => {

@@ -64,11 +64,24 @@ describe('28-devices: more about the list', () => {
     await visit('ada');
     const list = await store.get(hashId('devices of ada'));
     assert.equal(list?.expires, Infinity);
-    assert.deepEqual(JSON.parse(list?.text ?? ''), await keysOf(store, 'ada'));
+    assert.deepEqual(list?.text, (await keysOf(store, 'ada')).join(' '));
     for (const id of ['devices of ada', 'devices%20of%20ada', hashId('devices of ada')]) {
       const visitor = new Browser(handle, ORIGIN, now);
       const { status } = await visitor.request('GET', '/sessions', '', { cookie: `session=${id}` });
       assert.equal(status, 303, `the cookie ${id}`);
+    }
+  });
+
+  it('DeviceSessionFactory.open() ends the sessions of a damaged list, until the next login', async () => {
+    for (const text of ['', 'null', '{}', '[1,', '"', ' ', '\0', `["${'A'.repeat(43)}"]`]) {
+      const { store, visit } = await setUp('ada');
+      const phone = await visit('ada', 'Phone');
+      const version = (await store.get(hashId('devices of ada')))?.version ?? 0;
+      await store.put(hashId('devices of ada'), { text, expires: Infinity }, version);
+      assert.equal(await isIn(phone), false, `the list is ${JSON.stringify(text)}`);
+      const desk = await visit('ada', 'Desk');
+      assert.equal(await isIn(desk), true, `a login after ${JSON.stringify(text)}`);
+      assert.equal((await keysOf(store, 'ada')).length, 1, 'the list has the new session only');
     }
   });
 
