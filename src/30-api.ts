@@ -4,67 +4,53 @@
 //   WWW-Authenticate: Bearer realm="api", error="invalid_token"     response 401 (RFC 6750 §3)
 //
 // A token is valid until it expires, also after a logout. To revoke it, the server must look up its
-// id in a deny-list: then the token costs the same lookup as a session. A browser never sends a
+// id in a store: then the token costs the same lookup as a session. A browser never sends a
 // token in `Authorization` by itself, so these routes need no protection against forged forms.
 import { isMain, serve } from './01-server.ts';
-import { type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
+import type { Awaitable, Handler, HttpResponse } from './04-http.ts';
+import { problem, toListener } from './04-http.ts';
 import type { Router } from './05-router.ts';
 import { DEMO } from './09-tutorial.ts';
 import type { RouteGroup } from './13-middleware.ts';
 import { USERS } from './21-password.ts';
 import type { UserRequest } from './22-login.ts';
-import { MemoryStore } from './25-store.ts';
+import { hashId, MemoryStore, type SessionStore } from './25-store.ts';
+import { rescueStore } from './27-sqlite.ts';
 import { makeDeviceSite } from './28-devices.ts';
 import { addToken, type Claims, json, type JwtRules, jwtRules, verifyJwt } from './29-jwt.ts';
 
-/** The ids of revoked tokens. Each id stays until its token has expired. */
-export class DenyList {
-  readonly #ends = new Map<string, number>(); // seconds since 1970, the oldest entry first
-  readonly #now: () => number;
+/** The key under which the deny-list has a revoked token. No session id contains a space. */
+const revokedKey = ({ jti }: Claims): string => hashId(`revoked ${jti}`);
 
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  /** Revokes a token, and deletes the ids of expired tokens. A token without an id stays valid. */
-  add({ jti, exp = 0 }: Claims): void {
-    for (const [old, end] of this.#ends) {
-      if (end > this.#now()) break; // the later entries are younger, so they can wait
-      this.#ends.delete(old);
-    }
-    if (jti !== undefined) this.#ends.set(jti, exp + 60); // a minute is longer than the leeway
-  }
-
-  /** Whether the token with this id was revoked. */
-  has(jti = ''): boolean {
-    return this.#ends.has(jti);
-  }
-}
-
-/** Adds `/api/token` for users, and `/api/counter` and `/api/logout` for programs with a token. */
+/**
+ * Adds `/api/token` for users, and `/api/counter` and `/api/logout` for programs with a token.
+ * `denied` keeps the revoked tokens until they expire.
+ */
 export function addApi(
   router: Router,
   pages: RouteGroup<UserRequest>,
   rules: JwtRules,
+  denied: SessionStore,
   users = USERS,
 ): void {
   addToken(pages, rules, users);
-  const denied = new DenyList(rules.now);
-  const withToken = (inner: (claims: Claims) => HttpResponse): Handler => ({ headers }) => {
-    const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
-    if (token === undefined) return unauthorized(''); // no attempt, so no error code
-    const claims = verifyJwt(token, rules);
-    const isUser = users.has(claims?.sub ?? ''); // perhaps the user was removed after the login
-    const isValid = claims && isUser && !denied.has(claims.jti);
-    return isValid ? inner(claims) : unauthorized(', error="invalid_token"');
-  };
+  const withToken = (inner: (claims: Claims) => Awaitable<HttpResponse>): Handler =>
+    rescueStore(async ({ headers }) => {
+      const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
+      if (token === undefined) return unauthorized(''); // no attempt, so no error code
+      const claims = verifyJwt(token, rules);
+      const isUser = users.has(claims?.sub ?? ''); // perhaps the user was removed after the login
+      const isValid = claims && isUser && !(await denied.get(revokedKey(claims)));
+      return isValid ? inner(claims) : unauthorized(', error="invalid_token"');
+    });
   const counts = new Map<string, number>(); // by user
   router.get('/api/counter', withToken(({ sub = '' }) => {
     counts.set(sub, (counts.get(sub) ?? 0) + 1);
     return json({ sub, count: counts.get(sub) });
   }));
-  router.post('/api/logout', withToken((claims) => {
-    denied.add(claims);
+  router.post('/api/logout', withToken(async (claims) => {
+    const expires = Number(claims.exp) + 60; // a minute is longer than the leeway
+    await denied.put(revokedKey(claims), { text: '', expires }, 0);
     return { status: 204, headers: {}, body: '' };
   }));
 }
@@ -90,9 +76,13 @@ export function withCors(origins: readonly string[], inner: Handler): Handler {
 }
 
 /** The site of this step. Step 1 on port 7000 is another origin, for experiments. */
-export function site(users = USERS, origins = ['http://localhost:7000']): Handler {
+export function site(
+  users = USERS,
+  origins = ['http://localhost:7000'],
+  denied: SessionStore = new MemoryStore(),
+): Handler {
   const { router, pages, handle } = makeDeviceSite(new MemoryStore(), { users });
-  addApi(router, pages, jwtRules(DEMO.secrets), users);
+  addApi(router, pages, jwtRules(DEMO.secrets), denied, users);
   return withCors(origins, handle);
 }
 

@@ -11,6 +11,9 @@ import { type Handler, problem, text, toListener } from './04-http.ts';
 /** A reply. An error of the server is a value, because it can be inside an array. */
 export type Reply = string | number | null | Error | Reply[];
 
+/** A reply and where it ends, or `undefined` if it is not complete. */
+type Parsed = { value: Reply; end: number } | undefined;
+
 const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has at most 64 KiB
 const NOT_RESP2 = 'The reply is not RESP2';
 
@@ -25,7 +28,7 @@ export function encodeCommand(args: readonly string[]): string {
  * Throws a `RangeError`: 'The reply is not RESP2', or 'A reply of length 2000000' for a length
  * that is negative or larger than `MAX_REPLY_SIZE`. The length -1 means that there is no value.
  */
-export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: number } | undefined {
+export function parseReply(bytes: Buffer, start = 0): Parsed {
   const lineEnd = bytes.indexOf('\r\n', start);
   if (lineEnd === -1) return undefined;
   const type = bytes.toString('latin1', start, start + 1);
@@ -42,7 +45,7 @@ export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: numbe
 }
 
 /** Parses a string: it has `length` bytes, and a line end follows. */
-function parseString(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
+function parseString(bytes: Buffer, start: number, length: number): Parsed {
   const stop = start + length;
   if (bytes.length < stop + 2) return undefined;
   if (bytes.toString('latin1', stop, stop + 2) !== '\r\n') throw new RangeError(NOT_RESP2);
@@ -50,7 +53,7 @@ function parseString(bytes: Buffer, start: number, length: number): ReturnType<t
 }
 
 /** Parses an array: `length` replies, one after the other. */
-function parseArray(bytes: Buffer, start: number, length: number): ReturnType<typeof parseReply> {
+function parseArray(bytes: Buffer, start: number, length: number): Parsed {
   const items: Reply[] = [];
   let end = start;
   while (items.length < length) {
@@ -101,8 +104,8 @@ export class RespConnection {
   }
 
   /**
-   * Settles one command for each reply. If `parseReply` throws, or `MAX_REPLY_SIZE` bytes are not
-   * a whole reply ('The reply is too long'), it closes the connection.
+   * Settles one command for each reply. Closes the connection if `parseReply` throws, if no command
+   * waits for the reply, or after `MAX_REPLY_SIZE` bytes without a whole reply.
    */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);
@@ -110,8 +113,9 @@ export class RespConnection {
       for (let reply; (reply = parseReply(this.#received)); ) {
         this.#received = this.#received.subarray(reply.end);
         const command = this.#pending.shift();
-        if (reply.value instanceof Error) command?.reject(reply.value);
-        else command?.resolve(reply.value);
+        if (!command) throw new RangeError('A reply without a command');
+        if (reply.value instanceof Error) command.reject(reply.value);
+        else command.resolve(reply.value);
       }
       if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('The reply is too long');
     } catch (error) {

@@ -15,12 +15,13 @@ import { type Reply, RespConnection } from './31-resp.ts';
 export type Commander = { command(...args: string[]): Promise<unknown> };
 
 const CONNECT_TIMEOUT = 2_000; // milliseconds: a distant Redis needs several round trips
-const COMMAND_TIMEOUT = 500; // milliseconds
+const COMMAND_TIMEOUT = 500; // milliseconds that a command waits for a connection, then for a reply
 const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
+const WRONG_URL = 'A Redis URL looks like redis://localhost:6379. Write %40 for @ in a password';
 const MAX_BACKOFF = 2_000; // milliseconds between two attempts to connect; the first wait is 50
 
 /** This program sent a wrong command. Any other error means that Redis cannot do its work now. */
-export const CLIENT_ERRORS = /^(ERR (?!max )|WRONGTYPE|NOSCRIPT)/;
+export const CLIENT_ERRORS = /^(ERR (?!max |Connection )|WRONGTYPE|NOSCRIPT)/;
 /** This server cannot do its work for a long time. Another server may do it: connect again. */
 const STALE_ERRORS = /^(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)/;
 
@@ -29,7 +30,7 @@ export class RedisClient implements Commander {
   readonly #url: URL;
   readonly #login: string[][]; // the commands that each connection begins with
   #connection: RespConnection | undefined;
-  #ready: Promise<unknown> | undefined; // the replies to these commands
+  #ready: Promise<unknown> = Promise.resolve(); // the replies to these commands
   #waiting = 0; // commands without a reply
   #failures = 0; // since the last reply
   #isDown = false; // true while the client waits before it reconnects, and after close()
@@ -42,7 +43,7 @@ export class RedisClient implements Commander {
       this.#login = loginCommands(this.#url);
     } catch {
       // The message does not contain the value, because it can contain a password.
-      throw new TypeError('The URL of Redis looks like redis://localhost:6379');
+      throw new TypeError(WRONG_URL);
     }
   }
 
@@ -58,14 +59,15 @@ export class RedisClient implements Commander {
     this.#waiting += 1;
     let isReady = false;
     try {
-      await this.#ready; // before SELECT, the command would use the wrong database
-      isReady = true;
-      const reply = await within(COMMAND_TIMEOUT, connection, connection.command(...args));
+      await within(COMMAND_TIMEOUT, this.#ready); // the connection itself may need more time
+      isReady = true; // before SELECT, the command would use the wrong database
+      const reply = await within(COMMAND_TIMEOUT, connection.command(...args));
       this.#failures = 0;
       return reply;
     } catch (error) {
       const reason = reasonOf(error as Error);
-      if (!isReady || STALE_ERRORS.test(reason)) connection.close(reason);
+      const isLate = isReady && error instanceof StoreUnavailable;
+      if (isLate || STALE_ERRORS.test(reason)) connection.close(reason);
       throw isReady && CLIENT_ERRORS.test(reason) ? error : new StoreUnavailable(reason);
     } finally {
       this.#waiting -= 1;
@@ -82,7 +84,8 @@ export class RedisClient implements Commander {
   #connect(): RespConnection {
     const connection = new RespConnection(openSocket(this.#url), () => this.#backOff());
     const replies = Promise.all(this.#login.map((args) => connection.command(...args)));
-    this.#ready = within(CONNECT_TIMEOUT, connection, replies);
+    this.#ready = within(CONNECT_TIMEOUT, replies);
+    this.#ready.catch((error: Error) => connection.close(reasonOf(error)));
     return connection;
   }
 
@@ -95,18 +98,15 @@ export class RedisClient implements Commander {
   }
 }
 
-/** Returns the reply. After the limit, it closes the connection: 'No reply after 500 ms'. */
-async function within(limit: number, redis: RespConnection, reply: Promise<Reply>): Promise<Reply> {
-  let immediate: NodeJS.Immediate | undefined;
-  const close = (): void => redis.close(`No reply after ${limit} ms`);
-  // If this process was busy, the reply is here already, and Node reads it before `close` runs.
-  const timer = setTimeout(() => (immediate = setImmediate(close)), limit);
-  try {
-    return await reply;
-  } finally {
-    clearTimeout(timer);
-    clearImmediate(immediate);
-  }
+/** Returns the result, or throws `StoreUnavailable` after the limit: 'No reply after 500 ms'. */
+async function within<T>(limit: number, result: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const fail = (): void => reject(new StoreUnavailable(`No reply after ${limit} ms`));
+    // If this process was busy, the reply is here already, and Node reads it before `fail` runs.
+    timer = setTimeout(() => setImmediate(fail), limit);
+  });
+  return Promise.race([result, late]).finally(() => clearTimeout(timer));
 }
 
 function openSocket({ protocol, hostname, port }: URL): Socket {

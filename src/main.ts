@@ -52,10 +52,12 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const explain = isProduction ? undefined : EXPLAIN[kind] ?? explainStored;
   const common = { explain, users, trustedOrigins, now };
   const options = { secrets, cookie, now, sessionClass: UserSession<SiteData> };
-  const { router, pages, handle } = Object.hasOwn(EXPLAIN, kind)
-    ? makeUserSite({ ...common, factory: cookieSessions(kind, options) })
-    : makeDeviceSite(storeOf(kind, now), { ...common, cookie });
-  addApi(router, pages, jwtRules(secrets, now), users);
+  const store = Object.hasOwn(EXPLAIN, kind) ? undefined : storeOf(kind, now);
+  const { router, pages, handle } = store
+    ? makeDeviceSite(store, { ...common, cookie })
+    : makeUserSite({ ...common, factory: cookieSessions(kind, options) });
+  const denied = store && kind !== 'memory' ? store : new MemoryStore({ now });
+  addApi(router, pages, jwtRules(secrets, now), denied, users);
   const headers = isProduction ? HTTPS_HEADERS : HEADERS;
   return withHeaders(headers, withStatic(PUBLIC, withCors(trustedOrigins, handle)));
 }

@@ -5,20 +5,20 @@ import { explainedIt } from '../.tools/explain.ts';
 import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts';
 import { bodyText } from '../.tools/request.ts';
 import { makeFile, sqlite } from '../.tools/sqlite.ts';
+import { SpyStore } from '../.tools/stored.ts';
 import { type Handler, text } from '../src/04-http.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { makeUserSite } from '../src/23-throttle.ts';
 import { EncryptedCookieSessionFactory } from '../src/24-encryption.ts';
-import { MemoryStore, type SessionStore } from '../src/25-store.ts';
+import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from '../src/25-store.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
 import { makeDeviceSite } from '../src/28-devices.ts';
 import { jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
-import { DenyList, site, withCors } from '../src/30-api.ts';
+import { site, withCors } from '../src/30-api.ts';
 
 const it = explainedIt(import.meta.url);
-const NOW = 1_700_000_000; // seconds since 1970
 const APP = 'https://app.example.org';
 const INVALID = 'Bearer realm="api", error="invalid_token"';
 const SESSIONS = { secrets: ['a secret'], sessionClass: UserSession<SiteData> };
@@ -44,31 +44,6 @@ async function visit(members = users) {
   const token = await tokenOf(browser);
   return { handle, browser, token, ask: program(handle, `Bearer ${token}`) };
 }
-
-describe('30-api: DenyList', () => {
-  it('DenyList.add() revokes a token, and forgets it after the token has expired', () => {
-    const clock = { now: NOW };
-    const now = (): number => clock.now;
-    const list = new DenyList(now);
-    const exp = NOW + 900;
-    assert.equal(list.has('1'), false);
-    list.add({ jti: '1', exp });
-    assert.deepEqual([list.has('1'), list.has('2')], [true, false]);
-    clock.now = exp + 4;
-    list.add({ jti: '2', exp: exp + 900 });
-    assert.equal(list.has('1'), true, 'within the leeway, the token would still be valid');
-    clock.now = exp + 60;
-    list.add({ jti: '3', exp: exp + 960 });
-    assert.equal(list.has('1'), false, 'the token has expired');
-    assert.deepEqual([list.has('2'), list.has('3')], [true, true]);
-  });
-
-  it('DenyList.add() ignores a token without an id', () => {
-    const list = new DenyList(() => NOW);
-    list.add({ exp: NOW + 900 });
-    assert.deepEqual([list.has('undefined'), list.has(undefined)], [false, false]);
-  });
-});
 
 describe('30-api: the routes', () => {
   it('addApi() counts for each user who sends a token', async () => {
@@ -124,6 +99,25 @@ describe('30-api: the routes', () => {
       assert.deepEqual([status, headers['www-authenticate']], [401, INVALID], path);
     }
     assert.equal((await other('GET', '/api/counter')).status, 200, 'another token of ada');
+  });
+
+  it('addApi() keeps a revoked token in the store, for every server, until it has expired', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const denied = new SpyStore(new MemoryStore());
+    const handle = site(users, [APP], denied);
+    const token = await tokenOf(await logIn(handle, 'ada'));
+    const other = program(site(users, [APP], denied), `Bearer ${token}`);
+    assert.equal((await other('GET', '/api/counter')).status, 200, 'the other server');
+    assert.equal((await program(handle, `Bearer ${token}`)('POST', '/api/logout')).status, 204);
+    assert.equal((await other('GET', '/api/counter')).status, 401, 'revoked on the other server too');
+    const [, payload = ''] = token.split('.');
+    const { jti, exp } = JSON.parse(Buffer.from(payload, 'base64url').toString());
+    const entry = await denied.get(hashId(`revoked ${jti}`));
+    assert.equal(entry?.expires, exp + 60, 'longer than the leeway of step 29');
+    denied.before = () => {
+      throw new StoreUnavailable('down');
+    };
+    assert.equal((await other('GET', '/api/counter')).status, 503, 'without the store, no token is valid');
   });
 });
 

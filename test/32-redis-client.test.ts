@@ -78,35 +78,44 @@ describe('32-redis-client: commands', () => {
     assert.match(outcome, /No reply after 500 ms/);
   });
 
-  it('RedisClient.command() waits longer for a connection than for a reply (C21)', { timeout }, async (t) => {
+  it('RedisClient connects to a distant Redis, and no command waits for this longer than 500 milliseconds (C21)', { timeout }, async (t) => {
     const pings: (() => void)[] = [];
-    const { url, commands } = await startFakeRedis(t, ([name], socket) => {
+    let isAsked = (): void => {};
+    const { url, commands, sockets } = await startFakeRedis(t, ([name], socket) => {
       if (name !== 'PING') return '+OK\r\n';
       pings.push(() => socket.write('+PONG\r\n'));
       isAsked();
       return undefined;
     });
-    let isAsked = (): void => {};
     const asked = (): Promise<void> => new Promise((resolve) => (isAsked = resolve));
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const client = makeClient(t, `${url}/1`);
 
     let arrives = asked();
-    const reply = client.command('GET', 'a');
+    const tooEarly = client.command('GET', 'early');
+    tooEarly.catch(() => {});
     await arrives;
-    t.mock.timers.tick(1_999); // a distant Redis: each round trip takes long
+    t.mock.timers.tick(500);
+    await assertUnavailable(tooEarly, /^No reply after 500 ms$/);
+    t.mock.timers.tick(1_499); // a distant Redis: each round trip takes long
     await nextTurn();
+    const reply = client.command('GET', 'a');
     pings[0]?.();
     assert.equal(await reply, 'OK', 'it connects within two seconds');
-    assert.deepEqual(commands, [['SELECT', '1'], ['GET', 'a']]);
+    assert.equal(sockets.length, 1, 'the first connection was enough');
+    assert.deepEqual(commands, [['SELECT', '1'], ['GET', 'a']], 'a rejected command is never sent');
 
     const other = makeClient(t, `${url}/1`);
     arrives = asked();
-    const noReply = other.command('GET', 'b');
-    noReply.catch(() => {});
+    other.command('GET', 'b').catch(() => {});
     await arrives;
-    t.mock.timers.tick(2_000);
-    await assertUnavailable(noReply, /^No reply after 2000 ms$/);
+    t.mock.timers.tick(1_999);
+    await nextTurn();
+    const last = other.command('GET', 'b');
+    last.catch(() => {});
+    t.mock.timers.tick(1);
+    await assertUnavailable(last, /^No reply after 2000 ms$/);
+    await assertUnavailable(other.command('GET', 'b'), /^Redis is down$/);
     assert.ok(!commands.flat().includes('b'), 'a command is never sent before the login is complete');
   });
 });
@@ -220,7 +229,7 @@ describe('32-redis-client: Redis is down', () => {
   it('RedisClient() rejects a URL that is not a URL of Redis, and does not show a password', () => {
     const others = ['http://localhost', 'xredis://localhost', 'redisss://localhost', '//localhost'];
     for (const url of ['', 'localhost', ...others, 'redis', 'redis://', 'redis:h', 'redis://u:hunter2@[', 'redis://:hunter2%zz@h']) {
-      const message = 'The URL of Redis looks like redis://localhost:6379';
+      const message = /^A Redis URL looks like redis:\/\/localhost:6379\. Write %40 for @ in a password$/;
       assert.throws(() => new RedisClient(url), { name: 'TypeError', message }, url);
     }
   });

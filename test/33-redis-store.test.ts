@@ -206,6 +206,6 @@ describe('33-redis-store: RedisStore', () => {
     process.env.REDIS_URL = '';
     assert.doesNotThrow(() => site());
     process.env.REDIS_URL = 'http://localhost';
-    assert.throws(() => site(), /^TypeError: The URL of Redis/);
+    assert.throws(() => site(), /^TypeError: A Redis URL/);
   });
 });

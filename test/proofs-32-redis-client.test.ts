@@ -20,7 +20,7 @@ describe('proofs-32-redis-client: reasons', () => {
     const reasons = [
       'OOM command not allowed', 'READONLY You cannot', 'MISCONF Redis is', 'LOADING Redis is',
       'BUSY Redis is', 'MASTERDOWN Link', 'CLUSTERDOWN The cluster', 'NOREPLICAS Not enough',
-      'ERR max number of clients reached', 'BUSY ERR it',
+      'ERR max number of clients reached', 'ERR Connection refused', 'BUSY ERR it',
     ];
     for (const reason of reasons) {
       const { url } = await startFakeRedis(t, afterLogin(() => `-${reason}\r\n`));
@@ -115,12 +115,33 @@ describe('proofs-32-redis-client: connections', () => {
     assert.equal(await client.command('PING'), 'PONG', 'the connection is still open');
   });
 
-  it('RedisClient.command() ignores a reply without a command', { timeout }, async (t) => {
-    const { url } = await startFakeRedis(t, afterLogin(() => '+OK\r\n+more\r\n-ERR more\r\n'));
+  it('RedisClient closes a connection that sends a reply without a command, and reconnects', { timeout }, async (t) => {
+    const { url, sockets } = await startFakeRedis(t, afterLogin(([, key]) =>
+      key === 'a' ? '+OK\r\n+more\r\n-ERR more\r\n' : '+other\r\n'));
+    t.mock.timers.enable({ apis: ['setTimeout'] });
     const client = makeClient(t, url);
-    for (let i = 0; i < 2; i++) {
-      assert.equal(await client.command('GET', 'a'), 'OK');
-      await new Promise(setImmediate);
+    assert.equal(await client.command('GET', 'a'), 'OK');
+    await new Promise(setImmediate);
+    await assertUnavailable(client.command('GET', 'b'), /^Redis is down$/);
+    t.mock.timers.tick(50);
+    assert.equal(await client.command('GET', 'b'), 'other', 'the reply to this command');
+    assert.equal(sockets.length, 2);
+  });
+
+  it('RedisClient.command() never waits a second, while Redis accepts connections and sends nothing', { timeout }, async (t) => {
+    let isFrozen = false;
+    const { url } = await startFakeRedis(t, () => (isFrozen ? undefined : '+OK\r\n'));
+    const client = makeClient(t, url);
+    assert.equal(await client.command('GET', 'a'), 'OK');
+    isFrozen = true;
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    for (let attempt = 0; attempt < 20; attempt++) {
+      let isSettled = false;
+      const reply = client.command('GET', 'a').catch(String).finally(() => (isSettled = true));
+      for (let i = 0; i < 5; i++) await new Promise(setImmediate);
+      if (!isSettled) t.mock.timers.tick(500);
+      assert.match(String(await reply), /StoreUnavailable|Error: (No reply|Redis is down)/);
+      t.mock.timers.tick(100);
     }
   });
 
@@ -247,6 +268,6 @@ describe('proofs-32-redis-client: connections', () => {
     process.env.REDIS_URL = '';
     assert.doesNotThrow(() => site());
     process.env.REDIS_URL = 'http://localhost';
-    assert.throws(() => site(), /^TypeError: The URL of Redis/);
+    assert.throws(() => site(), /^TypeError: A Redis URL/);
   });
 });
