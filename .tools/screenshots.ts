@@ -83,7 +83,12 @@ const PICTURES: Record<string, Picture> = {
   '24-encrypted.png': {
     handle: finished({ SESSIONS: 'encrypted' }, now),
     view: LIGHT,
-    visit: () => open('/', '/inspect'),
+    async visit() {
+      await open('/cart');
+      await browser.type('[name=note]', 'For Ada, with love');
+      await follow('[action="/cart/note"] button');
+      await open('/inspect');
+    },
     last: 'main form',
   },
   '28-sessions.png': {

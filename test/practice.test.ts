@@ -72,6 +72,16 @@ describe('practise()', { skip }, () => {
     assert.match(without1 ?? '', /npm run check/);
   });
 
+  it('practise() runs the tests of SQLite with a Node that has SQLite', (t) => {
+    const root = makeProject(t);
+    writeFileSync(join(root, 'src/03-sqlite.ts'), SOURCE);
+    git(root, 'add', '.');
+    git(root, 'commit', '-q', '-m', 'Add a step');
+    t.mock.method(process, 'getBuiltinModule', () => undefined);
+    assert.match(practise(root, ['3']).message ?? '', /npx -y node@24 --test test\/03-sqlite/);
+    assert.doesNotMatch(practise(root, ['2']).message ?? '', /node@24/);
+  });
+
   it('practise() empties one function if the command names it', (t) => {
     const root = makeProject(t);
     assert.ok(practise(root, ['2', 'sum']).isDone);
