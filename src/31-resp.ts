@@ -11,9 +11,6 @@ import { type Handler, problem, text, toListener } from './04-http.ts';
 /** A reply. An error of the server is a value, because it can be inside an array. */
 export type Reply = string | number | null | Error | Reply[];
 
-/** A reply and where it ends, or `undefined` if it is not complete. */
-type Parsed = { value: Reply; end: number } | undefined;
-
 const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has at most 64 KiB
 const NOT_RESP2 = 'The reply is not RESP2';
 
@@ -28,12 +25,12 @@ export function encodeCommand(args: readonly string[]): string {
  * Throws a `RangeError`: 'The reply is not RESP2', or 'A reply of length 2000000' for a length
  * that is negative or larger than `MAX_REPLY_SIZE`. The length -1 means that there is no value.
  */
-export function parseReply(bytes: Buffer, start = 0): Parsed {
+export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: number } | undefined {
   const lineEnd = bytes.indexOf('\r\n', start);
   if (lineEnd === -1) return undefined;
   const type = bytes.toString('latin1', start, start + 1);
   const line = bytes.toString('utf8', start + 1, lineEnd);
-  const end = lineEnd + 2;
+  let end = lineEnd + 2;
   if (type === '+') return { value: line, end };
   if (type === '-') return { value: new Error(line), end };
   if (!/^-?\d{1,15}$/.test(line) || !/[:$*]/.test(type)) throw new RangeError(NOT_RESP2);
@@ -41,22 +38,14 @@ export function parseReply(bytes: Buffer, start = 0): Parsed {
   if (type === ':') return { value: number, end };
   if (number === -1) return { value: null, end };
   if (number < 0 || number > MAX_REPLY_SIZE) throw new RangeError(`A reply of length ${number}`);
-  return type === '$' ? parseString(bytes, end, number) : parseArray(bytes, end, number);
-}
-
-/** Parses a string: it has `length` bytes, and a line end follows. */
-function parseString(bytes: Buffer, start: number, length: number): Parsed {
-  const stop = start + length;
-  if (bytes.length < stop + 2) return undefined;
-  if (bytes.toString('latin1', stop, stop + 2) !== '\r\n') throw new RangeError(NOT_RESP2);
-  return { value: bytes.toString('utf8', start, stop), end: stop + 2 };
-}
-
-/** Parses an array: `length` replies, one after the other. */
-function parseArray(bytes: Buffer, start: number, length: number): Parsed {
+  if (type === '$') {
+    const stop = end + number;
+    if (bytes.length < stop + 2) return undefined;
+    if (bytes.toString('latin1', stop, stop + 2) !== '\r\n') throw new RangeError(NOT_RESP2);
+    return { value: bytes.toString('utf8', end, stop), end: stop + 2 };
+  }
   const items: Reply[] = [];
-  let end = start;
-  while (items.length < length) {
+  while (items.length < number) {
     const item = parseReply(bytes, end);
     if (!item) return undefined;
     items.push(item.value);
@@ -65,13 +54,11 @@ function parseArray(bytes: Buffer, start: number, length: number): Parsed {
   return { value: items, end };
 }
 
-type PendingCommand = { resolve(reply: Reply): void; reject(error: Error): void };
-
 /** One connection. Commands are sent immediately, and the replies arrive in the same order. */
 export class RespConnection {
   readonly #socket: Socket;
   readonly #onClose: () => void;
-  readonly #pending: PendingCommand[] = []; // the oldest first
+  readonly #pending: ((reply: Reply) => void)[] = []; // for each command, the oldest first
   #received = Buffer.alloc(0); // the beginning of the next reply
   #closed: Error | undefined; // why the connection was closed
 
@@ -81,41 +68,40 @@ export class RespConnection {
     this.#onClose = onClose;
     socket.on('data', (bytes) => this.#receive(bytes));
     socket.on('close', () => this.close('Redis closed the connection'));
-    socket.on('error', ({ message, code }: NodeJS.ErrnoException) => {
-      // `localhost` can have two addresses. If both fail, the error has a code but no message.
-      this.close(message || `${code}`);
-    });
+    // `localhost` can have two addresses. If both fail, the error has a code but no message.
+    socket.on('error', ({ message, code }: SocketError) => this.close(message || `${code}`));
   }
 
-  /** Returns the reply. The promise is rejected with an error of Redis or the reason of `close`. */
-  command(...args: string[]): Promise<Reply> {
-    if (this.#closed) return Promise.reject(this.#closed);
+  /** Returns the reply. Throws an error of Redis, or an error with the reason of `close`. */
+  async command(...args: string[]): Promise<Reply> {
+    if (this.#closed) throw this.#closed;
     this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
-    return new Promise((resolve, reject) => this.#pending.push({ resolve, reject }));
+    const reply = await new Promise<Reply>((resolve) => this.#pending.push(resolve));
+    if (reply instanceof Error) throw reply;
+    return reply;
   }
 
-  /** Closes the connection. Commands without a reply are rejected. Only the first reason counts. */
+  /** Closes the connection. Each command without a reply fails. Only the first reason counts. */
   close(reason: string): void {
     if (this.#closed) return;
     this.#closed = new Error(reason);
     this.#socket.destroy();
     this.#onClose();
-    for (const { reject } of this.#pending.splice(0)) reject(this.#closed);
+    for (const resolve of this.#pending.splice(0)) resolve(this.#closed);
   }
 
   /**
-   * Settles one command for each reply. Closes the connection if `parseReply` throws, if no command
-   * waits for the reply, or after `MAX_REPLY_SIZE` bytes without a whole reply.
+   * Gives each reply to the oldest command. Closes the connection if `parseReply` throws, if no
+   * command waits for the reply, or after `MAX_REPLY_SIZE` bytes without a whole reply.
    */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);
     try {
       for (let reply; (reply = parseReply(this.#received)); ) {
         this.#received = this.#received.subarray(reply.end);
-        const command = this.#pending.shift();
-        if (!command) throw new RangeError('A reply without a command');
-        if (reply.value instanceof Error) command.reject(reply.value);
-        else command.resolve(reply.value);
+        const resolve = this.#pending.shift();
+        if (!resolve) throw new RangeError('A reply without a command');
+        resolve(reply.value);
       }
       if (this.#received.length > MAX_REPLY_SIZE) throw new RangeError('The reply is too long');
     } catch (error) {
@@ -123,6 +109,8 @@ export class RespConnection {
     }
   }
 }
+
+type SocketError = NodeJS.ErrnoException; // an `Error` with a `code`, for example ECONNREFUSED
 
 /** The site of this step: it sends PING over a new connection and shows the reply. */
 export function site(port = Number(process.env.REDIS_PORT || 6379)): Handler {
