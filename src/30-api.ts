@@ -76,13 +76,9 @@ export function withCors(origins: readonly string[], inner: Handler): Handler {
 }
 
 /** The site of this step. Step 1 on port 7000 is another origin, for experiments. */
-export function site(
-  users = USERS,
-  origins = ['http://localhost:7000'],
-  denied: SessionStore = new MemoryStore(),
-): Handler {
+export function site(users = USERS, origins = ['http://localhost:7000']): Handler {
   const { router, pages, handle } = makeDeviceSite(new MemoryStore(), { users });
-  addApi(router, pages, jwtRules(DEMO.secrets), denied, users);
+  addApi(router, pages, jwtRules(DEMO.secrets), new MemoryStore(), users);
   return withCors(origins, handle);
 }
 

@@ -16,7 +16,7 @@ import { hashId, MemoryStore, type SessionStore, StoreUnavailable } from '../src
 import { SqliteStore } from '../src/27-sqlite.ts';
 import { makeDeviceSite } from '../src/28-devices.ts';
 import { jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
-import { site, withCors } from '../src/30-api.ts';
+import { addApi, site, withCors } from '../src/30-api.ts';
 
 const it = explainedIt(import.meta.url);
 const APP = 'https://app.example.org';
@@ -43,6 +43,13 @@ async function visit(members = users) {
   const browser = await logIn(handle, 'ada');
   const token = await tokenOf(browser);
   return { handle, browser, token, ask: program(handle, `Bearer ${token}`) };
+}
+
+/** A server whose deny-list is in this store. */
+function apiOver(denied: SessionStore): Handler {
+  const { router, pages, handle } = makeDeviceSite(new MemoryStore(), { users });
+  addApi(router, pages, jwtRules(['a secret']), denied, users);
+  return handle;
 }
 
 describe('30-api: the routes', () => {
@@ -104,9 +111,9 @@ describe('30-api: the routes', () => {
   it('addApi() keeps a revoked token in the store, for every server, until it has expired', async (t) => {
     t.mock.method(console, 'error', () => {});
     const denied = new SpyStore(new MemoryStore());
-    const handle = site(users, [APP], denied);
+    const [handle, second] = [apiOver(denied), apiOver(denied)];
     const token = await tokenOf(await logIn(handle, 'ada'));
-    const other = program(site(users, [APP], denied), `Bearer ${token}`);
+    const other = program(second, `Bearer ${token}`);
     assert.equal((await other('GET', '/api/counter')).status, 200, 'the other server');
     assert.equal((await program(handle, `Bearer ${token}`)('POST', '/api/logout')).status, 204);
     assert.equal((await other('GET', '/api/counter')).status, 401, 'revoked on the other server too');
