@@ -2,9 +2,8 @@
 //
 //   base64url(header) . base64url(claims) . base64url( HMAC-SHA-256( all before the last period ) )
 //
-// A JWT (RFC 7519) is the signed value of step 3 in a standard format, for clients without a cookie
-// jar. The verifier chooses the algorithm, and checks each claim (RFC 8725): when the token
-// expires, who issued it, and for whom.
+// A JWT (RFC 7519) is the signed value of step 3 for clients without a cookie jar. The verifier
+// chooses the algorithm and checks each claim (RFC 8725).
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, text, toListener } from './04-http.ts';
@@ -24,7 +23,7 @@ export type Claims = {
   exp?: number; // expires at
   nbf?: number; // not valid before
   iat?: number; // issued at
-  jti?: string; // the id of the token
+  jti?: string; // the id of the token: with it, the site can end the token early
   [name: string]: unknown;
 };
 
@@ -36,68 +35,57 @@ export type JwtRules = {
   readonly now: () => number; // seconds since 1970
 };
 
-const HEADER = { alg: 'HS256', typ: 'JWT' };
-const LEEWAY = 5; // seconds that two clocks may differ
-const MIN_KEY_SIZE = 32; // bytes: the size of the hash (RFC 7518 §3.2)
-const MAX_TOKEN_LENGTH = 4096; // characters
+const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url');
 
 /** Returns a token with these claims. Throws the error of `hs256` if the key is too short. */
 export function signJwt(claims: Claims, key: Uint8Array): string {
-  const parts = [HEADER, claims].map((part) => Buffer.from(JSON.stringify(part)));
-  const signed = parts.map((part) => part.toString('base64url')).join('.');
+  const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
   return `${signed}.${hs256(signed, key)}`;
 }
 
 /**
  * Returns the claims, or `undefined` if this site did not issue the token or it is not valid now.
- * A wrong token never throws an error. Only a key that is too short does.
+ * A wrong token never throws an error.
  */
 export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
-  const parts = token.split('.');
-  if (parts.length !== 3 || token.length > MAX_TOKEN_LENGTH) return undefined;
-  const [header = '', claims = '', signature = ''] = parts;
-  const sent = Buffer.from(signature); // the text: another encoding of the same bytes is wrong
-  const isSigned = rules.keys.some((key) => {
-    const made = Buffer.from(hs256(`${header}.${claims}`, key));
-    return made.length === sent.length && timingSafeEqual(made, sent);
-  });
-  if (!isSigned) return undefined; // before the code reads one byte of the content
+  const [header = '', claims = '', signature = '', more] = token.split('.');
+  if (more !== undefined || token.length > 4096) return undefined; // not three parts, or too long
+  const sent = Buffer.from(signature); // not decoded: several texts decode to the same bytes
+  const made = rules.keys.map((key) => Buffer.from(hs256(`${header}.${claims}`, key)));
+  const isSigned = made.some((own) => own.length === sent.length && timingSafeEqual(own, sent));
+  if (!isSigned) return undefined; // before any content is read
   const { alg, typ = 'JWT', crit } = parseObject(header);
+  // `crit` is a list of extensions that the verifier must know. This one knows none.
   const isJwt = typeof typ === 'string' && typ.toLowerCase() === 'jwt';
   if (alg !== 'HS256' || !isJwt || crit !== undefined) return undefined;
   const body = parseObject(claims);
   return areClaimsValid(body, rules) ? body : undefined;
 }
 
-/**
- * Returns the signature in base64url. If the key has 31 bytes, it throws a `RangeError` with the
- * message 'The key has 31 bytes. It needs 32'.
- */
+/** Returns the signature in base64url. Throws a RangeError: 'The key has 31 bytes. It needs 32'. */
 export function hs256(text: string, key: Uint8Array): string {
-  if (key.length >= MIN_KEY_SIZE) return createHmac('sha256', key).update(text).digest('base64url');
-  throw new RangeError(`The key has ${key.length} bytes. It needs ${MIN_KEY_SIZE}`);
+  if (key.length < 32) throw new RangeError(`The key has ${key.length} bytes. It needs 32`);
+  return createHmac('sha256', key).update(text).digest('base64url');
 }
+
+const LEEWAY = 5; // seconds that two clocks may differ
 
 /** Whether the token is valid now, comes from this issuer, and is for this audience. */
 function areClaimsValid(claims: Claims, { iss, aud, now }: JwtRules): boolean {
-  const { exp, nbf = 0, iat = 0 } = claims;
-  if (![exp, nbf, iat].every(Number.isFinite)) return false; // without exp, it would never expire
-  const isTimely = now() < Number(exp) + LEEWAY && now() >= Math.max(nbf, iat) - LEEWAY;
-  const audiences = Array.isArray(claims.aud) ? claims.aud : [claims.aud];
-  return isTimely && claims.iss === iss && audiences.includes(aud);
+  const { exp = NaN, nbf = 0, iat = 0, jti } = claims; // NaN is never valid
+  if (typeof jti !== 'string' || ![exp, nbf, iat].every(Number.isFinite)) return false;
+  const isTimely = now() < exp + LEEWAY && now() >= Math.max(nbf, iat) - LEEWAY;
+  return isTimely && claims.iss === iss && [claims.aud].flat().includes(aud); // one or several
 }
 
-/** Returns the object in a part of the token, or an empty object, which is never valid. */
+/** Returns the JSON in a part as an object, which is empty if the part is not valid JSON. */
 function parseObject(part: string): Claims {
   try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString());
-    return value instanceof Object ? (value as Claims) : {};
+    return Object(JSON.parse(Buffer.from(part, 'base64url').toString())); // also of `null`
   } catch {
     return {};
   }
 }
-
-const TOKEN_TIME = 15 * 60; // seconds: a thief can use a copy for this time
 
 /** Returns the rules of this site. The keys come from its secrets, and serve no other purpose. */
 export function jwtRules(secrets: readonly string[], now = () => Date.now() / 1000): JwtRules {
@@ -115,7 +103,7 @@ export function addToken(pages: RouteGroup<UserRequest>, rules: JwtRules, users 
     const sub = session.get('user');
     if (sub === undefined || !users.has(sub)) return problem(403, 'Log in first, at /login.');
     const iat = Math.floor(now());
-    const claims = { iss, sub, aud, iat, exp: iat + TOKEN_TIME, jti: randomUUID() };
+    const claims = { iss, sub, aud, iat, exp: iat + 15 * 60, jti: randomUUID() };
     return json({ token: signJwt(claims, keys[0] as Uint8Array), expires: claims.exp });
   });
 }

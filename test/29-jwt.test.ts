@@ -156,6 +156,13 @@ describe('29-jwt: attacks', () => {
     }
   });
 
+  it('verifyJwt() rejects a token without an id, which the site could not revoke', () => {
+    for (const jti of [undefined, null, 1, ['1'], {}]) {
+      const token = signJwt({ ...CLAIMS, jti } as Claims, KEY);
+      assertRejected(token, `a token with ${inspect({ jti })}`);
+    }
+  });
+
   it('verifyJwt() rejects a token of another kind (RFC 8725 §3.11)', () => {
     const own = ['"typ":"JWT"', '"typ":"jwt"', '"typ":"Jwt"', '"cty":"x"'];
     const others = [

@@ -270,7 +270,7 @@ describe('fuzz: parsers', () => {
   const [key] = SECRETS.map((secret) => Buffer.from(secret)) as [Buffer];
   const rules = { keys: [key], iss: 'this', aud: 'api', now: () => NOW };
   fuzz('a JWT', (dice) => {
-    const claims = { iss: 'this', aud: 'api', exp: NOW + 60, more: jsonOf(dice) };
+    const claims = { iss: 'this', aud: 'api', exp: NOW + 60, jti: '1', more: jsonOf(dice) };
     const token = signJwt(claims, key);
     assert.deepEqual(verifyJwt(token, rules), JSON.parse(JSON.stringify(claims)));
     const changed = damaged(dice, token);
