@@ -80,7 +80,7 @@ export class MemoryStore implements SessionStore {
 
 export const MAX_STORED_SIZE = 64 * 1024; // characters of one session
 
-/** Keeps the sessions in a store. If two requests save one session, the last one wins. */
+/** Keeps the sessions in a store. If two requests save one session, a change can be lost. */
 export class StoredSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   protected readonly store: SessionStore;
@@ -119,13 +119,13 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
     const oldId = this.loaded.get(session)?.id;
     const isEnded = session.size === 0 || (session instanceof UserSession && session.isEnded);
     const id = oldId && !isEnded ? oldId : randomBytes(32).toString('base64url');
-    if (session.size > 0) await this.write(session, hashId(id)); // first: a kill loses nothing
+    if (session.size > 0) await this.write(session, hashId(id)); // before `delete`: a kill is safe
     if (oldId && isEnded) await this.store.delete(hashId(oldId));
     if (session.size === 0) return '';
     return id === oldId && !this.cookie.attributes.includes('Max-Age') ? undefined : id;
   }
 
-  /** Stores a session under a key. If two requests do, the last one wins. */
+  /** Stores a session under a key. If two requests do this, one of the changes can be lost. */
   protected async write(session: S, key: string): Promise<void> {
     const current = await this.store.get(key);
     await this.store.put(key, this.entryOf(session), current?.version ?? 0);

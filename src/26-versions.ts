@@ -50,7 +50,7 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
       if (await this.store.put(oldKey, entry, version)) return;
       const current = await this.store.get(oldKey);
       const state = decodePayload(current?.text);
-      if (!current || !state) {
+      if (!current || !state || !mayInherit(dataOf(loaded.text), dataOf(current.text))) {
         if (key !== oldKey) return; // another login ended the old session, and this one succeeds
         throw new SessionEnded('Another request ended the session');
       }

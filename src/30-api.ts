@@ -24,7 +24,7 @@ const revokedKey = ({ jti }: Claims): string => hashId(`revoked ${jti}`);
 
 /**
  * Adds `/api/token` for users, and `/api/counter` and `/api/logout` for programs with a token.
- * `denied` keeps the revoked tokens until they expire.
+ * `denied` keeps the revoked tokens until they expire. A `MemoryStore` needs a high `maxEntries`.
  */
 export function addApi(
   router: Router,

@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT = 2_000; // milliseconds: a distant Redis needs several ro
 const COMMAND_TIMEOUT = 500; // milliseconds that a command waits for a connection, then for a reply
 const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
 const WRONG_URL = 'A Redis URL looks like redis://localhost:6379. Write %40 for @ in a password';
-const MAX_BACKOFF = 2_000; // milliseconds between two attempts to connect; the first wait is 50
+const MAX_BACKOFF = 1_000; // milliseconds between two attempts to connect; the first wait is 50
 
 /** This program sent a wrong command. Any other error means that Redis cannot do its work now. */
 export const CLIENT_ERRORS = /^(ERR (?!max |Connection )|WRONGTYPE|NOSCRIPT)/;
@@ -105,6 +105,7 @@ async function within<T>(limit: number, result: Promise<T>): Promise<T> {
     const fail = (): void => reject(new StoreUnavailable(`No reply after ${limit} ms`));
     // If this process was busy, the reply is here already, and Node reads it before `fail` runs.
     timer = setTimeout(() => setImmediate(fail), limit);
+    if (limit === CONNECT_TIMEOUT) timer.unref(); // a server that stops does not wait for Redis
   });
   return Promise.race([result, late]).finally(() => clearTimeout(timer));
 }
@@ -112,8 +113,7 @@ async function within<T>(limit: number, result: Promise<T>): Promise<T> {
 function openSocket({ protocol, hostname, port }: URL): Socket {
   const host = hostname.replace(/^\[|\]$/g, ''); // a URL has brackets around an IPv6 address
   const options = { host, port: Number(port || 6379), ...(!isIP(host) && { servername: host }) };
-  const socket = protocol === 'rediss:' ? connectTls(options) : connect(options);
-  return socket.setNoDelay(true).unref(); // a server that stops does not wait for Redis
+  return (protocol === 'rediss:' ? connectTls(options) : connect(options)).setNoDelay().unref();
 }
 
 /** Returns the commands for the user, the password and the database number in the URL. */

@@ -56,7 +56,7 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
   const { router, pages, handle } = store
     ? makeDeviceSite(store, { ...common, cookie })
     : makeUserSite({ ...common, factory: cookieSessions(kind, options) });
-  const denied = store && kind !== 'memory' ? store : new MemoryStore({ now });
+  const denied = store && kind !== 'memory' ? store : new MemoryStore({ now, maxEntries: 2 ** 22 });
   addApi(router, pages, jwtRules(secrets, now), denied, users);
   const headers = isProduction ? HTTPS_HEADERS : HEADERS;
   return withHeaders(headers, withStatic(PUBLIC, withCors(trustedOrigins, handle)));

@@ -237,7 +237,7 @@ describe('25-store: the end of a session', () => {
     assert.equal((await browser.get('/')).body, '2', 'the session is as it was before');
   });
 
-  it('StoredSessionFactory.save() loses an update: of two requests, the last one wins', async () => {
+  it('StoredSessionFactory.save() loses an update: of two requests, the later one wins', async () => {
     const { browse } = setUp(Factory);
     const gate = makeGate();
     const browser = browse(async (request) => {

@@ -222,6 +222,17 @@ describe('26-versions: ends in between', () => {
     assert.equal((await browser.get('/')).body, '1', 'the next request has a new session');
   });
 
+  it('VersionedSessionFactory.save() gives no data of a user to the next user of a session', async () => {
+    const { factory, memory } = setUp(Factory);
+    const id = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
+    const [page, late] = [await factory.open(id), await factory.open(id)];
+    page?.set('user', 'bob'); // a page that forgets regenerateId()
+    await factory.save(page ?? assert.fail());
+    late?.set('words', 'of ada');
+    await assert.rejects(factory.save(late ?? assert.fail()), SessionEnded);
+    assert.deepEqual(dataIn(memory, hashId(id)), { user: 'bob' });
+  });
+
   it('VersionedSessionFactory.save() throws SessionEnded for a session that has expired', async () => {
     const { factory, clock } = setUp(Factory);
     const first = factory.create().set('counter', 1);

@@ -145,6 +145,24 @@ describe('proofs-32-redis-client: connections', () => {
     }
   });
 
+  it('RedisClient lets the process end while it waits for a connection', { timeout }, async (t) => {
+    const timers: [limit: number, timer: NodeJS.Timeout][] = [];
+    const start = setTimeout;
+    t.mock.method(globalThis, 'setTimeout', (work: () => void, limit: number) => {
+      const timer = start(work, limit);
+      timers.push([limit, timer]);
+      return timer;
+    });
+    const { url } = await startFakeRedis(t, () => undefined);
+    timers.length = 0;
+    const client = makeClient(t, url);
+    const reply = client.command('GET', 'a').catch(String);
+    const limits = timers.map(([limit, timer]) => [limit, timer.hasRef()]);
+    assert.deepEqual(limits, [[2000, false], [500, true]], 'only the command keeps the process');
+    client.close();
+    assert.match(String(await reply), /The client was closed/);
+  });
+
   it('RedisClient.command() connects to an IPv6 address', { timeout }, async (t) => {
     const server = createServer((socket) => {
       socket.on('error', () => {}).on('data', (bytes) => {
