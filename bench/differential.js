@@ -186,7 +186,7 @@ await compare('a JWT', 'jsonwebtoken, jose', async (dice) => {
 
 await compare('a JWT of theirs', 'jsonwebtoken, jose', async (dice) => {
   const more = dice.json();
-  const claims = { iss: 'us', aud: 'api', iat: now, exp: now + 1000, more };
+  const claims = { iss: 'us', aud: 'api', iat: now, exp: now + 1000, jti: 'a', more };
   const tokens = [
     jsonwebtoken.sign(claims, SECRET),
     await new SignJWT(claims).setProtectedHeader({ alg: 'HS256', typ: 'JWT' }).sign(key),
