@@ -27,8 +27,9 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
   protected override async write(session: S, key: string): Promise<void> {
     const loaded = this.loaded.get(session);
     if (!loaded) return this.writeNew(session, key); // no other request knows its id
-    const [oldKey, before] = [hashId(loaded.id), dataOf(loaded.text)];
-    if (key !== oldKey && !mayInherit(before, session)) return this.writeNew(session, key);
+    const oldKey = hashId(loaded.id);
+    const isOtherUser = key !== oldKey && !mayInherit(dataOf(loaded.text), session);
+    if (isOtherUser) return this.writeNew(session, key); // nothing is merged
     await this.#inOrder(oldKey, () => this.#replace(session, loaded, oldKey, key));
   }
 
@@ -39,8 +40,8 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
 
   /**
    * Replaces the entry under `oldKey`, if no other request was faster. Otherwise merges the two
-   * sessions, and tries again. If the entry does not exist any more, throws `SessionEnded`. After
-   * `regenerateId()`, the keys differ. Then the session is stored, and the old entry expires.
+   * sessions, and tries again. Throws `SessionEnded` if the entry does not exist any more, or has
+   * another user. After `regenerateId()`, the keys differ: the session moves, and the old one ends.
    */
   async #replace(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
     let [merged, version] = [session, loaded.version];

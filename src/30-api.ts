@@ -19,7 +19,7 @@ import { rescueStore } from './27-sqlite.ts';
 import { makeDeviceSite } from './28-devices.ts';
 import { addToken, type Claims, json, type JwtRules, jwtRules, verifyJwt } from './29-jwt.ts';
 
-/** The key under which the deny-list has a revoked token. No session id contains a space. */
+/** The key of a revoked token. No cookie can open its entry, because an id contains no space. */
 const revokedKey = ({ jti }: Claims): string => hashId(`revoked ${jti}`);
 
 /**

@@ -22,8 +22,9 @@ export function encodeCommand(args: readonly string[]): string {
 
 /**
  * Returns the reply that begins at `start`, and where it ends, or `undefined` until it is complete.
- * Throws a `RangeError`: 'The reply is not RESP2', or 'A reply of length 2000000' for a length
- * that is negative or larger than `MAX_REPLY_SIZE`. The length -1 means that there is no value.
+ * Throws a `RangeError`: 'The reply is not RESP2', also for a number of more than 15 digits. For a
+ * length that is negative or larger than `MAX_REPLY_SIZE`, the message is 'A reply of length
+ * 2000000'. The length -1 means that there is no value.
  */
 export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: number } | undefined {
   const lineEnd = bytes.indexOf('\r\n', start);
@@ -92,7 +93,8 @@ export class RespConnection {
 
   /**
    * Gives each reply to the oldest command. Closes the connection if `parseReply` throws, if no
-   * command waits for the reply, or after `MAX_REPLY_SIZE` bytes without a whole reply.
+   * command waits ('A reply without a command'), and after `MAX_REPLY_SIZE` bytes that are not a
+   * whole reply ('The reply is too long').
    */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);

@@ -22,7 +22,7 @@ const MAX_BACKOFF = 1_000; // milliseconds between two attempts to connect; the 
 
 /** This program sent a wrong command. Any other error means that Redis cannot do its work now. */
 export const CLIENT_ERRORS = /^(ERR (?!max |Connection )|WRONGTYPE|NOSCRIPT)/;
-/** This server cannot do its work for a long time. Another server may do it: connect again. */
+/** It takes long until this server can do its work again. Another one may do it: connect again. */
 const STALE_ERRORS = /^(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)/;
 
 /** A client for one Redis. It connects when a command needs a connection. */
@@ -48,8 +48,8 @@ export class RedisClient implements Commander {
   }
 
   /**
-   * Returns the reply. The promise is rejected with the error of Redis if the command is wrong, and
-   * otherwise with `StoreUnavailable`: 'Redis is down' or 'Too many commands wait for Redis'.
+   * Returns the reply. Throws the error of Redis for a wrong command. For any other failure, throws
+   * `StoreUnavailable`, for example 'Redis is down' or 'Too many commands wait for Redis'.
    */
   async command(...args: string[]): Promise<Reply> {
     if (this.#isDown) throw new StoreUnavailable('Redis is down');

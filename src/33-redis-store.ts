@@ -19,7 +19,7 @@ export class RedisStore implements SessionStore {
     this.#now = now;
   }
 
-  /** Reads three fields of `session:KEY`. A damaged entry does not exist, as in the script. */
+  /** Reads three fields of `session:KEY`. A damaged entry is ignored, as in the script. */
   async get(key: string): Promise<VersionedEntry | undefined> {
     const fields = ['version', 'expires', 'text'];
     const values = await this.#send('HMGET', `session:${key}`, ...fields);
@@ -29,7 +29,7 @@ export class RedisStore implements SessionStore {
     return { version, expires, text: values[2] ?? '' };
   }
 
-  /** Runs the script below, and returns whether it has stored the entry. */
+  /** Runs the script `PUT`, and returns whether it has stored the entry. */
   async put(key: string, { text, expires }: Entry, version: number): Promise<boolean> {
     const now = this.#now();
     // A duration, not a time: the clock of Redis can differ from the clock of this server.

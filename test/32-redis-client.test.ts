@@ -78,7 +78,7 @@ describe('32-redis-client: commands', () => {
     assert.match(outcome, /No reply after 500 ms/);
   });
 
-  it('RedisClient connects to a distant Redis, and no command waits for this longer than 500 milliseconds (C21)', { timeout }, async (t) => {
+  it('RedisClient connects to a distant Redis, and no command waits for this longer than 500 milliseconds', { timeout }, async (t) => {
     const pings: (() => void)[] = [];
     let isAsked = (): void => {};
     const { url, commands, sockets } = await startFakeRedis(t, ([name], socket) => {
@@ -199,7 +199,7 @@ describe('32-redis-client: Redis is down', () => {
     assert.deepEqual(new Set(await Promise.all(pending)), new Set(['Error: The client was closed']));
   });
 
-  it('RedisClient reconnects after READONLY, because a failover has moved the primary (C19)', { timeout }, async (t) => {
+  it('RedisClient reconnects after READONLY, because a failover has moved the primary', { timeout }, async (t) => {
     for (const words of ['READONLY no', 'ERR Error running script (call to f_a): @user_script:5: -READONLY no']) {
       let isPrimary = true;
       const respond = afterLogin(() => (isPrimary ? '+OK\r\n' : `-${words}\r\n`));

@@ -95,7 +95,7 @@ describe('main: the environment', () => {
     assert.throws(() => site({ SESSIONS: 'other:x' }), { name: 'RangeError', message });
   });
 
-  it('site() ignores spaces and line ends around NODE_ENV, and then it is production (C04)', () => {
+  it('site() ignores spaces and line ends around NODE_ENV, and then it is production', () => {
     for (const NODE_ENV of ['production ', 'production\r', ' production']) {
       assert.throws(() => site({ NODE_ENV }), /in production/, JSON.stringify(NODE_ENV));
     }
@@ -194,7 +194,7 @@ describe('main: the environment', () => {
     assert.throws(() => site({ SESSION_COOKIE: '__Host-sid' }), /__Host-/, 'http has no Secure');
   });
 
-  it('TRUSTED_ORIGINS lets pages of other origins send forms (C26)', async () => {
+  it('TRUSTED_ORIGINS lets pages of other origins send forms', async () => {
     const host = { host: '127.0.0.1:6543', origin: 'http://192.168.1.5' };
     const statusOf = async (env: Record<string, string>): Promise<number> =>
       (await new Browser(site(env)).request('POST', '/cart/empty', '', host)).status;

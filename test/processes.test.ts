@@ -505,7 +505,7 @@ describe('processes: stopped, paused, and without space', TOGETHER, () => {
       const { status, headers } = await ask(`${origin}/`, cookie);
       assert.deepEqual([status, headers.get('retry-after')], [503, '1'], why);
       const reads = async (): Promise<boolean> => (await ask(`${origin}/cart`, cookie)).status === 200;
-      await until(reads, 'a page that only reads'); // READONLY closes the connection (C19)
+      await until(reads, 'a page that only reads'); // READONLY closes the connection
       await client.command(...end);
       assert.equal(countOf(await ask(`${origin}/`, cookie)), index + 2, `after ${why}`);
       assert.match(printed(), new RegExp(`^503 GET /: .*${why}`, 'm'));

@@ -40,7 +40,7 @@ describe('proofs-32-redis-client: reasons', () => {
     }
   });
 
-  it('RedisClient.command() understands the errors of scripts of Redis 6 and Redis 7 (C20)', { timeout }, async (t) => {
+  it('RedisClient.command() understands the errors of scripts of Redis 6 and Redis 7', { timeout }, async (t) => {
     const wrapped = 'ERR Error running script (call to f_aa): @user_script:5: @user_script: 5: -';
     for (const reason of ['OOM command not allowed', 'MISCONF Redis is', 'READONLY You cannot']) {
       for (const words of [`${wrapped}${reason}`, `${reason}. script: aa, on @user_script:5.`]) {
@@ -50,7 +50,7 @@ describe('proofs-32-redis-client: reasons', () => {
     }
   });
 
-  it('RedisClient.command() shows the reason of a login that failed, and no password (C23)', { timeout }, async (t) => {
+  it('RedisClient.command() shows the reason of a login that failed, and no password', { timeout }, async (t) => {
     const rows: [reply: string, reason: string][] = [
       ['WRONGPASS invalid username-password pair', 'WRONGPASS invalid username-password pair'],
       ["ERR unknown command 'AUTH', with args beginning with: 'hunter2'", "ERR unknown command 'AUTH'"],
@@ -67,7 +67,7 @@ describe('proofs-32-redis-client: reasons', () => {
     }
   });
 
-  it('RedisClient.command() shows what a real Redis says about the URL (C23)', { timeout, skip: skipRedis }, async (t) => {
+  it('RedisClient.command() shows what a real Redis says about the URL', { timeout, skip: skipRedis }, async (t) => {
     const redis = await startRedis();
     t.after(() => redis.stop());
     const url = new URL(redis.nextUrl());
@@ -87,7 +87,7 @@ describe('proofs-32-redis-client: reasons', () => {
     await assertUnavailable(client.command('GET', 'a'), /ECONNREFUSED/);
   });
 
-  it('RedisClient.command() handles a real script without memory and on a replica (C19, C20)', { timeout, skip: skipRedis }, async (t) => {
+  it('RedisClient.command() handles a real script without memory and on a replica', { timeout, skip: skipRedis }, async (t) => {
     const redis = await startRedis();
     t.after(() => redis.stop());
     const client = makeClient(t, redis.nextUrl());
