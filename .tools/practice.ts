@@ -110,9 +110,10 @@ function readText(file: string): string {
   }
 }
 
-/** Returns the items of a numbered list, each without its line breaks. */
+/** Returns the items of the numbered list before the first section, without their line breaks. */
 export function hintsOf(markdown: string): string[] {
-  const items = markdown.split(/^\d+\. /m).slice(1);
+  const [list = ''] = markdown.split(/^## /m); // the section contains the solution of Your turn
+  const items = list.split(/^\d+\. /m).slice(1);
   return items.map((item) => item.trim().replace(/\s+/g, ' '));
 }
 

@@ -250,5 +250,6 @@ describe('emptyBodies()', () => {
   it('hintsOf() returns the items of the numbered list, or nothing without a list', () => {
     assert.deepEqual(hintsOf(HINTS), ['Add them.', 'All.']);
     assert.deepEqual(hintsOf(''), []);
+    assert.deepEqual(hintsOf(`${HINTS}\n## Your turn\n\n1. A solution.\n`), ['Add them.', 'All.']);
   });
 });
