@@ -1,4 +1,4 @@
-// Makes a screenshot small: a page has few colours, and a PNG may say each pixel as a number in a
+// Makes a screenshot small: a page has few colors, and a PNG may say each pixel as a number in a
 // palette (PNG, W3C, §: https://www.w3.org/TR/png-3/). A third of the bytes, and no blur.
 import { crc32, deflateSync, inflateSync } from 'node:zlib';
 
@@ -12,16 +12,16 @@ export function withPalette(png: Buffer): Buffer {
   const { width, height, pixels } = decode(png);
   const counts = new Map<number, number>();
   for (let at = 0; at < pixels.length; at += 3) {
-    const colour = pixels.readUIntBE(at, 3);
-    counts.set(colour, (counts.get(colour) ?? 0) + 1);
+    const color = pixels.readUIntBE(at, 3);
+    counts.set(color, (counts.get(color) ?? 0) + 1);
   }
   const palette = [...counts].sort(([, a], [, b]) => b - a).slice(0, MAX_COLOURS).map(([c]) => c);
-  const indices = new Map([...counts.keys()].map((colour) => [colour, nearest(colour, palette)]));
+  const indices = new Map([...counts.keys()].map((color) => [color, nearest(color, palette)]));
   const lines = Buffer.alloc((width + 1) * height); // before each line stands its filter, 0: none
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      const colour = pixels.readUIntBE(3 * (y * width + x), 3);
-      lines[y * (width + 1) + 1 + x] = indices.get(colour) ?? 0;
+      const color = pixels.readUIntBE(3 * (y * width + x), 3);
+      lines[y * (width + 1) + 1 + x] = indices.get(color) ?? 0;
     }
   }
   const header = Buffer.alloc(13);
@@ -75,8 +75,8 @@ const FILTERS: readonly [Filter, ...Filter[]] = [
 ];
 type Filter = (left: number, up: number, corner: number) => number;
 
-function nearest(colour: number, palette: readonly number[]): number {
-  const [red = 0, green = 0, blue = 0] = channelsOf(colour);
+function nearest(color: number, palette: readonly number[]): number {
+  const [red = 0, green = 0, blue = 0] = channelsOf(color);
   const far = palette.map((other) => {
     const [r = 0, g = 0, b = 0] = channelsOf(other);
     return (r - red) ** 2 + (g - green) ** 2 + (b - blue) ** 2;
@@ -84,7 +84,7 @@ function nearest(colour: number, palette: readonly number[]): number {
   return far.indexOf(Math.min(...far));
 }
 
-const channelsOf = (colour: number): number[] => [colour >> 16, (colour >> 8) & 255, colour & 255];
+const channelsOf = (color: number): number[] => [color >> 16, (color >> 8) & 255, color & 255];
 
 /** §5.3 Chunk layout: length, type, data, checksum. */
 function chunk(type: string, data: Buffer): Buffer {

@@ -109,7 +109,7 @@ export class Chromium {
     return this.call('POST', '/goog/cdp/execute', { cmd, params });
   }
 
-  /** How wide the page is, in CSS pixels, and which scheme of colours the visitor prefers. */
+  /** How wide the page is, in CSS pixels, and which scheme of colors the visitor prefers. */
   async look({ width, height = 800, scheme }: View): Promise<void> {
     const metrics = { width, height, deviceScaleFactor: 1, mobile: false };
     await this.devtools('Emulation.setDeviceMetricsOverride', metrics);
