@@ -1,7 +1,6 @@
 // Step 1 · A server that counts.
 //
-// HTTP (RFC 9110) has two messages: a client sends a request, and a server sends a response.
-// `node:http` reads and writes these messages. The server counts its responses in a variable.
+// `node:http` reads and writes the messages of HTTP (RFC 9110). A variable counts the responses.
 import { existsSync, realpathSync } from 'node:fs';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { fileURLToPath } from 'node:url';

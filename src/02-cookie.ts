@@ -3,8 +3,7 @@
 //   Set-Cookie: count=7; Path=/; HttpOnly; SameSite=Lax      response: the server sets the cookie
 //   Cookie: count=7; theme=dark                              request: the browser returns it
 //
-// RFC 6265bis defines both headers. The cookie is in the visitor's browser, so the visitor can
-// change it. A server must never trust a cookie that it has not checked.
+// RFC 6265bis defines both headers. The visitor can change a cookie, so the server must check it.
 import type { RequestListener } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 

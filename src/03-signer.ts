@@ -2,9 +2,8 @@
 //
 //   cookie value = base64url( signature ‖ text )      signature = HMAC-SHA-512( key, text )
 //
-// HMAC (RFC 2104) combines a key and a text into a signature of 64 bytes. The key is a salt and the
-// secret. Without the secret, an attacker cannot compute the signature of another text. Everyone
-// can still read the text. The format is the same as in Pyramid (webob.cookies.SignedSerializer).
+// RFC 2104 defines HMAC. The key is a salt and the secret. Everyone can still read the text. The
+// format is the same as in Pyramid (webob.cookies.SignedSerializer).
 import { isUtf8 } from 'node:buffer';
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { RequestListener } from 'node:http';

@@ -1,8 +1,7 @@
 // Step 4 · Requests and responses are values, and one adapter handles the streams.
 //
-// A handler is a function from a request to a response. A test can call it without a server, and an
-// error in it cannot end the process: `toListener` turns the error into a 500 (RFC 9110 §15.6.1).
-// The visitor sees one sentence. The operator sees the error in the log.
+// A handler is a function from a request to a response. An error in it cannot end the process:
+// `toListener` turns the error into a 500 (RFC 9110 §15.6.1).
 import { type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http';
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';

@@ -1,8 +1,7 @@
 // Step 5 · A router: the method and the path select a handler.
 //
-// A pattern is a path, and a segment of it can be a parameter: `/howdy/:name`. An unknown path
-// returns 404. A known path with another method returns 405 with the allowed methods (RFC 9110
-// §15.5.6). A HEAD request runs the handler of GET (§9.3.2). `/howdy/` is not the same as `/howdy`.
+// RFC 9110 defines the statuses 404 (§15.5.5) and 405 (§15.5.6), and the method HEAD (§9.3.2).
+// `/howdy/` is not the same path as `/howdy`.
 import { unescape } from 'node:querystring';
 import { isMain, serve } from './01-server.ts';
 import { countVisit } from './03-signer.ts';

@@ -1,9 +1,7 @@
 // Step 6 · Templates that escape, and pages that are values.
 //
-// An attacker can send a text with a script. If the text becomes markup, the script runs in the
-// browser of every visitor: cross-site scripting, XSS (OWASP: Cross Site Scripting Prevention). So
-// html`…${value}…` escapes each value, and this is the shortest way to write a page. A
-// Content-Security-Policy is the second defense: it forbids every script.
+// If text from an attacker becomes markup, a script in it runs in the browser of every visitor: XSS
+// (OWASP: Cross Site Scripting Prevention). So html`…${value}…` escapes each value.
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';

@@ -2,9 +2,7 @@
 //
 //   text in the cookie = [accessed, created, {"count":7,"name":"Ada"}]       Pyramid's format, JSON
 //
-// Pyramid's `request.session` is a dict. Our session is a `Map` of JSON values. The cookie contains
-// all of it, signed. `accessed` is the time of the last save. `created` is the time of the first
-// visit. Times are seconds since 1970.
+// Our session is a `Map` of JSON values. The cookie contains all of it, signed.
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
@@ -140,8 +138,7 @@ export function greet(session: Session<Visitor>, name?: string): HttpResponse {
 }
 
 /**
- * The site of this step: `/`, `/howdy/:name` and `/howdy`. Each page opens the session, and should
- * save it. `/howdy` does not save it.
+ * The site of this step: `/` and `/howdy/:name` save the session, and `/howdy` does not save it.
  */
 export function site(now = () => Date.now() / 1000): Router {
   const open = ({ headers }: HttpRequest): Session<Visitor> =>
