@@ -1,8 +1,7 @@
 // Step 8 · A session factory opens the session before the page and saves it after the page.
 //
-// No page can forget to save, because `withSession` does it. The factory writes the same cookies as
-// Pyramid's SignedCookieSessionFactory. A factory does not know HTTP: only `withSession` connects
-// sessions with requests and responses.
+// The factory writes the same cookies as Pyramid's SignedCookieSessionFactory. Only `withSession`
+// connects sessions with requests and responses.
 import { isMain, serve } from './01-server.ts';
 import { Cookie, parseCookies } from './02-cookie.ts';
 import { type Codec, Signer, type SignerOptions } from './03-signer.ts';

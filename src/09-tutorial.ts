@@ -1,7 +1,6 @@
 // Step 9 · Pyramid's tutorial, step 17, complete.
 //
-// Pyramid groups related pages in a class, and creates an object of it for each request. Both pages
-// share one template and one property, `counter`. Reading `counter` counts the visit.
+// Both pages share one template and one property, `counter`. Reading `counter` counts the visit.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';

@@ -1,8 +1,6 @@
 // Step 10 · The inspector: the cookie of this visit, in color and decoded.
 //
-// Signed does not mean secret. The signature needs the secret, but the payload needs nothing:
-// decode base64url, skip the first 64 bytes, and read the JSON. The inspector shows this on each
-// page.
+// To read the payload, decode base64url, skip the 64 bytes of the signature, and read the JSON.
 import { isMain, serve } from './01-server.ts';
 import { parseCookies } from './02-cookie.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';

@@ -1,9 +1,7 @@
 // Step 11 · Timeouts: how long a session lives.
 //
-// Three time limits end a session (OWASP Session Management Cheat Sheet). The idle timeout ends a
-// session without requests. The absolute timeout ends each session. `Max-Age` tells the browser how
-// long to keep the cookie. An attacker can keep a copied cookie forever, so the server uses only
-// the times inside the signed payload.
+// An attacker can keep a copied cookie forever, so the server uses only the times inside the signed
+// payload (OWASP Session Management Cheat Sheet).
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { toListener } from './04-http.ts';

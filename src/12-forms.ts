@@ -3,8 +3,7 @@
 //   POST /articles  →  303 See Other, Location: /articles  →  GET /articles    (RFC 9110 §15.4.4)
 //
 // If a page is the response to a POST, a reload sends the form again. So the response is a
-// redirect. The length of a body can be unknown, so the code counts the bytes as they arrive, and
-// it stops at a limit.
+// redirect.
 import { isUtf8 } from 'node:buffer';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';

@@ -1,9 +1,7 @@
 // Step 13 · Middleware: a group of routes with one list of wrappers.
 //
-// Middleware is a function that wraps a page and returns another page. It can add a property to the
-// request, such as `session`. Many routes need the same middleware, and one of them may forget it.
-// So a group has one list for all of its routes. The compiler finds a page that needs more than the
-// group adds.
+// Many routes need the same middleware, and one of them may forget it. So a group has one list for
+// all of its routes. The compiler finds a page that needs more than the group adds.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
