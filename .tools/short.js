@@ -1,0 +1,25 @@
+// A reporter for the test runner: one line for each test that ran, and the message of a failure. It
+// hides the tests that the name excludes. If no test ran, it is an error.
+
+/** @param {AsyncIterable<import('node:test/reporters').TestEvent>} events */
+export default async function* short(events) {
+  let count = 0;
+  for await (const { type, data } of events) {
+    if (type !== 'test:pass' && type !== 'test:fail') continue;
+    const { name, skip, details } = data;
+    const isExcluded = skip === 'test name does not match pattern'; // Node 20 reports these too
+    const isGroup = details.type === 'suite' || /\.test\.[jt]s$/.test(name); // or a whole file
+    if (isExcluded || (isGroup && type === 'test:pass')) continue;
+    if (isGroup && details.error?.failureType === 'subtestsFailed') continue;
+    count++;
+    if (type === 'test:pass') {
+      yield skip ? `– ${name} (skipped: ${skip})\n` : `✔ ${name}\n`;
+      continue;
+    }
+    const error = details.error.cause ?? details.error;
+    yield `✖ ${name}\n${String(error.message ?? error).replace(/^/gm, '  ')}\n`;
+  }
+  if (count > 0) return;
+  process.exitCode = 1;
+  yield `No test of this step has a name with: ${process.env.WORDS}\n`;
+}

@@ -1,0 +1,32 @@
+//   npm run try 7                  runs the tests of step 7
+//   npm run try 7 "Max-Age"        runs those whose names contain these words, literally
+//
+// If no test has such a name, the command reports an error: a green run without a test proves nothing.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const [number = '', ...words] = process.argv.slice(2);
+const isOfStep = new RegExp(`^(?:proofs-)?0?${Number(number)}-.*\\.test\\.ts$`);
+const files = readdirSync(join(root, 'test')).filter((name) => isOfStep.test(name)).sort();
+
+if (files.length === 0) {
+  console.error(`There is no step ${number}. Name a step: npm run try 7 "Max-Age"`);
+  process.exitCode = 1;
+} else {
+  const isNative = Boolean(Reflect.get(process.features, 'typescript'));
+  const pattern = words.join(' ').replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+  const options = [
+    ...(isNative ? [] : ['--import', 'tsx']),
+    '--test', '--test-reporter=./.tools/short.js', `--test-name-pattern=${pattern}`,
+  ];
+  const paths = files.map((name) => `test/${name}`);
+  const { status } = spawnSync(process.execPath, [...options, ...paths], {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, WORDS: words.join(' '), NODE_NO_WARNINGS: '1' },
+  });
+  process.exitCode = status ?? 1;
+}
