@@ -1,9 +1,8 @@
 // Step 34 · Static files: a list of files, never a path from the URL.
 //
 // The classic attack is path traversal: `/../../etc/passwd` in many encodings (OWASP: Path
-// Traversal). Here no URL becomes a file path. The server reads the folder once, and looks up the
-// decoded URL in this list. Browsers keep copies: with ETag and Last-Modified they ask whether
-// their copy is still good, and 304 means yes (RFC 9110 §13).
+// Traversal). Here no URL becomes a file path. With ETag and Last-Modified, a browser asks whether
+// its copy is still good, and 304 means yes (RFC 9110 §13).
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
@@ -39,9 +38,9 @@ export function withStatic(folder: string, inner: Handler): Handler {
   const files = readFiles(folder);
   return (request) => {
     const { method, path } = request;
-    const file = files.get(decodePath(path) ?? '');
-    if (!file) return inner(request);
-    if (method === 'GET' || method === 'HEAD') return file(request);
+    const sendFile = files.get(decodePath(path) ?? '');
+    if (!sendFile) return inner(request);
+    if (method === 'GET' || method === 'HEAD') return sendFile(request);
     const allow = 'GET, HEAD';
     if (method === 'OPTIONS') return { status: 204, headers: { allow }, body: '' };
     return problem(405, `${path} allows ${allow}, not ${method}.`, { allow });
@@ -77,10 +76,11 @@ export function fileHandler(file: string): Handler {
   const body = readFileSync(file);
   // An HTTP date has whole seconds, and is never in the future (RFC 9110 §8.8.2.1).
   const modified = Math.floor(Math.min(statSync(file).mtimeMs, Date.now()) / 1000);
+  // 22 characters are 132 bits. That is enough: no two versions have the same hash.
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
-  const kept = { etag, 'cache-control': 'no-cache' }; // a browser asks before it uses its copy
+  const cacheHeaders = { etag, 'cache-control': 'no-cache' }; // keep it, but ask before each use
   const headers = {
-    ...kept,
+    ...cacheHeaders,
     'content-type': TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream',
     'content-length': String(body.length), // for HEAD too
     'last-modified': new Date(modified * 1000).toUTCString(),
@@ -90,24 +90,23 @@ export function fileHandler(file: string): Handler {
   };
   return ({ headers: conditions }) => {
     const status = preconditionStatus(conditions, etag, modified);
-    if (status === 412) return problem(412, 'This file is not the version that you name.', kept);
-    return status === 304 ? { status, headers: kept, body: '' } : { status, headers, body };
+    if (status === 200) return { status, headers, body };
+    if (status === 304) return { status, headers: cacheHeaders, body: '' };
+    return problem(412, 'This file is not the version that you name.', cacheHeaders);
   };
 }
 
+type Conditions = HttpRequest['headers'];
+
 /** Returns 412, 304 or 200, in the order of RFC 9110 §13.2.2. */
-function preconditionStatus(
-  headers: HttpRequest['headers'],
-  etag: string,
-  modified: number,
-): number {
+function preconditionStatus(headers: Conditions, etag: string, modified: number): number {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers;
-  const notSince = parseHttpDate(headers['if-unmodified-since']) ?? Infinity;
-  if (match !== undefined ? !isListed(match, etag) : modified > notSince) return 412;
+  const unmodifiedSince = parseHttpDate(headers['if-unmodified-since']) ?? Infinity;
+  if (match === undefined ? modified > unmodifiedSince : !isListed(match, etag)) return 412;
   // A proxy that compresses the file makes the tag weak: `W/"…"`. Here a weak tag counts too.
   if (noneMatch !== undefined) return isListed(noneMatch, etag, `W/${etag}`) ? 304 : 200;
-  const since = parseHttpDate(headers['if-modified-since']) ?? -Infinity;
-  return since >= modified ? 304 : 200;
+  const modifiedSince = parseHttpDate(headers['if-modified-since']) ?? -Infinity;
+  return modified <= modifiedSince ? 304 : 200;
 }
 
 /** Whether a list contains one of the tags. `*` alone is any tag. */
@@ -115,22 +114,29 @@ function isListed(list: string, ...tags: string[]): boolean {
   return list.trim() === '*' || list.split(',').some((tag) => tags.includes(tag.trim()));
 }
 
-/** Returns seconds since 1970. HTTP has three formats of a date (RFC 9110 §5.6.7). */
-function parseHttpDate(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const last = new Date().getUTCFullYear() + 50; // the latest year that two digits can mean
+// HTTP has three formats of a date (RFC 9110 §5.6.7). These two are old. The third is the format of
+// `toUTCString`: Sun, 06 Nov 1994 08:49:37 GMT
+const RFC_850 = /^(Sun|Mon|Tue|Wed|Thu|Fri|Sat)(?:s|nes|rs|ur)?day, (\d\d)-(...)-(\d\d) (.*)$/;
+const ASCTIME = /^(...) (...) ([ \d]\d) (\S+) (\d{4})$/; // Sun Nov  6 08:49:37 1994
+
+/** Returns seconds since 1970, or `undefined` if the text is not a date of HTTP. */
+function parseHttpDate(text = ''): number | undefined {
   const date = text
-    .replace(/^(...)(?:s|nes|rs|ur)?day, (..)-(...)-(\d\d) /, (_, name, day, month, year: string) =>
-      `${name}, ${day} ${month} ${last - ((last - Number(year)) % 100)} `)
-    .replace(/^(... ...)  (\d )/, '$1 0$2') // Sun Nov  6 08:49:37 1994
-    .replace(/^(...) (...) (..) (\S+) (\d{4})$/, '$1, $3 $2 $5 $4 GMT');
-  const time = new Date(date);
-  return time.toUTCString() === date ? time.getTime() / 1000 : undefined;
+    .replace(RFC_850, (_, name, day, month, year: string, time) =>
+      `${name}, ${day} ${month} ${fullYear(Number(year))} ${time}`)
+    .replace(ASCTIME, (_, name, month, day: string, time, year) =>
+      `${name}, ${day.replace(' ', '0')} ${month} ${year} ${time} GMT`);
+  const parsed = new Date(date);
+  return parsed.toUTCString() === date ? parsed.getTime() / 1000 : undefined;
+}
+
+/** Returns the year for its last two digits: the latest one that is at most 50 years from now. */
+function fullYear(lastDigits: number): number {
+  const latest = new Date().getUTCFullYear() + 50;
+  return latest - ((latest - lastDigits) % 100);
 }
 
 /** The site of this step: the tutorial and all files in `public/`. */
 export const site = (): Handler => withStatic(PUBLIC, tutorial().handle);
 
-if (isMain(import.meta.url)) {
-  serve(toListener(site()), 'Step 34', ['/', '/style.css', '/favicon.svg']);
-}
+if (isMain(import.meta.url)) serve(toListener(site()), 'Step 34', ['/', '/cookie.svg']);

@@ -1,8 +1,7 @@
 // Step 35 · Limits: every wait has a timeout, and every input has a maximum size.
 //
 // A client that sends one byte per minute on a thousand connections keeps a thousand sockets busy.
-// This attack is called Slowloris. Node's own limits are generous: a minute for the headers, five
-// minutes for a request. A client that breaks a limit gets a status and an explanation.
+// This attack is called Slowloris. A client that breaks a limit gets a status and an explanation.
 import { createServer, type RequestListener, type Server, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -19,10 +18,18 @@ export const LIMITS = {
   connectionsCheckingInterval: 1_000, // Node's 30 s would turn a limit of 10 s into 40 s
   maxHeaderSize: 16 * 1024, // three full cookies of 4096 bytes, and more
 };
-const LINGER_TIME = 1_000; // milliseconds that a client may send after its last response
+const LINGER_TIME = 1_000; // milliseconds: a client needs one round trip to read a response
+
+/** Headers of each response of a site (OWASP: HTTP Security Response Headers). */
+export const SECURITY_HEADERS = {
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'", // load nothing
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin', // no other site can show this content
+};
 
 /** Sends an error response on a socket that has no `ServerResponse`, and closes it. */
-export type Reject = (socket: Duplex, status: number) => void;
+export type Reject = (socket: Duplex, status: number, isHead?: boolean) => void;
 
 /** Creates a server with limits. Tests pass smaller ones. */
 export function makeLimited(
@@ -47,20 +54,26 @@ export function makeLimited(
     socket.destroySoon = () => closeGracefully(socket); // Node calls it after the last response
   });
   server.on('clientError', (error, socket) => reject(socket, requestErrorStatus(error)));
-  server.on('checkExpectation', (request) => reject(request.resume().socket, 417));
+  server.on('checkExpectation', (request) => {
+    reject(request.resume().socket, 417, request.method === 'HEAD');
+  });
   return server;
 }
 
-/** Sends an error response with an explanation, and closes the connection. */
-export function respondAndClose(socket: Duplex, status: number): void {
+/** Sends an error response, for HEAD without its body, and closes the connection. */
+export function respondAndClose(socket: Duplex, status: number, isHead = false): void {
   if (!socket.writable) return; // it was rejected before, or the client has left
   const title = `${status} ${STATUS_CODES[status]}`;
   const body = `${title}\n\n${EXPLANATIONS[status]}\n`;
-  socket.write(
-    `HTTP/1.1 ${title}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-      `X-Content-Type-Options: nosniff\r\nDate: ${new Date().toUTCString()}\r\n` +
-      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  const headers = {
+    ...SECURITY_HEADERS,
+    'content-type': 'text/plain; charset=utf-8',
+    'content-length': body.length,
+    date: new Date().toUTCString(),
+    connection: 'close',
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`HTTP/1.1 ${title}\r\n${lines.join('')}\r\n${isHead ? '' : body}`);
   closeGracefully(socket);
 }
 

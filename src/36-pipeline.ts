@@ -1,22 +1,22 @@
 // Step 36 · Pipelining: one request at a time on each connection.
 //
-// A client may send its next request before it has the response (RFC 9112 §9.3.2). One packet holds
-// a thousand requests, and their responses could fill the memory. So each connection has a queue.
-// An error response waits in the same queue: it must not overtake an earlier response.
+// A client may send its next request before it has the response (RFC 9112 §9.3.2). The responses to
+// a thousand requests could fill the memory. So each connection has a queue. An error response
+// waits in it too.
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isMain, serve } from './01-server.ts';
 import { toListener } from './04-http.ts';
 import { site as tutorial } from './09-tutorial.ts';
-import { LIMITS, makeLimited, respondAndClose } from './35-limits.ts';
+import { LIMITS, makeLimited, type Reject, respondAndClose } from './35-limits.ts';
 
-const MAX_WAITING = 100; // requests on one connection that wait for an earlier one
+const MAX_WAITING = 100; // requests on one connection; a browser never has more than one
 
 /** Creates a server with limits that handles the requests of each connection in order. */
 export function makePipelined(listener: RequestListener, limits = LIMITS): Server {
   const queues = new Map<Duplex, RequestQueue>();
-  const reject = (socket: Duplex, status: number): void => queues.get(socket)?.reject(status);
+  const reject: Reject = (socket, ...response) => queues.get(socket)?.reject(...response);
   const server = makeLimited((request, response) => {
     // Node ignores the bytes after an Upgrade, so the connection ends and the client knows. When
     // the server stops, it closes each connection after the response.
@@ -79,10 +79,10 @@ class RequestQueue {
   }
 
   /** Sends an error response after all earlier responses, and closes the connection. */
-  reject(status: number): void {
+  reject(status: number, isHead = false): void {
     if (this.#isRejected) return; // the parser reports each further packet
     this.#isRejected = true;
-    const respond = (): void => respondAndClose(this.#socket, status);
+    const respond = (): void => respondAndClose(this.#socket, status, isHead);
     if (this.#latest?.complete !== false) return this.#enqueue(respond);
     // The body of the latest request is wrong. So this is the response to that request.
     if (this.#waiting.length > 0) this.#waiting.splice(-1, 1, respond);
@@ -99,7 +99,7 @@ class RequestQueue {
     if (this.#isOver) return;
     if (this.isIdle) return work();
     const count = this.#waiting.push(work);
-    if (count > MAX_WAITING) this.#socket.destroy();
+    if (count > MAX_WAITING) this.#socket.destroy(); // an error response would have to wait too
     else if (count === 1) this.#response?.on('close', () => this.#next());
   }
 

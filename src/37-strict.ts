@@ -1,13 +1,12 @@
 // Step 37 · Strict: each request has exactly one meaning.
 //
 // If a proxy and this server read one request differently, an attacker can hide a second request in
-// it (request smuggling). With two Host headers, a proxy may check one site and this server may
-// open another. So a request with two meanings is rejected (RFC 9112 §3.2 and §6). The rejection is
-// an ordinary response, so Node keeps the order of the responses.
+// it (request smuggling). So a request with two meanings is rejected (RFC 9112 §3.2 and §6).
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 import { type HttpResponse, problem, toListener } from './04-http.ts';
 import { site as tutorial } from './09-tutorial.ts';
+import { SECURITY_HEADERS } from './35-limits.ts';
 import { makePipelined } from './36-pipeline.ts';
 
 export const MAX_URL_LENGTH = 8_000; // characters: the least to support (RFC 9110 §4.1)
@@ -34,8 +33,9 @@ function checkHeaders({ rawHeaders, httpVersion, headers }: IncomingMessage): Re
   const { host = '', 'transfer-encoding': coding } = headers;
   const isOld = httpVersion === '1.0';
   if (!isOld && httpVersion !== '1.1') return reject(505, 'This server supports HTTP/1.1.');
-  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host').length;
-  if (hosts > 1 || (hosts === 0 && !isOld)) return reject(400, 'Send exactly one Host header.');
+  const names = rawHeaders.filter((_, i) => i % 2 === 0); // names and values alternate
+  const count = names.filter((name) => name.toLowerCase() === 'host').length;
+  if (count > 1 || (count === 0 && !isOld)) return reject(400, 'Send exactly one Host header.');
   if (!HOST.test(host)) return reject(400, 'The Host header is not a host with an optional port.');
   if (coding === undefined) return undefined;
   if (isOld) return reject(400, 'HTTP/1.0 has no Transfer-Encoding.'); // §6.1
@@ -59,7 +59,7 @@ type Rejection = HttpResponse | undefined;
 
 /** The rest of the connection cannot be trusted, so it ends. */
 function reject(status: number, detail: string): HttpResponse {
-  return problem(status, detail, { connection: 'close' });
+  return problem(status, detail, { ...SECURITY_HEADERS, connection: 'close' });
 }
 
 // localhost, example.org:443, [::1]:6543. It may be empty in a header (§3.2).

@@ -1,8 +1,7 @@
 // Step 38 · Operations: how other programs start, watch and stop this server.
 //
 // A process manager sets HOST, reads the log through a pipe, and sends SIGTERM to stop the server.
-// A stop is graceful: the server accepts no new connections, finishes the current requests, and
-// ends. A pipe without a reader must not end the server, because a log is not part of a response.
+// A pipe without a reader must not end the server, because a log is not part of a response.
 import { existsSync, realpathSync } from 'node:fs';
 import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -16,6 +15,7 @@ import { strict } from './37-strict.ts';
 const STOP_TIMEOUT = 10_000; // milliseconds for the current requests
 const STOP_INTERVAL = 20; // milliseconds between two checks for idle connections
 const REPEAT_TIME = 1_000; // milliseconds: npm passes one Ctrl-C on as a second signal
+const PORT_ERRORS = ['EADDRINUSE', 'EACCES']; // another program uses the port, or no permission
 
 /** Serves with all protections of part IV, on `HOST` (default 127.0.0.1) and `PORT`. */
 export function operate(
@@ -27,9 +27,11 @@ export function operate(
   const host = process.env.HOST?.trim() || '127.0.0.1';
   const make = (inner: RequestListener): Server => {
     const server = makePipelined(strict(inner));
-    server.on('error', (error: NodeJS.ErrnoException) => {
-      if (!error.code || PORT_ERRORS.includes(error.code)) return;
-      error.message = `HOST is '${host}', which is not an address of this machine. Unset HOST`;
+    server.on('error', (error) => {
+      const explanation = explainError(error, host);
+      if (server.listening || explanation === undefined) return; // step 1 prints the error
+      console.error(`Cannot listen: ${explanation}.`);
+      process.exit(1);
     });
     server.on('listening', () => warnIfBlocked(server.address() as AddressInfo));
     stopOnSignals(server);
@@ -38,7 +40,13 @@ export function operate(
   return serve(listener, title, paths, make, [host, nameOf(host)]);
 }
 
-const PORT_ERRORS = ['EADDRINUSE', 'EACCES'];
+/** Returns what is wrong with `PORT` or `HOST`, or `undefined` if they are not the reason. */
+function explainError(error: NodeJS.ErrnoException, host: string): string | undefined {
+  const { code, message } = error;
+  if (code === undefined) return `${message}, not '${process.env.PORT}'`; // step 1 names the rule
+  if (PORT_ERRORS.includes(code)) return undefined;
+  return `HOST is '${host}', which is not an address of this machine. Unset HOST`;
+}
 
 /** Ports of other protocols (Fetch standard: "bad port"), except those that need a privilege. */
 export const BLOCKED_PORTS = new Set([

@@ -27,6 +27,7 @@ import { addApi, withCors } from './30-api.ts';
 import { RedisClient } from './32-redis-client.ts';
 import { RedisStore } from './33-redis-store.ts';
 import { PUBLIC, withStatic } from './34-static.ts';
+import { SECURITY_HEADERS } from './35-limits.ts';
 import { isProgram, operate } from './38-operations.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -58,7 +59,7 @@ export function site(env: Environment = {}, now = () => Date.now() / 1000, users
     : makeUserSite({ ...common, factory: cookieSessions(kind, options) });
   const denied = store && kind !== 'memory' ? store : new MemoryStore({ now, maxEntries: 2 ** 22 });
   addApi(router, pages, jwtRules(secrets, now), denied, users);
-  const headers = isProduction ? HTTPS_HEADERS : HEADERS;
+  const headers = isProduction ? HTTPS_HEADERS : SECURITY_HEADERS;
   return withHeaders(headers, withStatic(PUBLIC, withCors(trustedOrigins, handle)));
 }
 
@@ -104,21 +105,14 @@ function reject(name: string, rule: string, value: string): RangeError {
   return new RangeError(`Cannot start: ${name} must be ${rule}, not ${JSON.stringify(value)}`);
 }
 
-/** Headers of each response that does not have its own (OWASP: HTTP Security Response Headers). */
-const HEADERS = {
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'same-origin',
-  'cross-origin-resource-policy': 'same-origin', // no other site can show this content
-};
-
 /** In production, the site is behind https. Browsers read these two headers only there. */
 const HTTPS_HEADERS = {
-  ...HEADERS,
+  ...SECURITY_HEADERS,
   'strict-transport-security': 'max-age=31536000; includeSubDomains', // https only, for a year
   'cross-origin-opener-policy': 'same-origin', // another window cannot control this one
 };
 
+/** Adds the headers that a response does not have. */
 function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
   return async (request) => {
     const response = await inner(request);

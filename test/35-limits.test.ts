@@ -8,7 +8,7 @@ import { assertRejected, bothEnds, CHUNKED, closeOf, HALF_BODY } from '../.tools
 import { HALF_HEADERS, hello, HUGE, LAST, limitedIt, openHalf } from '../.tools/wire.ts';
 import { readBody, textOf } from '../.tools/wire.ts';
 import { problem, toListener } from '../src/04-http.ts';
-import { LIMITS, makeLimited, respondAndClose } from '../src/35-limits.ts';
+import { LIMITS, makeLimited, respondAndClose, SECURITY_HEADERS } from '../src/35-limits.ts';
 
 const it = limitedIt(import.meta.url);
 
@@ -126,6 +126,8 @@ describe('35-limits: size and form', () => {
     const server = await startServer(t, hello, makeLimited);
     const received = await server.exchange(requestBytes('GET', '/', 'Expect: magic\r\n'));
     assertRejected(received, '417 Expectation Failed');
+    const head = await server.exchange(requestBytes('HEAD', '/', 'Expect: magic\r\n'));
+    assert.match(head, /^HTTP\/1\.1 417 [^]*\r\n\r\n$/, 'a response to HEAD has no body');
   });
 });
 
@@ -135,6 +137,18 @@ describe('35-limits: closing a connection', () => {
     respondAndClose(socket, 501);
     assertRejected(String(Buffer.concat(await socket.toArray())), '501 Not Implemented');
     respondAndClose(socket, 501); // the socket has ended, so this must write nothing
+  });
+
+  it('respondAndClose() sends the security headers, and no body for HEAD', async () => {
+    const socket = new PassThrough();
+    respondAndClose(socket, 417, true);
+    const [head = '', body] = String(Buffer.concat(await socket.toArray())).split('\r\n\r\n');
+    assert.equal(body, '', 'RFC 9110 §9.3.2');
+    assert.match(head, /^HTTP\/1\.1 417 Expectation Failed\r\n/);
+    assert.match(head, /\r\ncontent-length: [1-9]\d+\r\n/, 'the length of the body for GET');
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+      assert.ok(head.includes(`\r\n${name}: ${value}\r\n`), `${name} in ${head}`);
+    }
   });
 
   it('respondAndClose() continues to read, so that the client gets the response', async (t) => {

@@ -93,6 +93,13 @@ describe('38-operations: starting', () => {
     assert.equal(stderr.split('\n').length, 2, 'one line, without a stack trace');
   });
 
+  it('operate() names PORT and its value if it is not a port', async (t) => {
+    const { code, stdout, stderr } = await startProgram(t, [MODULE], { PORT: 'abc' }).ended();
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+    const rule = 'PORT must be a whole number from 0 to 65535';
+    assert.equal(stderr, `Cannot listen: ${rule}, not 'abc'.\n`);
+  });
+
   it('operate() reports a port that is in use, and does not blame HOST', async (t) => {
     const { port } = await startServer(t, hello);
     const program = startProgram(t, [MODULE], { PORT: String(port) });

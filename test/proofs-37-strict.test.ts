@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
 import { requestBytes, startServer } from '../.tools/serve.ts';
-import { assertRejected, KEEP, LAST, limitedIt, statusesOf } from '../.tools/wire.ts';
+import { assertRejected, CONNECT, KEEP, LAST, limitedIt, statusesOf } from '../.tools/wire.ts';
+import { SECURITY_HEADERS } from '../src/35-limits.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
 
@@ -46,6 +47,18 @@ describe('37-strict: proofs', () => {
       const received = await server.exchange(sent);
       assertRejected(received, /^HTTP\/1\.1 (.+)\r\n/.exec(received)?.[1] ?? '');
       assert.ok(received.endsWith(`\n\n${explanation}\n`), received);
+    }
+  });
+
+  it('strict() sends the security headers with each rejection', async (t) => {
+    const listener: RequestListener = () => assert.fail('no request may pass');
+    const server = await startServer(t, strict(listener), makePipelined);
+    const rejected = [LAST.replace('Host', 'Ghost'), requestBytes('TRACE'), CONNECT, 'garbage\r\n'];
+    for (const sent of rejected) {
+      const received = await server.exchange(sent);
+      for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+        assert.ok(received.includes(`\r\n${name}: ${value}\r\n`), `${name} in ${received}`);
+      }
     }
   });
 

@@ -56,15 +56,47 @@ describe('38-operations: HOST and PORT', () => {
     const { mock } = t.mock.method(console, 'error', () => {});
     restoreAfter(t);
     Object.assign(process.env, { PORT: '6543', HOST: 'x86_64-conda-linux-gnu' });
+    t.mock.method(process, 'exit', () => {
+      throw new Error('the process ends');
+    });
     const server = operate(hello, 'Test', ['/']);
     for (const code of ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EINVAL', 'EAFNOSUPPORT']) {
       mock.resetCalls();
       const error = Object.assign(new Error(`getaddrinfo ${code}`), { code });
-      server.emit('error', error);
+      assert.throws(() => server.emit('error', error), /the process ends/);
       const lines = mock.calls.map((call) => String(call.arguments[0]));
       assert.equal(lines.length, 1, code);
       assert.match(String(lines[0]), /HOST is 'x86_64-conda-linux-gnu', which is not an address/);
     }
+  });
+
+  it('operate() names PORT for each value that is not a port', (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
+    restoreAfter(t);
+    t.mock.method(process, 'exit', () => {
+      throw new Error('the process ends');
+    });
+    for (const PORT of ['99999', '65536', '-1', '1.5', '1e3', '0x50', '80 x', 'http']) {
+      mock.resetCalls();
+      Object.assign(process.env, { PORT, HOST: '' });
+      assert.throws(() => operate(hello, 'Test', []), /the process ends/, PORT);
+      const lines = mock.calls.map((call) => String(call.arguments[0]));
+      const rule = 'PORT must be a whole number from 0 to 65535';
+      assert.deepEqual(lines, [`Cannot listen: ${rule}, not '${PORT}'.`]);
+    }
+  });
+
+  it('operate() continues after an error of a connection that it accepts', async (t) => {
+    restoreAfter(t);
+    const exit = t.mock.method(process, 'exit', (() => {}) as () => never);
+    const { mock } = t.mock.method(console, 'error', () => {});
+    Object.assign(process.env, { PORT: '0', HOST: '' });
+    const server = operate(hello, 'Test', []);
+    t.after(() => server.close());
+    await once(server, 'listening');
+    server.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }));
+    assert.equal(exit.mock.callCount(), 0);
+    assert.doesNotMatch(String(mock.calls[0]?.arguments[0]), /HOST/);
   });
 
   it('BLOCKED_PORTS has each port above 1023 that fetch() blocks, and no other', async () => {
