@@ -2,8 +2,7 @@
 //
 //   POST /articles → 303 → GET /articles, and there "Article saved", once
 //
-// The page after a redirect does not know what happened. So the message waits in the session until
-// a page shows it. The names are from Pyramid: `flash`, `pop_flash`, `peek_flash`.
+// The names are from Pyramid: `flash`, `pop_flash`, `peek_flash`.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
 import { html, Page } from './06-template.ts';

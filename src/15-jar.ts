@@ -1,7 +1,7 @@
 // Step 15 · The cookie jar: a browser keeps a cookie, or drops it silently.
 //
-// A browser reads each `Set-Cookie` header (RFC 6265bis §5.6) and checks the cookie (§5.7). If the
-// cookie breaks a rule, the browser drops it, and the server does not learn why.
+// A browser reads each `Set-Cookie` header (RFC 6265bis §5.6), checks the cookie (§5.7), and drops
+// it if it breaks a rule.
 import { isMain, serve } from './01-server.ts';
 import { type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';

@@ -1,8 +1,7 @@
 // Step 16 · A browser in memory: a visitor for tests, with a log of the traffic.
 //
 // The jar stores cookies and decides which request returns them (RFC 6265bis §5.7 and §5.8). The
-// browser calls a handler directly, without a socket, and follows redirects. A test can set its
-// clock, and skip a year.
+// browser calls a handler directly, without a socket, and follows redirects.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { site as flashSite } from './14-flash.ts';

@@ -2,10 +2,8 @@
 //
 //   <form method="post" action="http://localhost:6543/articles">       on a page of another site
 //
-// A page of another site can make a browser send a request, sometimes with the cookie (OWASP:
-// Cross-Site Request Forgery Prevention). Two headers tell where that page is: Sec-Fetch-Site (W3C
-// Fetch Metadata) and Origin (RFC 6454). A client without both must send a token of the session,
-// which only a page of this site contains. Go's net/http.CrossOriginProtection uses these headers.
+// OWASP: Cross-Site Request Forgery Prevention. Sec-Fetch-Site: W3C Fetch Metadata. Origin: RFC
+// 6454. Go's net/http.CrossOriginProtection uses the same headers, and asks for no token.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
@@ -53,8 +51,8 @@ export function withCsrf(
     const { session, method } = request;
     const reason = await forgeryReason(request, trustedOrigins);
     if (reason !== undefined) return problem(403, `${reason} ${ADVICE}`);
-    // Create the token now. If a full session has no space for it, this request fails and saves
-    // nothing. Otherwise it would fill the session, and each later page with a form would fail.
+    // Create the token now. If a full session has no space for it, this request fails. Otherwise
+    // each later page with a form would fail.
     if (!SAFE_METHODS.includes(method)) session.csrfToken();
     const hiddenFields = (): Html =>
       html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;

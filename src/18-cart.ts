@@ -2,10 +2,8 @@
 //
 //   session = { "cart": { "items": { "tea": 2, "mug": 1 }, "note": "It is a present." } }
 //
-// A page changes the cart inside the session, and the session notices. Prices are integers in
-// cents: 0.1 + 0.2 is 0.30000000000000004, and 10 + 20 is 30. Two limits appear. A cookie is full
-// at 4096 bytes, and then the visitor sees a 500. And if two tabs add a product at the same moment,
-// one of the two is lost.
+// Two limits appear. A cookie is full at 4096 bytes. And if two tabs add a product at the same
+// moment, one of the two is lost.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { type Html, html, page } from './06-template.ts';
@@ -14,7 +12,7 @@ import { checkText, fieldOf, form, type FormRequest, seeOther, withForm } from '
 import { emptySite, type RouteGroup } from './13-middleware.ts';
 import { CsrfSession, withCsrf } from './17-csrf.ts';
 
-/** The cart of a visitor. It contains no price, because a price in a cookie could be an old one. */
+/** The cart of a visitor, without prices. */
 export type Cart = {
   items: { [id: string]: number }; // the quantity of each product, from 1 to MAX_QUANTITY
   note: string; // a note of the visitor for the shop
@@ -74,8 +72,7 @@ type CartRequest = FormRequest & { session: Session<CartData>; form?: URLSearchP
 /**
  * Adds `/cart` and a POST route for each action, such as `/cart/add`. The field `item` names the
  * product. The response redirects to `/cart`. After an error, it is the page with status 422, and
- * the session is unchanged, because the action first changes a copy. The real change goes through
- * `session.update`: step 26 applies it again if another tab has saved a newer cart.
+ * the session is unchanged.
  */
 export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
   pages.get('/cart', (request) => cartPage(request));

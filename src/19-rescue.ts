@@ -1,8 +1,6 @@
 // Step 19 · Rescue: one way to turn an error into a response.
 //
-// If a session does not fit into its cookie, `save` throws, and the visitor sees a 500. `rescue`
-// wraps the pages and responds to one class of errors with an explanation. It stands outside
-// `withSession`, because `save` runs after the page. The session was not saved, so it is as before.
+// `rescue` stands outside `withSession`, because `save` runs after the page.
 import { isMain, serve } from './01-server.ts';
 import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
 import { toListener } from './04-http.ts';
