@@ -1,8 +1,8 @@
 // Step 20 · Layout and error pages: each page has the same navigation.
 //
-// The layout fills the `header` slot of a page, so it never edits markup. An error response is a
-// value too, a `Problem`: if the client accepts HTML, it becomes a page with the same navigation.
-// For the number of things in the cart, the error page opens the session, and does not save it.
+// The layout fills the `header` slot of a page. If the client accepts HTML, an error response
+// becomes a page with the same navigation. An error page opens the session, and does not save it.
+
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';

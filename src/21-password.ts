@@ -2,9 +2,9 @@
 //
 //   stored = logN:salt:hash              scrypt (RFC 7914) with N = 2^logN blocks of 1 KiB
 //
-// An attacker who steals the user file guesses the passwords on another machine. scrypt makes each
-// guess cost 128 MiB and a third of a second (OWASP: Password Storage). It costs this server the
-// same, so the server runs two at a time, and a limited number of requests may wait.
+// With a stolen user file, an attacker guesses passwords on another machine. scrypt makes each
+// guess expensive (OWASP: Password Storage), also for this server, so it has a queue with a limit.
+
 import { randomBytes, scrypt, type ScryptOptions, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { isMain, serve } from './01-server.ts';

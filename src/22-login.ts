@@ -1,9 +1,8 @@
 // Step 22 · Login: a session that knows the user, and can forget the user.
 //
 // An attacker can give a victim a cookie before the login (session fixation, OWASP Session
-// Management). If the login kept this session, the attacker would be logged in too. So the session
-// changes when the rights change. No cache keeps a page with the name of a user, and the page after
-// the login is always a page of this site.
+// Management). So the session changes when the rights change.
+
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { html, page } from './06-template.ts';

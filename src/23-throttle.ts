@@ -1,9 +1,8 @@
 // Step 23 · Throttle: each wrong guess costs time.
 //
-// A script tries 10,000 passwords. After five failures, a user name waits 1 second before the next
-// attempt, then 2, 4, 8 seconds, up to 15 minutes. An address waits after twenty failures, because
-// a school has one address. An attempt counts before the password is checked: of 200 parallel
-// guesses, 195 are rejected. This is the last step of the part, so its site has all pages so far.
+// After five failures, a user name waits 1 second, then 2, 4, 8 seconds, up to 15 minutes. An
+// address waits after twenty failures. An attempt counts before the password is checked.
+
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import { explainSigned } from './10-inspector.ts';

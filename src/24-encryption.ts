@@ -2,9 +2,8 @@
 //
 //   cookie value = base64url( 0x01 ‖ nonce, 12 ‖ ciphertext ‖ tag, 16 )        sizes in bytes
 //
-// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged. Each
-// secret becomes a key for this use only (HKDF, RFC 5869). A nonce is never used twice with a key.
-// The tag also covers the purpose of the value, as the salt does in step 3.
+// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged.
+
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import type { Codec } from './03-signer.ts';

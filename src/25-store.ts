@@ -1,9 +1,8 @@
 // Step 25 · A store: the cookie contains an id, and the server keeps the session.
 //
-//   Cookie: session=<id: 256 random bits>        store: SHA-256 of the id → the session as text
-//
 // Now the server can end a session, also for each copy of its cookie. An id cannot be guessed, and
-// the site accepts only its own ids (OWASP Session Management). A stolen store has only hashes.
+// the site accepts only its own ids (OWASP Session Management).
+
 import { hash, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';

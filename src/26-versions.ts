@@ -1,8 +1,8 @@
 // Step 26 · Versions: two requests change one session, and no change is lost.
 //
-// Now `put` stores an entry only if the store still has the version that was read. If another
-// request saved first, the factory repeats the changes on the new session, and tries again. A late
-// save does not bring back a session that has ended.
+// If another request saved a session first, the factory repeats the changes on the new session. A
+// late save does not bring back a session that has ended.
+
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
 import type { Handler, HttpRequest, HttpResponse } from './04-http.ts';
