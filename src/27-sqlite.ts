@@ -2,9 +2,8 @@
 //
 //   sessions: key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT
 //
-// A restart ended all sessions. Node contains SQLite (node:sqlite, since 22.13). Compare-and-set is
-// one UPDATE with the version in its WHERE. WAL (sqlite.org/wal.html) lets other processes read
-// during a write. A stored session is in the file, even after `kill -9`.
+// Node contains SQLite (node:sqlite, since 22.13). Compare-and-set is one UPDATE with the version
+// in its WHERE. The mode of the file is WAL (sqlite.org/wal.html).
 import { closeSync, openSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { isMain, serve } from './01-server.ts';

@@ -2,9 +2,8 @@
 //
 //   store: hash of 'devices of ada' → the keys of the sessions of ada, with spaces between them
 //
-// A lost phone stays logged in. So each user has a list of sessions: one ordinary entry in the
-// store. A session of a user is valid only while this list contains its key. If the list is lost,
-// for example evicted by a full store, the sessions end. They never become invisible.
+// The list of a user is one ordinary entry in the store. A session of a user is valid only while
+// this list contains its key.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import { html, page } from './06-template.ts';
@@ -21,7 +20,7 @@ import { StoreUnavailable } from './25-store.ts';
 import { makeStoredSite, VersionedSessionFactory } from './26-versions.ts';
 import { rescueStore } from './27-sqlite.ts';
 
-export const MAX_DEVICES = 50; // of one user; then the oldest session ends
+export const MAX_DEVICES = 50; // of one user; one more login ends the oldest session
 
 const listKey = (user: string): string => hashId(`devices of ${user}`); // no id contains spaces
 const keysIn = (list?: Entry): string[] => list?.text.match(/[\w-]{43}/g) ?? [];
@@ -43,7 +42,7 @@ async function changeList(store: SessionStore, user: string, change: (keys: stri
   throw new StoreUnavailable('100 attempts to change one list failed');
 }
 
-/** Ends the chosen sessions of a user. The list changes first: then no request can open them. */
+/** Ends the chosen sessions of a user. The list changes first, so no request can open them. */
 export async function endSessions(store: SessionStore, user: string, isChosen: Choice) {
   const ended = (await keysOf(store, user)).filter(isChosen);
   await changeList(store, user, (keys) => keys.filter((key) => !ended.includes(key)));

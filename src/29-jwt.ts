@@ -2,8 +2,7 @@
 //
 //   base64url(header) . base64url(claims) . base64url( HMAC-SHA-256( all before the last period ) )
 //
-// A JWT (RFC 7519) is the signed value of step 3 for clients without a cookie jar. The verifier
-// chooses the algorithm and checks each claim (RFC 8725).
+// The format is RFC 7519, and the rules for the verifier are RFC 8725.
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, text, toListener } from './04-http.ts';

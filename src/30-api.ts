@@ -3,9 +3,7 @@
 //   Authorization: Bearer eyJhbGciOi…                               request
 //   WWW-Authenticate: Bearer realm="api", error="invalid_token"     response 401 (RFC 6750 §3)
 //
-// A token is valid until it expires, also after a logout. To revoke it, the server must look up its
-// id in a store: then the token costs the same lookup as a session. A browser never sends a
-// token in `Authorization` by itself, so these routes need no protection against forged forms.
+// To revoke a token, the server must look up its id in a store for each request.
 import { isMain, serve } from './01-server.ts';
 import type { Awaitable, Handler, HttpResponse } from './04-http.ts';
 import { problem, toListener } from './04-http.ts';

@@ -2,8 +2,7 @@
 //
 //   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n    RESP2 (redis.io, serialization protocol)
 //
-// The length comes first, so a value can contain any byte. A reply can arrive in pieces: the parser
-// returns `undefined` until the reply is complete.
+// The length comes first, so a value can contain any byte.
 import { connect, type Socket } from 'node:net';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, text, toListener } from './04-http.ts';
@@ -93,8 +92,7 @@ export class RespConnection {
 
   /**
    * Gives each reply to the oldest command. Closes the connection if `parseReply` throws, if no
-   * command waits ('A reply without a command'), and after `MAX_REPLY_SIZE` bytes that are not a
-   * whole reply ('The reply is too long').
+   * command waits ('A reply without a command'), and if the rest is too long.
    */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);

@@ -1,8 +1,7 @@
 // Step 32 · A Redis client that fails fast and recovers.
 //
-// Each command has a time limit. While Redis is down, a command fails immediately: no page hangs. A
-// command that may have run is never sent again. The client reconnects by itself, with backoff and
-// jitter, so that a hundred servers do not connect in the same moment.
+// Each command has a time limit, and is never sent again. After a failure, the client reconnects by
+// itself, with backoff and jitter.
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
@@ -36,7 +35,7 @@ export class RedisClient implements Commander {
   #isDown = false; // true while the client waits before it reconnects, and after close()
   #retry: NodeJS.Timeout | undefined; // ends this wait
 
-  /** `redis://user:password@host:6379/0`, or `rediss:` for TLS. Throws a `TypeError` otherwise. */
+  /** Throws a `TypeError` unless `url` looks like `redis://user:password@host:6379/0`. */
   constructor(url: string) {
     try {
       this.#url = new URL(/^rediss?:\/\/./.test(url) ? url : '');

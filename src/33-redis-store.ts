@@ -1,7 +1,7 @@
 // Step 33 · A store in Redis: any server can handle any request.
 //
-// Compare-and-set is one Lua script. Redis runs it alone, so no other command comes between the
-// check and the write. This also works with Valkey, and with any client that can send a command.
+// Compare-and-set is one Lua script. This also works with Valkey, and with any client that can send
+// a command.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
@@ -19,7 +19,7 @@ export class RedisStore implements SessionStore {
     this.#now = now;
   }
 
-  /** Reads three fields of `session:KEY`. A damaged entry is ignored, as in the script. */
+  /** Reads three fields of `session:KEY`. A damaged entry is ignored. */
   async get(key: string): Promise<VersionedEntry | undefined> {
     const fields = ['version', 'expires', 'text'];
     const values = await this.#send('HMGET', `session:${key}`, ...fields);

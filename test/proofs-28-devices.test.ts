@@ -207,7 +207,7 @@ describe('28-devices: more about the factory', () => {
   });
 });
 
-// LESSON.md shows this function: it is the answer of "Your turn".
+// 28-devices.hints.md shows this function: it is the solution of "Your turn".
 function passwordSite(store: SessionStore, users: Map<string, string>): Handler {
   const { pages, handle } = makeDeviceSite(store, { users });
   const check = throttled(authenticator(users)); // slows down a thief who guesses `old`
