@@ -31,7 +31,7 @@ const exchanges = new AsyncLocalStorage<Exchange>(); // one for each test
 
 /** Returns `it` for a test file. `testUrl` is `import.meta.url`, which contains the step. */
 export function explainedIt(testUrl: string): It {
-  const module = /(\d\d-[\w-]+)\.test\.[jt]s$/.exec(testUrl)?.[1];
+  const module = /(\d\d-[\w-]+)(?:\.test)?\.[jt]s$/.exec(testUrl)?.[1];
   return (title, ...rest) => {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
     void nodesIt(title, options, (t) => {
