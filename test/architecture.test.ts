@@ -11,7 +11,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { plain, plainProject, readerEnvironment } from '../.tools/plain.ts';
+import { plain, plainSite, readerEnvironment } from '../.tools/plain.ts';
 import { tokensOf } from '../.tools/tokens.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -607,7 +607,7 @@ describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, 
   /** How a reader runs a file: with tsx on an older Node. The copy of the others starts faster. */
   async function command(name: string): Promise<string[]> {
     const isLast = name === files.at(-1);
-    if (!isLast || isNative) return [join(await plainProject(), 'src', plain(name))];
+    if (!isLast || isNative) return [join(await plainSite(), 'src', plain(name))];
     return ['--import', import.meta.resolve('tsx'), join(ROOT, 'src', name)];
   }
 
