@@ -18,7 +18,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { explainedIt } from '../.tools/explain.ts';
 import { plain, plainSite } from '../.tools/plain.ts';
-import { sizeOf } from '../.tools/quick.ts';
+import { sizeOf, skipSlow } from '../.tools/quick.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { Handler, HttpResponse } from '../src/04-http.ts';
 import { parseSetCookie } from '../src/15-jar.ts';
@@ -237,6 +237,7 @@ SHARED.push({
 });
 
 const timeout = TEST_TIMEOUT;
+const FILE = 'test/processes.test.ts';
 
 describe('processes: one visit with each kind of session', TOGETHER, () => {
   for (const { name, skip = false, isStored, survives, make } of [...KINDS, ...SHARED]) {
@@ -435,7 +436,7 @@ describe('processes: killed', TOGETHER, () => {
 
 describe('processes: stopped, paused, and without space', TOGETHER, () => {
   const KILLED = 'main.ts loses no change if Redis with appendfsync=always is killed';
-  it(KILLED, { timeout, skip }, async (t) => {
+  it(KILLED, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
     const onDisk = ['--dir', makeFolder(t), '--appendonly', 'yes', '--appendfsync', 'always'];
     let redis = await startRedis(t, undefined, onDisk);
     const servers = await startServers(t, redis.url, 2);
@@ -588,7 +589,9 @@ describe('processes: what is printed', TOGETHER, () => {
   const WRONG = 'correct-horse-battery-staple';
   for (const { name, skip = false, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} prints no secret, and no error page contains one`;
-    it(title, { timeout, skip }, async (t) => {
+    const isQuick = name.startsWith('sqlite'); // each kind computes slow hashes
+    const why = (!isQuick && skipSlow(FILE)) || skip;
+    it(title, { timeout, skip: why }, async (t) => {
       const { sessions } = await make(t);
       const env = { NODE_ENV: 'production', SESSION_SECRET };
       const server = await startServer(t, sessions, { env });
@@ -708,7 +711,7 @@ describe('processes: what a store knows', TOGETHER, () => {
   }
 
   const SENT = 'main.ts with SESSIONS=redis://localhost:PORT/1 sends it no id and no password';
-  it(SENT, { timeout, skip }, async (t) => {
+  it(SENT, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
     const { url, port } = await startRedis(t);
     let heard = '';
     const monitor = connect(port, '127.0.0.1', () => monitor.write('MONITOR\r\n'));
