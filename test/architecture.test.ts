@@ -353,7 +353,9 @@ describe('the names', () => {
 
   it('titles of tests are unique, because the lesson names them', () => {
     const owners = new Map<string, string>();
-    const paths = [...tests.map((name) => `test/${name}`), ...proofs.map((name) => `proofs/${name}`)];
+    const paths = [
+      ...tests.map((name) => join('test', name)), ...proofs.map((name) => join('proofs', name)),
+    ];
     for (const name of paths) {
       for (const title of titlesOf(read(name))) {
         assert.equal(owners.get(title), undefined, `'${title}' in ${name} exists already`);

@@ -1,5 +1,6 @@
-// Further proofs of the steps, one file per step: `node --test proofs/03-signer.ts` runs one of
-// them. Here they share one process, because it takes longer to start a process than to run them.
+// The folder proofs/ contains further proofs, one file for each step. `node --test
+// proofs/03-signer.ts` runs one file. All of them share this process, because most of them end
+// faster than a process starts.
 import { readdirSync } from 'node:fs';
 
 const folder = new URL('../proofs/', import.meta.url);

@@ -137,10 +137,10 @@ function read(...path: string[]): string {
 describe('rules: the tables in rules.md', () => {
   const rows = parseRows(read('test', 'rules.md'));
   const links = linksOf(read('LESSON.md'));
-  const namesIn = (folder: string): string[] => readdirSync(join(ROOT, folder));
-  const tests = namesIn('test').filter((name) => name.endsWith('.test.ts'));
-  const files = [...tests.map((name) => ['test', name]), ...namesIn('proofs').map((name) => ['proofs', name])];
-  const titles = new Set(files.flatMap((path) => titlesOf(read(...path))));
+  const filesIn = (folder: string): string[] =>
+    readdirSync(join(ROOT, folder)).map((name) => join(folder, name));
+  const tests = filesIn('test').filter((path) => path.endsWith('.test.ts'));
+  const titles = new Set([...tests, ...filesIn('proofs')].flatMap((path) => titlesOf(read(path))));
 
   it('each row names a rule, a step, and tests that exist or a reason', () => {
     assert.ok(rows.length > 200, `there are only ${rows.length} rows`);
