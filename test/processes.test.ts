@@ -1,5 +1,6 @@
 // The finished site as real processes, with files and a Redis server, and with kills and pauses.
-// KILLS sets how often the servers are killed under load, and VISITS how many requests race:
+// Without CI, it skips what takes long, such as slow hashes with each kind of session. KILLS sets
+// how often the servers are killed under load, and VISITS sets how many visits are sent in parallel:
 //
 //   KILLS=20 VISITS=1000 node --test test/processes.test.ts      with --import tsx on Node 20
 import assert from 'node:assert/strict';
@@ -29,7 +30,7 @@ import { RedisClient } from '../src/32-redis-client.ts';
 
 const it = explainedIt(import.meta.url);
 const KILLS = sizeOf('KILLS', 1, 3);
-const VISITS = sizeOf('VISITS', 200, 1000); // at least 40, a multiple of 20
+const VISITS = sizeOf('VISITS', 100, 1000); // at least 40, a multiple of 20
 const IN_FLIGHT = 60; // parallel requests to all servers
 const RESPONSE_TIMEOUT = 30_000; // milliseconds: a longer response hangs, even on a busy machine
 const START_TIMEOUT = 30_000; // milliseconds until a started program is ready
@@ -239,10 +240,15 @@ SHARED.push({
 const timeout = TEST_TIMEOUT;
 const FILE = 'test/processes.test.ts';
 
+/** Returns why a test that computes slow hashes skips this kind of session. */
+function skipKind(name: string): string | false {
+  return !['signed', 'sqlite:FILE'].includes(name) && skipSlow(FILE);
+}
+
 describe('processes: one visit with each kind of session', TOGETHER, () => {
   for (const { name, skip = false, isStored, survives, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} counts, keeps the cart, logs in and out`;
-    it(title, { timeout, skip }, async (t) => {
+    it(title, { timeout, skip: skipKind(name) || skip }, async (t) => {
       const { sessions } = await make(t);
       let server = await startServer(t, sessions);
       const place = { origin: server.origin };
@@ -306,7 +312,7 @@ describe('processes: parallel requests', TOGETHER, () => {
 
   for (const { name, skip = false, make } of SHARED) {
     const title = `main.ts with SESSIONS=${name} loses nothing that is added to a cart in parallel`;
-    it(title, { timeout, skip }, async (t) => {
+    it(title, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
       const { sessions } = await make(t);
       const servers = await startServers(t, sessions, 2);
       const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
@@ -589,9 +595,7 @@ describe('processes: what is printed', TOGETHER, () => {
   const WRONG = 'correct-horse-battery-staple';
   for (const { name, skip = false, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} prints no secret, and no error page contains one`;
-    const isQuick = name.startsWith('sqlite'); // each kind computes slow hashes
-    const why = (!isQuick && skipSlow(FILE)) || skip;
-    it(title, { timeout, skip: why }, async (t) => {
+    it(title, { timeout, skip: skipKind(name) || skip }, async (t) => {
       const { sessions } = await make(t);
       const env = { NODE_ENV: 'production', SESSION_SECRET };
       const server = await startServer(t, sessions, { env });
@@ -699,7 +703,7 @@ describe('processes: what a store knows', TOGETHER, () => {
 
   if (sqlite) {
     const title = 'main.ts with SESSIONS=sqlite:FILE stores no id and no password';
-    it(title, { timeout }, async (t) => {
+    it(title, { timeout, skip: skipSlow(FILE) }, async (t) => {
       const folder = makeFolder(t);
       const server = await startServer(t, `sqlite:${join(folder, 'sessions.sqlite')}`);
       const secrets = await visit(server);
