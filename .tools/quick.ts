@@ -1,5 +1,5 @@
-// `node --test` runs the quick suite, which takes less than a minute. Where CI is set, every test
-// runs with its full size, and none is skipped: `CI=true node --test`.
+// `node --test` runs the quick suite. Where CI is set, every test runs with its full size, and none
+// is skipped: `CI=true node --test`.
 
 /** Whether every test must run. */
 export const isComplete = Boolean(process.env.CI);
