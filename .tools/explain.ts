@@ -27,11 +27,13 @@ const MAX_SHOWN = 600; // characters of a body: enough for the heading of a page
 const MAX_BEFORE = 3; // requests before the last one
 const ORIGIN = 'http://localhost:6543'; // of the server of a step
 
+const BROWSER_STEP = 16;
+
 const exchanges = new AsyncLocalStorage<Exchange>(); // one for each test
 
 /** Returns `it` for a test file. `testUrl` is `import.meta.url`, which contains the step. */
 export function explainedIt(testUrl: string): It {
-  const module = /(\d\d-[\w-]+)\.test\.[jt]s$/.exec(testUrl)?.[1];
+  const module = /(\d\d-[\w-]+)(?:\.test)?\.[jt]s$/.exec(testUrl)?.[1];
   return (title, ...rest) => {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
     void nodesIt(title, options, (t) => {
@@ -207,13 +209,16 @@ function storyOf(
   return lines.join('\n');
 }
 
+let lesson: string[] | undefined; // the lines of LESSON.md
+
 /**
  * Returns the place in LESSON.md that explains the symbol of a title. It is the last paragraph
  * above the fence that defines the symbol, or the first paragraph that names it, or the heading of
  * the step. It is not the fence itself, because the reader may be writing that code.
  */
 export function placeOf(module: string, title: string): string {
-  const lines = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
+  lesson ??= readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
+  const lines = lesson;
   const step = Number(module.slice(0, 2));
   const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
   const code = lines.indexOf('### Idea and code', start);
@@ -285,5 +290,7 @@ async function watchBrowsers(): Promise<void> {
 
 // A reader who has not reached step 16 may have no such file. If the file has another problem, the
 // test that imports it reports the problem. The promise is created here and not in a test, because
-// Node reports an error that no code catches in the test that created the promise.
-await watchBrowsers().catch(() => {});
+// Node reports an error that no code catches in the test that created the promise. The tests of
+// earlier steps use no Browser, and start faster without it.
+const [, step = BROWSER_STEP] = /\b(\d\d)-[\w-]+\.test\.[jt]s$/.exec(process.argv[1] ?? '') ?? [];
+if (Number(step) >= BROWSER_STEP) await watchBrowsers().catch(() => {});

@@ -12,11 +12,20 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PARTS = ['src', 'public', 'test', '.tools', 'LESSON.md', 'package.json'];
 const esbuild = await import('esbuild').catch(() => undefined);
 
-let project: Promise<string> | undefined;
+const SITE = ['src', 'public', 'package.json']; // what a server reads
 
-/** Returns a folder to read and run, not to change: a copy, or the project without esbuild. */
-export function plainProject(): Promise<string> {
-  return (project ??= esbuild ? makePlain() : Promise.resolve(ROOT));
+const projects = new Map<readonly string[], Promise<string>>();
+
+/** Returns a folder whose servers can run: a copy, or the project without esbuild. */
+export function plainSite(): Promise<string> {
+  return plainCopy(SITE);
+}
+
+/** Returns a folder to read and run, not to change. Each process makes it once. */
+function plainCopy(parts: readonly string[]): Promise<string> {
+  const made = projects.get(parts) ?? (esbuild ? makePlain(parts) : Promise.resolve(ROOT));
+  projects.set(parts, made);
+  return made;
 }
 
 /** Returns the file that Node runs for a `.ts` file of such a folder. */
@@ -26,7 +35,7 @@ export function plain(file: string): string {
 
 /** Returns a copy of the project that a test may change. It is deleted when this process ends. */
 export async function copyProject(): Promise<string> {
-  const source = await plainProject();
+  const source = await plainCopy(PARTS);
   const folder = await makeFolder();
   const names = await readdir(source);
   for (const part of names.filter((name) => PARTS.includes(name))) {
@@ -35,10 +44,10 @@ export async function copyProject(): Promise<string> {
   return folder;
 }
 
-async function makePlain(): Promise<string> {
+async function makePlain(parts: readonly string[]): Promise<string> {
   const folder = await makeFolder();
-  for (const part of PARTS) await cp(join(ROOT, part), join(folder, part), { recursive: true });
-  for (const part of ['src', 'test', '.tools']) {
+  for (const part of parts) await cp(join(ROOT, part), join(folder, part), { recursive: true });
+  for (const part of ['src', 'test', '.tools'].filter((name) => parts.includes(name))) {
     const names = await readdir(join(folder, part));
     const files = names.filter((name) => name.endsWith('.ts')).map((name) => join(folder, part, name));
     await Promise.all(files.map(async (file) => writeSource(file, await readFile(file, 'utf8'))));

@@ -11,7 +11,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { plain, plainProject, readerEnvironment } from '../.tools/plain.ts';
+import { plain, plainSite, readerEnvironment } from '../.tools/plain.ts';
 import { tokensOf } from '../.tools/tokens.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -36,7 +36,7 @@ const RUN_TIMEOUT = 20_000; // milliseconds for a server to start, respond and s
 
 const TOP_LEVEL = [
   'LESSON.md', 'LICENSE', 'README.md', 'bench', 'node_modules', 'package-lock.json',
-  'package.json', 'public', 'src', 'test', 'tsconfig.json',
+  'package.json', 'proofs', 'public', 'src', 'test', 'tsconfig.json',
 ];
 /** The module that may write a form with POST: all other modules call `form()`. */
 const FORM_MODULE = '12-forms.ts';
@@ -59,6 +59,7 @@ const ON_HTML: readonly RegExp[] = [
 const files = readdirSync(join(ROOT, 'src')).sort();
 const modules = files.filter((name) => MODULE_NAME.test(name));
 const tests = readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.ts')).sort();
+const proofs = readdirSync(join(ROOT, 'proofs')).sort();
 
 function read(...path: string[]): string {
   return readFileSync(join(ROOT, ...path), 'utf8');
@@ -342,19 +343,26 @@ describe('the names', () => {
     assert.deepEqual([...steps].map(([, number]) => Number(number)), modules.map(floorOf));
   });
 
+  it('proofs/ contains proofs of modules, with the name of the module, and nothing else', () => {
+    assert.deepEqual(proofs.filter((name) => !modules.includes(name)), []);
+  });
+
   it('test/ contains no TypeScript except tests: newer Nodes would run a helper as a test', () => {
     assert.deepEqual(tests.filter((name) => !name.endsWith('.test.ts')), []);
   });
 
   it('titles of tests are unique, because the lesson names them', () => {
     const owners = new Map<string, string>();
-    for (const name of tests) {
-      for (const title of titlesOf(read('test', name))) {
+    const paths = [
+      ...tests.map((name) => join('test', name)), ...proofs.map((name) => join('proofs', name)),
+    ];
+    for (const name of paths) {
+      for (const title of titlesOf(read(name))) {
         assert.equal(owners.get(title), undefined, `'${title}' in ${name} exists already`);
         owners.set(title, name);
       }
     }
-    assert.ok(owners.size > tests.length, 'titlesOf() has found the titles');
+    assert.ok(owners.size > paths.length, 'titlesOf() has found the titles');
   });
 
   it('the top level contains only the files and folders of the design', () => {
@@ -601,7 +609,7 @@ describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, 
   /** How a reader runs a file: with tsx on an older Node. The copy of the others starts faster. */
   async function command(name: string): Promise<string[]> {
     const isLast = name === files.at(-1);
-    if (!isLast || isNative) return [join(await plainProject(), 'src', plain(name))];
+    if (!isLast || isNative) return [join(await plainSite(), 'src', plain(name))];
     return ['--import', import.meta.resolve('tsx'), join(ROOT, 'src', name)];
   }
 

@@ -13,10 +13,11 @@ import { hashPassword } from '../src/21-password.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
 import { site } from '../src/main.ts';
-import { hasChromium, HOW_TO_GET, startChromium } from '../.tools/webdriver.ts';
+import { skipSlow } from '../.tools/quick.ts';
+import { startChromium } from '../.tools/webdriver.ts';
 import type { Chromium, View } from '../.tools/webdriver.ts';
 
-const skip = !process.env.CI && !hasChromium() ? `needs Chromium: ${HOW_TO_GET}` : false;
+const skip = skipSlow('test/chromium.test.ts');
 
 const AUDIT = readFileSync(new URL('../.tools/audit.js', import.meta.url), 'utf8');
 

@@ -2,6 +2,10 @@
 // commands, and make its bugs on a copy of the project, where the named test must fail. Each module
 // is also emptied, as by `npm run practice`, and its tests must say what to write.
 //
+// The commands and the bugs take minutes. They run in CI, or for the steps that LESSON names:
+//
+//   LESSON=7 node --test test/lesson.test.ts      one step; LESSON=all selects all steps
+//
 // The rules are in `.tools/page.ts`. `test/page.test.ts` shows that each of them can fail.
 import assert from 'node:assert/strict';
 import { execFile, spawn, spawnSync } from 'node:child_process';
@@ -20,9 +24,10 @@ import {
 } from '../.tools/page.ts';
 import type { Bug, Fence, Start, Step } from '../.tools/page.ts';
 import {
-  copyProject, plain, plainProject, readerEnvironment, writeSource,
+  copyProject, plain, plainSite, readerEnvironment, writeSource,
 } from '../.tools/plain.ts';
 import { emptyBodies } from '../.tools/practice.ts';
+import { skipSlow } from '../.tools/quick.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** The steps that have the new form. The list grows until it contains each step. */
@@ -89,7 +94,7 @@ class Terminal {
   async #start({ file, variables }: Start): Promise<string> {
     const shownPort = variables.PORT ?? PORT;
     const taken = this.#servers.find((other) => other.shownPort === shownPort)?.port;
-    const child = spawn(process.execPath, [plain(join(await plainProject(), file))], {
+    const child = spawn(process.execPath, [plain(join(await plainSite(), file))], {
       cwd: this.#folder,
       env: readerEnvironment({ ...variables, PORT: taken ?? '0' }),
     });
@@ -228,6 +233,12 @@ function canRun({ file }: { file: string }): boolean {
   return hasSqlite || !readLines(file).join('\n').includes('node:sqlite');
 }
 
+/** Returns why the programs of a step do not run here. They start about 400 processes. */
+function skipStep(number: number): string | false {
+  const isChosen = [`${number}`, 'all'].includes(process.env.LESSON ?? '');
+  return !isChosen && skipSlow('test/lesson.test.ts', `LESSON=${number}`);
+}
+
 /** Returns why the console fences of a step cannot run here, or `false`. In CI they must run. */
 function whyNoTerminal(step: Step | undefined): string | false {
   const has = (command: string): boolean => spawnSync('bash', ['-c', command]).status === 0;
@@ -277,7 +288,8 @@ describe('LESSON.md quotes the modules', () => {
 
 describe('LESSON.md shows what a terminal shows', { concurrency: CONCURRENCY }, () => {
   for (const module of modules.filter(canRun)) {
-    const skip = whyNoTerminal(steps.find(({ number }) => number === module.number));
+    const step = steps.find(({ number }) => number === module.number);
+    const skip = skipStep(module.number) || whyNoTerminal(step);
     it(`step ${module.number} prints what its console fences show`, { skip }, async (t) => {
       const commands = fencesOf(stepOf(module), 'console').flatMap(parseConsole);
       const terminal = new Terminal(await makeFolder());
@@ -297,9 +309,10 @@ describe('LESSON.md shows what a terminal shows', { concurrency: CONCURRENCY }, 
 describe('LESSON.md makes bugs that a test finds', { concurrency: CONCURRENCY }, () => {
   for (const module of modules.filter(canRun)) {
     const step = steps.find(({ number }) => number === module.number);
+    const skip = skipStep(module.number);
     for (const [index, fence] of (step ? fencesOf(step, 'diff') : []).entries()) {
       const title = /^Caught by: `(.+)`$/m.exec(fence.after)?.[1];
-      it(`Break it ${module.number}.${index + 1}: ${title}`, async (t) => {
+      it(`Break it ${module.number}.${index + 1}: ${title}`, { skip }, async (t) => {
         const bug = bugOf(stepOf(module), index);
         const { testFile, pattern } = bug;
         const broken = applyDiff(fence, readLines(fence.file));

@@ -1,7 +1,8 @@
 // The finished site as real processes, with files and a Redis server, and with kills and pauses.
-// KILLS sets how often the servers are killed under load:
+// Without CI, it skips what takes long, such as slow hashes with each kind of session. KILLS sets
+// how often the servers are killed under load, and VISITS sets how many visits are sent in parallel:
 //
-//   KILLS=20 node --test test/processes.test.ts          with --import tsx on Node 20
+//   KILLS=20 VISITS=1000 node --test test/processes.test.ts      with --import tsx on Node 20
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
@@ -17,7 +18,8 @@ import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { explainedIt } from '../.tools/explain.ts';
-import { plain, plainProject } from '../.tools/plain.ts';
+import { plain, plainSite } from '../.tools/plain.ts';
+import { sizeOf, skipSlow } from '../.tools/quick.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { Handler, HttpResponse } from '../src/04-http.ts';
 import { parseSetCookie } from '../src/15-jar.ts';
@@ -27,7 +29,8 @@ import { hashId } from '../src/25-store.ts';
 import { RedisClient } from '../src/32-redis-client.ts';
 
 const it = explainedIt(import.meta.url);
-const KILLS = Number(process.env.KILLS || 3);
+const KILLS = sizeOf('KILLS', 1, 3);
+const VISITS = sizeOf('VISITS', 100, 1000); // at least 40, a multiple of 20
 const IN_FLIGHT = 60; // parallel requests to all servers
 const RESPONSE_TIMEOUT = 30_000; // milliseconds: a longer response hangs, even on a busy machine
 const START_TIMEOUT = 30_000; // milliseconds until a started program is ready
@@ -37,7 +40,7 @@ const POLL_INTERVAL = 50; // milliseconds between two looks
 const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // servers start faster
 const TOGETHER = { concurrency: 3 }; // most of the time is waiting
 
-const main = plain(join(await plainProject(), 'src/main.ts'));
+const main = plain(join(await plainSite(), 'src/main.ts'));
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 type Server = { child: Child; origin: string; printed: () => string };
@@ -235,11 +238,17 @@ SHARED.push({
 });
 
 const timeout = TEST_TIMEOUT;
+const FILE = 'test/processes.test.ts';
+
+/** Returns why a test that computes slow hashes skips this kind of session. */
+function skipKind(name: string): string | false {
+  return !['signed', 'sqlite:FILE'].includes(name) && skipSlow(FILE);
+}
 
 describe('processes: one visit with each kind of session', TOGETHER, () => {
   for (const { name, skip = false, isStored, survives, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} counts, keeps the cart, logs in and out`;
-    it(title, { timeout, skip }, async (t) => {
+    it(title, { timeout, skip: skipKind(name) || skip }, async (t) => {
       const { sessions } = await make(t);
       let server = await startServer(t, sessions);
       const place = { origin: server.origin };
@@ -285,39 +294,39 @@ describe('processes: one visit with each kind of session', TOGETHER, () => {
 
 describe('processes: parallel requests', TOGETHER, () => {
   for (const { name, skip = false, make } of SHARED) {
-    const title = `main.ts with SESSIONS=${name} loses no visit of 1,000 through three servers`;
+    const title = `main.ts with SESSIONS=${name} loses no visit through three servers`;
     it(title, { timeout, skip }, async (t) => {
       const { sessions } = await make(t);
       const servers = await startServers(t, sessions, 3);
       const at = (index: number, path: string): string => `${servers[index % 3]?.origin}${path}`;
       const { cookie } = await ask(at(0, '/cart/note'), '', 'note=hello'); // a session without a count
-      await inParallel(1000, async (index) => {
+      await inParallel(VISITS, async (index) => {
         const { status, body } = await ask(at(index, '/'), cookie);
         assert.equal(status, 200, body);
       });
       const panel = (await ask(at(0, '/cart'), cookie)).body.replaceAll('&quot;', '"');
-      assert.match(panel, /"counter": 1000\b/);
-      assert.equal(countOf(await ask(at(1, '/'), cookie)), 1001, 'the next visit');
+      assert.match(panel, new RegExp(`"counter": ${VISITS}\\b`));
+      assert.equal(countOf(await ask(at(1, '/'), cookie)), VISITS + 1, 'the next visit');
     });
   }
 
   for (const { name, skip = false, make } of SHARED) {
-    const title = `main.ts with SESSIONS=${name} loses none of 200 things that are added in parallel`;
-    it(title, { timeout, skip }, async (t) => {
+    const title = `main.ts with SESSIONS=${name} loses nothing that is added to a cart in parallel`;
+    it(title, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
       const { sessions } = await make(t);
       const servers = await startServers(t, sessions, 2);
       const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
       const { cookie } = await ask(at(0, '/'));
       const items = ['tea', 'honey', 'mug', 'pot'];
-      await inParallel(200, async (index) => {
+      await inParallel(VISITS / 5, async (index) => {
         const item = items[Math.floor(index / 2) % 4]; // each server adds each product
         const { status, body } = await ask(at(index, '/cart/add'), cookie, `item=${item}`);
         assert.equal(status, 303, body);
       });
       const { body } = await ask(at(0, '/cart'), cookie);
       const quantities = [...body.matchAll(/name="quantity" value="(\d+)"/g)].map(([, n]) => n);
-      assert.deepEqual(quantities, ['50', '50', '50', '50']);
-      assert.match(body, /Cart \(200\)/);
+      assert.deepEqual(quantities, Array(4).fill(`${VISITS / 20}`));
+      assert.match(body, new RegExp(`Cart \\(${VISITS / 5}\\)`));
     });
   }
 
@@ -327,9 +336,9 @@ describe('processes: parallel requests', TOGETHER, () => {
       const { sessions } = await make(t);
       const servers = await startServers(t, sessions, 2);
       const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
-      for (let round = 0; round < 40; round++) {
+      for (let round = 0; round < VISITS / 25; round++) {
         const { cookie } = await ask(at(round, '/'));
-        // The order varies: in some of 40 rounds, the logout is first.
+        // The order varies: in some of the rounds, the logout is first.
         const visits = Array.from({ length: 6 }, (_, index) => ask(at(index, '/'), cookie));
         await Promise.all([...visits, ask(at(round, '/logout'), cookie, '')]);
         const after = await ask(at(round + 1, '/'), cookie);
@@ -433,7 +442,7 @@ describe('processes: killed', TOGETHER, () => {
 
 describe('processes: stopped, paused, and without space', TOGETHER, () => {
   const KILLED = 'main.ts loses no change if Redis with appendfsync=always is killed';
-  it(KILLED, { timeout, skip }, async (t) => {
+  it(KILLED, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
     const onDisk = ['--dir', makeFolder(t), '--appendonly', 'yes', '--appendfsync', 'always'];
     let redis = await startRedis(t, undefined, onDisk);
     const servers = await startServers(t, redis.url, 2);
@@ -586,7 +595,7 @@ describe('processes: what is printed', TOGETHER, () => {
   const WRONG = 'correct-horse-battery-staple';
   for (const { name, skip = false, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} prints no secret, and no error page contains one`;
-    it(title, { timeout, skip }, async (t) => {
+    it(title, { timeout, skip: skipKind(name) || skip }, async (t) => {
       const { sessions } = await make(t);
       const env = { NODE_ENV: 'production', SESSION_SECRET };
       const server = await startServer(t, sessions, { env });
@@ -694,7 +703,7 @@ describe('processes: what a store knows', TOGETHER, () => {
 
   if (sqlite) {
     const title = 'main.ts with SESSIONS=sqlite:FILE stores no id and no password';
-    it(title, { timeout }, async (t) => {
+    it(title, { timeout, skip: skipSlow(FILE) }, async (t) => {
       const folder = makeFolder(t);
       const server = await startServer(t, `sqlite:${join(folder, 'sessions.sqlite')}`);
       const secrets = await visit(server);
@@ -706,7 +715,7 @@ describe('processes: what a store knows', TOGETHER, () => {
   }
 
   const SENT = 'main.ts with SESSIONS=redis://localhost:PORT/1 sends it no id and no password';
-  it(SENT, { timeout, skip }, async (t) => {
+  it(SENT, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
     const { url, port } = await startRedis(t);
     let heard = '';
     const monitor = connect(port, '127.0.0.1', () => monitor.write('MONITOR\r\n'));

@@ -137,8 +137,10 @@ function read(...path: string[]): string {
 describe('rules: the tables in rules.md', () => {
   const rows = parseRows(read('test', 'rules.md'));
   const links = linksOf(read('LESSON.md'));
-  const files = readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.test.ts'));
-  const titles = new Set(files.flatMap((name) => titlesOf(read('test', name))));
+  const filesIn = (folder: string): string[] =>
+    readdirSync(join(ROOT, folder)).map((name) => join(folder, name));
+  const tests = filesIn('test').filter((path) => path.endsWith('.test.ts'));
+  const titles = new Set([...tests, ...filesIn('proofs')].flatMap((path) => titlesOf(read(path))));
 
   it('each row names a rule, a step, and tests that exist or a reason', () => {
     assert.ok(rows.length > 200, `there are only ${rows.length} rows`);

@@ -318,7 +318,7 @@ const NODE_NAMES: Record<string, string> = {
 type Attributes = { options: Record<string, unknown>; attributes?: string[]; error?: string };
 
 const { set_cookie: setCookieVectors } = JSON.parse(
-  readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../test/pyramid/vectors.json', import.meta.url), 'utf8'),
 ) as { set_cookie: Attributes[] };
 
 /** Returns the attributes for Pyramid's options, or `undefined` if the site does not start. */

@@ -49,7 +49,7 @@ type Reissue = {
 };
 
 const { special, reissue } = JSON.parse(
-  readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../test/pyramid/vectors.json', import.meta.url), 'utf8'),
 ) as { special: Special[]; reissue: Reissue[] };
 
 describe('11-timeouts: old cookies and real Pyramid', () => {

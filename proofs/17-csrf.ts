@@ -8,9 +8,10 @@ import type { RequestListener } from 'node:http';
 import { describe, type TestContext } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { formsOf, type PageForm, tokenOf } from '../.tools/forms.ts';
+import { skipSlow } from '../.tools/quick.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
-import { hasChromium, HOW_TO_GET, startChromium } from '../.tools/webdriver.ts';
+import { startChromium } from '../.tools/webdriver.ts';
 import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
 import { text, toListener } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -394,7 +395,7 @@ describe('17-csrf: each form of the finished site', () => {
 });
 
 describe('17-csrf: the attack page of the lesson', () => {
-  const skip = !process.env.CI && !hasChromium() ? `needs Chromium: ${HOW_TO_GET}` : false;
+  const skip = skipSlow('proofs/17-csrf.ts'); // they start Chromium
 
   /** Returns the program of the lesson. It attacks this port, and prints its own port. */
   function attackProgram(port: number): string {

@@ -110,7 +110,7 @@ describe('14-flash: proofs', () => {
   });
 
   it('withFlash() shows what real Pyramid flashed, and keeps a queue that it does not know', async () => {
-    const file = readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8');
+    const file = readFileSync(new URL('../test/pyramid/vectors.json', import.meta.url), 'utf8');
     const { good } = JSON.parse(file) as { good: { name: string; cookie: string }[] };
     const { cookie = '' } = good.find(({ name }) => name.startsWith('flash, two queues')) ?? {};
     const options = { secrets: ['itsaseekreet'], sessionClass: FlashSession<object> };

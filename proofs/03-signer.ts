@@ -21,7 +21,7 @@ type Vector = {
 };
 
 const { good } = JSON.parse(
-  readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../test/pyramid/vectors.json', import.meta.url), 'utf8'),
 ) as { good: Vector[] };
 
 /** Hash algorithms that have another name in Python than in Node. */
