@@ -8,7 +8,7 @@ export default async function* short(events) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     const { name, skip, details } = data;
     const isExcluded = skip === 'test name does not match pattern'; // Node 20 reports these too
-    const isGroup = details.type === 'suite' || /\.test\.[jt]s$/.test(name); // or a whole file
+    const isGroup = details.type === 'suite' || /[\\/]\d\d-[\w-]+(?:\.test)?\.[jt]s$/.test(name); // or a whole file
     if (isExcluded || (isGroup && type === 'test:pass')) continue;
     if (isGroup && details.error?.failureType === 'subtestsFailed') continue;
     count++;

@@ -9,8 +9,11 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const [number = '', ...words] = process.argv.slice(2);
-const isOfStep = new RegExp(`^(?:proofs-)?0?${Number(number)}-.*\\.test\\.ts$`);
-const files = readdirSync(join(root, 'test')).filter((name) => isOfStep.test(name)).sort();
+const isOfStep = new RegExp(`^0?${Number(number)}-.*\\.ts$`);
+const files = ['test', '.proofs'].flatMap((folder) => {
+  const names = readdirSync(join(root, folder)).filter((name) => isOfStep.test(name));
+  return names.map((name) => `${folder}/${name}`);
+});
 
 if (files.length === 0) {
   console.error(`There is no step ${number}. Name a step: npm run try 7 "Max-Age"`);
@@ -22,8 +25,7 @@ if (files.length === 0) {
     ...(isNative ? [] : ['--import', 'tsx']),
     '--test', '--test-reporter=./.tools/short.js', `--test-name-pattern=${pattern}`,
   ];
-  const paths = files.map((name) => `test/${name}`);
-  const { status } = spawnSync(process.execPath, [...options, ...paths], {
+  const { status } = spawnSync(process.execPath, [...options, ...files], {
     cwd: root,
     stdio: 'inherit',
     env: { ...process.env, WORDS: words.join(' '), NODE_NO_WARNINGS: '1' },

@@ -36,7 +36,7 @@ const RUN_TIMEOUT = 20_000; // milliseconds for a server to start, respond and s
 
 const TOP_LEVEL = [
   'LESSON.md', 'LICENSE', 'README.md', 'bench', 'node_modules', 'package-lock.json',
-  'package.json', 'proofs', 'public', 'src', 'test', 'tsconfig.json',
+  'package.json', 'public', 'src', 'test', 'tsconfig.json',
 ];
 /** The module that may write a form with POST: all other modules call `form()`. */
 const FORM_MODULE = '12-forms.ts';
@@ -59,7 +59,7 @@ const ON_HTML: readonly RegExp[] = [
 const files = readdirSync(join(ROOT, 'src')).sort();
 const modules = files.filter((name) => MODULE_NAME.test(name));
 const tests = readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.ts')).sort();
-const proofs = readdirSync(join(ROOT, 'proofs')).sort();
+const proofs = readdirSync(join(ROOT, '.proofs')).sort();
 
 function read(...path: string[]): string {
   return readFileSync(join(ROOT, ...path), 'utf8');
@@ -343,7 +343,7 @@ describe('the names', () => {
     assert.deepEqual([...steps].map(([, number]) => Number(number)), modules.map(floorOf));
   });
 
-  it('proofs/ contains proofs of modules, with the name of the module, and nothing else', () => {
+  it('.proofs/ contains proofs of modules, with the name of the module, and nothing else', () => {
     assert.deepEqual(proofs.filter((name) => !modules.includes(name)), []);
   });
 
@@ -354,7 +354,7 @@ describe('the names', () => {
   it('titles of tests are unique, because the lesson names them', () => {
     const owners = new Map<string, string>();
     const paths = [
-      ...tests.map((name) => join('test', name)), ...proofs.map((name) => join('proofs', name)),
+      ...tests.map((name) => join('test', name)), ...proofs.map((name) => join('.proofs', name)),
     ];
     for (const name of paths) {
       for (const title of titlesOf(read(name))) {

@@ -140,7 +140,7 @@ describe('rules: the tables in rules.md', () => {
   const filesIn = (folder: string): string[] =>
     readdirSync(join(ROOT, folder)).map((name) => join(folder, name));
   const tests = filesIn('test').filter((path) => path.endsWith('.test.ts'));
-  const titles = new Set([...tests, ...filesIn('proofs')].flatMap((path) => titlesOf(read(path))));
+  const titles = new Set([...tests, ...filesIn('.proofs')].flatMap((path) => titlesOf(read(path))));
 
   it('each row names a rule, a step, and tests that exist or a reason', () => {
     assert.ok(rows.length > 200, `there are only ${rows.length} rows`);

@@ -395,7 +395,7 @@ describe('17-csrf: each form of the finished site', () => {
 });
 
 describe('17-csrf: the attack page of the lesson', () => {
-  const skip = skipSlow('proofs/17-csrf.ts'); // they start Chromium
+  const skip = skipSlow('.proofs/17-csrf.ts'); // they start Chromium
 
   /** Returns the program of the lesson. It attacks this port, and prints its own port. */
   function attackProgram(port: number): string {
