@@ -43,13 +43,14 @@ export class FastSigner extends Signer {
     return bytes.toString('base64url', start);
   }
 
-  /** Returns the text if one of the keys signed it, and otherwise `undefined`. Never throws. */
+  /** Returns the text if one of the keys signed it, and otherwise `undefined`, as in step 3. */
   override decode(value: string): string | undefined {
     const start = this.#size - this.digestSize;
     const bytes = Buffer.allocUnsafe(start + Buffer.byteLength(value, 'base64url'));
     bytes.write(value, start, 'base64url');
+    // Only the exact encoding of all bytes passes, so no byte of `allocUnsafe` is left.
     if (bytes.length < this.#size || bytes.toString('base64url', start) !== value) return undefined;
-    const signature = Buffer.from(bytes.subarray(start, this.#size)); // a copy
+    const signature = Buffer.from(bytes.subarray(start, this.#size)); // a copy: `hmac` overwrites it
     const isOwn = this.#hmacs.some((hmac) =>
       timingSafeEqual(signature, Buffer.from(hmac(bytes), 'latin1')));
     const text = bytes.subarray(this.#size);
@@ -63,8 +64,9 @@ type Hmac = (bytes: Buffer) => string;
 /** Returns the HMAC with this key. It overwrites the first block of its argument. */
 function hmacOf(hashAlg: string, key: Buffer, blockSize: number): Hmac {
   const short = key.length > blockSize ? hash(hashAlg, key, 'buffer') : key;
-  const block = Buffer.concat([short], blockSize); // zeros fill the rest
+  const block = Buffer.concat([short], blockSize); // zeros fill the rest of the block
   const inner = block.map((byte) => byte ^ 0x36);
+  // Behind the outer block is space for a hash. The hash of '' is only a placeholder.
   const outer = Buffer.concat([block.map((byte) => byte ^ 0x5c), hash(hashAlg, '', 'buffer')]);
   return (bytes) => {
     bytes.set(inner);
