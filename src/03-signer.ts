@@ -5,7 +5,7 @@
 // RFC 2104 defines HMAC. The key is a salt and the secret. Everyone can still read the text. The
 // format is the same as in Pyramid (webob.cookies.SignedSerializer).
 import { isUtf8 } from 'node:buffer';
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
@@ -27,7 +27,7 @@ export type SignerOptions = {
 
 /** Signs a text. Everyone can read it, and only a program with the secret can write it. */
 export class Signer implements Codec {
-  readonly #keys: readonly Buffer[];
+  readonly #keys: readonly KeyObject[]; // prepared once, not for each signature
   readonly #hash: string;
   /** The length of a signature in bytes: 64 for sha512. */
   readonly digestSize: number;
@@ -39,7 +39,7 @@ export class Signer implements Codec {
    */
   constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
     if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
-    this.#keys = secrets.map((secret) => keyBytes(salt + secret));
+    this.#keys = secrets.map((secret) => createSecretKey(keyBytes(salt + secret)));
     this.#hash = hashAlg;
     this.digestSize = this.#sign(Buffer.from('')).length;
   }
@@ -62,18 +62,18 @@ export class Signer implements Codec {
     // Node ignores characters that are not base64url. Here, one text has exactly one encoding.
     const isExact = bytes.toString('base64url') === value && signature.length === this.digestSize;
     // `===` stops at the first wrong byte, so its duration would reveal the position of this byte.
-    const isOwn = (key: Buffer): boolean => timingSafeEqual(signature, this.#sign(text, key));
+    const isOwn = (key: KeyObject): boolean => timingSafeEqual(signature, this.#sign(text, key));
     return isExact && this.#keys.some(isOwn) && isUtf8(text) ? text.toString() : undefined;
   }
 
   /** Returns the HMAC of the text. Without `key`, it uses the key of the first secret. */
-  #sign(text: Buffer, key = this.#keys[0] as Buffer): Buffer {
+  #sign(text: Buffer, key = this.#keys[0] as KeyObject): Buffer {
     return createHmac(this.#hash, key).update(text).digest();
   }
 }
 
 /** The same as in Pyramid: Latin-1, or UTF-8 if a character does not exist in Latin-1. */
-function keyBytes(key: string): Buffer {
+export function keyBytes(key: string): Buffer {
   return Buffer.from(key, /[^\0-\xff]/.test(key) ? 'utf8' : 'latin1');
 }
 

@@ -18,15 +18,11 @@ export const PUBLIC = fileURLToPath(new URL('../public', import.meta.url));
 const TYPES: Record<string, string> = {
   '.css': 'text/css; charset=utf-8',
   '.html': 'text/html; charset=utf-8',
-  '.ico': 'image/x-icon',
   '.jpg': 'image/jpeg',
   '.js': 'text/javascript; charset=utf-8',
-  '.json': 'application/json',
   '.png': 'image/png',
   '.svg': 'image/svg+xml',
   '.txt': 'text/plain; charset=utf-8',
-  '.webp': 'image/webp',
-  '.woff2': 'font/woff2',
 };
 
 /**
@@ -89,17 +85,15 @@ export function fileHandler(file: string): Handler {
     'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   };
   return ({ headers: conditions }) => {
-    const status = preconditionStatus(conditions, etag, modified);
+    const status = statusFor(conditions, etag, modified);
     if (status === 200) return { status, headers, body };
     if (status === 304) return { status, headers: cacheHeaders, body: '' };
     return problem(412, 'This file is not the version that you name.', cacheHeaders);
   };
 }
 
-type Conditions = HttpRequest['headers'];
-
 /** Returns 412, 304 or 200, in the order of RFC 9110 §13.2.2. */
-function preconditionStatus(headers: Conditions, etag: string, modified: number): number {
+function statusFor(headers: HttpRequest['headers'], etag: string, modified: number): number {
   const { 'if-match': match, 'if-none-match': noneMatch } = headers;
   const unmodifiedSince = parseHttpDate(headers['if-unmodified-since']) ?? Infinity;
   if (match === undefined ? modified > unmodifiedSince : !isListed(match, etag)) return 412;
@@ -121,19 +115,14 @@ const ASCTIME = /^(...) (...) ([ \d]\d) (\S+) (\d{4})$/; // Sun Nov  6 08:49:37 
 
 /** Returns seconds since 1970, or `undefined` if the text is not a date of HTTP. */
 function parseHttpDate(text = ''): number | undefined {
+  const latest = new Date().getUTCFullYear() + 50; // the latest year that two digits can mean
   const date = text
     .replace(RFC_850, (_, name, day, month, year: string, time) =>
-      `${name}, ${day} ${month} ${fullYear(Number(year))} ${time}`)
+      `${name}, ${day} ${month} ${latest - ((latest - Number(year)) % 100)} ${time}`)
     .replace(ASCTIME, (_, name, month, day: string, time, year) =>
       `${name}, ${day.replace(' ', '0')} ${month} ${year} ${time} GMT`);
   const parsed = new Date(date);
   return parsed.toUTCString() === date ? parsed.getTime() / 1000 : undefined;
-}
-
-/** Returns the year for its last two digits: the latest one that is at most 50 years from now. */
-function fullYear(lastDigits: number): number {
-  const latest = new Date().getUTCFullYear() + 50;
-  return latest - ((latest - lastDigits) % 100);
 }
 
 /** The site of this step: the tutorial and all files in `public/`. */

@@ -9,7 +9,7 @@ import { site as tutorial } from './09-tutorial.ts';
 import { SECURITY_HEADERS } from './35-limits.ts';
 import { makePipelined } from './36-pipeline.ts';
 
-export const MAX_URL_LENGTH = 8_000; // characters: the least to support (RFC 9110 §4.1)
+export const MAX_URL = 8_000; // characters: the least to support (RFC 9110 §4.1)
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /** Wraps a listener, which receives only requests with one host and one path. */
@@ -33,8 +33,8 @@ function checkHeaders({ rawHeaders, httpVersion, headers }: IncomingMessage): Re
   const { host = '', 'transfer-encoding': coding } = headers;
   const isOld = httpVersion === '1.0';
   if (!isOld && httpVersion !== '1.1') return reject(505, 'This server supports HTTP/1.1.');
-  const names = rawHeaders.filter((_, i) => i % 2 === 0); // names and values alternate
-  const count = names.filter((name) => name.toLowerCase() === 'host').length;
+  // Names and values alternate in `rawHeaders`.
+  const count = rawHeaders.filter((one, i) => i % 2 === 0 && one.toLowerCase() === 'host').length;
   if (count > 1 || (count === 0 && !isOld)) return reject(400, 'Send exactly one Host header.');
   if (!HOST.test(host)) return reject(400, 'The Host header is not a host with an optional port.');
   if (coding === undefined) return undefined;
@@ -46,9 +46,7 @@ function checkHeaders({ rawHeaders, httpVersion, headers }: IncomingMessage): Re
 /** Returns an error response if the method is unknown, or if the target is not a path. */
 function checkTarget({ method = '', url = '' }: IncomingMessage): Rejection {
   if (!METHODS.includes(method)) return reject(501, `This server does not support ${method}.`);
-  if (url.length > MAX_URL_LENGTH) {
-    return reject(414, `A URL may have ${MAX_URL_LENGTH} characters.`);
-  }
+  if (url.length > MAX_URL) return reject(414, `A URL may have ${MAX_URL} characters.`);
   const [match, , path] = TARGET.exec(url) ?? [];
   const isPath = match !== undefined && (path !== '*' || method === 'OPTIONS');
   if (!isPath) return reject(400, 'The target of the request is not a path.');

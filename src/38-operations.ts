@@ -27,10 +27,11 @@ export function operate(
   const host = process.env.HOST?.trim() || '127.0.0.1';
   const make = (inner: RequestListener): Server => {
     const server = makePipelined(strict(inner));
-    server.on('error', (error) => {
-      const explanation = explainError(error, host);
-      if (server.listening || explanation === undefined) return; // step 1 prints the error
-      console.error(`Cannot listen: ${explanation}.`);
+    server.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      if (server.listening || PORT_ERRORS.includes(code ?? '')) return; // step 1 prints the error
+      const wrongHost = `HOST is '${host}', which is not an address of this machine. Unset HOST`;
+      const wrongPort = `${message}, not '${process.env.PORT}'`; // the message of step 1 has no code
+      console.error(`Cannot listen: ${code === undefined ? wrongPort : wrongHost}.`);
       process.exit(1);
     });
     server.on('listening', () => warnIfBlocked(server.address() as AddressInfo));
@@ -38,14 +39,6 @@ export function operate(
     return server;
   };
   return serve(listener, title, paths, make, [host, nameOf(host)]);
-}
-
-/** Returns what is wrong with `PORT` or `HOST`, or `undefined` if they are not the reason. */
-function explainError(error: NodeJS.ErrnoException, host: string): string | undefined {
-  const { code, message } = error;
-  if (code === undefined) return `${message}, not '${process.env.PORT}'`; // step 1 names the rule
-  if (PORT_ERRORS.includes(code)) return undefined;
-  return `HOST is '${host}', which is not an address of this machine. Unset HOST`;
 }
 
 /** Ports of other protocols (Fetch standard: "bad port"), except those that need a privilege. */

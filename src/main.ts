@@ -10,8 +10,7 @@
 //                      the server does not start with the secret of the tutorial
 import type { SignerOptions } from './03-signer.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
-import { type FactoryOptions, type SessionFactory } from './08-session-factory.ts';
-import { SignedCookieSessionFactory } from './08-session-factory.ts';
+import type { FactoryOptions, SessionFactory } from './08-session-factory.ts';
 import { type Explain, explainSigned } from './10-inspector.ts';
 import { SessionCookie, withTimeouts } from './11-timeouts.ts';
 import { requireAcceptedCookie } from './15-jar.ts';
@@ -29,6 +28,7 @@ import { RedisStore } from './33-redis-store.ts';
 import { PUBLIC, withStatic } from './34-static.ts';
 import { SECURITY_HEADERS } from './35-limits.ts';
 import { isProgram, operate } from './38-operations.ts';
+import { FastSessionFactory } from './39-fast.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -69,7 +69,7 @@ type Sessions = SessionFactory<UserSession<SiteData>>;
 type CookieSessionOptions = FactoryOptions<UserSession<SiteData>> & SignerOptions;
 
 function cookieSessions(kind: string, options: CookieSessionOptions): Sessions {
-  const Factory = kind === 'signed' ? SignedCookieSessionFactory : EncryptedCookieSessionFactory;
+  const Factory = kind === 'signed' ? FastSessionFactory : EncryptedCookieSessionFactory;
   return withTimeouts(new Factory(options), options);
 }
 

@@ -8,7 +8,7 @@ import { textOf } from '../.tools/wire.ts';
 import { toListener } from '../src/04-http.ts';
 import { site as tutorial } from '../src/09-tutorial.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
-import { MAX_URL_LENGTH, strict } from '../src/37-strict.ts';
+import { MAX_URL, strict } from '../src/37-strict.ts';
 
 const it = limitedIt(import.meta.url);
 
@@ -167,10 +167,10 @@ describe('37-strict: the target', () => {
     }
   });
 
-  it('strict() accepts a URL of MAX_URL_LENGTH, and sends a 414 for a longer one', async (t) => {
-    assert.equal(MAX_URL_LENGTH, 8_000);
+  it('strict() accepts a URL of MAX_URL, and sends a 414 for a longer one', async (t) => {
+    assert.equal(MAX_URL, 8_000);
     const server = await start(t);
-    const longest = '/'.padEnd(MAX_URL_LENGTH, 'a');
+    const longest = '/'.padEnd(MAX_URL, 'a');
     assert.equal(await targetOf(server, longest), longest);
     assertRejected(await server.exchange(requestBytes('GET', `${longest}a`)), '414 URI Too Long');
   });

@@ -23,6 +23,7 @@ import { SqliteStore } from '../src/27-sqlite.ts';
 import { DeviceSessionFactory } from '../src/28-devices.ts';
 import { type Commander, RedisClient } from '../src/32-redis-client.ts';
 import { RedisStore } from '../src/33-redis-store.ts';
+import { FastSessionFactory } from '../src/39-fast.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -658,6 +659,8 @@ describe('the contracts', () => {
 
   describeSessionFactory('SignedCookieSessionFactory', (options, secret) =>
     new SignedCookieSessionFactory({ ...options, secrets: [secret] }));
+  describeSessionFactory('FastSessionFactory', (options, secret) =>
+    new FastSessionFactory({ ...options, secrets: [secret] }));
   describeSessionFactory('EncryptedCookieSessionFactory', (options, secret) =>
     new EncryptedCookieSessionFactory({ ...options, secrets: [secret] }));
   describeSessionFactory('StoredSessionFactory', (options) =>

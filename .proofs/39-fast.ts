@@ -1,0 +1,61 @@
+// Further proofs for step 39: the fast signer passes each test of step 3, and the profile of a site
+// shows its modules.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { copyProject, plain, readerEnvironment, writeSource } from '../.tools/plain.ts';
+import { sharesOf } from '../.tools/profile.ts';
+
+const it = explainedIt(import.meta.url);
+const timeout = 60_000; // milliseconds for another process
+
+function run(folder: string, ...words: string[]): string {
+  const { stdout, status } = spawnSync(process.execPath, words, {
+    cwd: folder, env: readerEnvironment(), encoding: 'utf8', timeout, killSignal: 'SIGKILL',
+  });
+  assert.equal(status, 0, stdout);
+  return stdout;
+}
+
+describe('39-fast: further proofs', () => {
+  for (const name of ['test/03-signer.test.ts', '.proofs/03-signer.ts']) {
+    it(`FastSigner passes the tests in ${name}`, { timeout }, async () => {
+      const folder = await copyProject();
+      const file = join(folder, name);
+      const source = await readFile(file, 'utf8');
+      const changed = source.replace(
+        ", Signer } from '../src/03-signer.ts';",
+        " } from '../src/03-signer.ts';\nimport { FastSigner as Signer } from '../src/39-fast.ts';",
+      );
+      assert.notEqual(changed, source, 'the import of Signer');
+      await writeSource(file, changed);
+      const tap = run(folder, '--test-reporter=tap', plain(name));
+      assert.ok(Number(/^# pass (\d+)$/m.exec(tap)?.[1]) >= 19, tap);
+      assert.match(tap, /^# (?:fail|skipped) 0$/m);
+    });
+  }
+
+  it('the profile names the signer of a site', { timeout }, async () => {
+    const folder = await copyProject();
+    for (const [step, module] of [['9', '03-signer'], ['39', '39-fast']] as const) {
+      const output = run(folder, plain('.tools/profile.ts'), step);
+      assert.match(output, new RegExp(`^Step ${step}: [\\d.]+ µs per request\n`));
+      assert.match(output, new RegExp(`^ +\\d+ %  ${module}\\.[jt]s$`, 'm'));
+    }
+  });
+
+  it('sharesOf() counts the time of a function of Node for the module that called it', () => {
+    const node = (id: number, url: string, ...children: number[]) => {
+      const callFrame = { functionName: '', scriptId: '', url, lineNumber: 0, columnNumber: 0 };
+      return { id, callFrame, children };
+    };
+    const nodes = [node(1, '', 2, 5), node(2, 'file:///a/src/b.ts', 3), node(3, 'node:x', 4),
+      node(4, 'file:///a/src/c.ts'), node(5, 'node:y')];
+    const profile = { nodes, startTime: 0, endTime: 1, samples: [3, 2, 2, 3, 4, 4, 4, 5] };
+    assert.deepEqual(sharesOf(profile), [['b.ts', 0.5], ['c.ts', 0.375], ['other', 0.125]]);
+    assert.deepEqual(sharesOf({ ...profile, samples: [] }), []);
+  });
+});

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import crypto, { createHmac } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { describe } from 'node:test';
+import { explainedIt } from '../.tools/explain.ts';
+import { bodyText, setCookies, Visitor } from '../.tools/request.ts';
+import { Signer } from '../src/03-signer.ts';
+import { Session } from '../src/07-session.ts';
+import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
+import { DEMO, site as tutorial, type TutorialData } from '../src/09-tutorial.ts';
+import { FastSessionFactory, FastSigner, site } from '../src/39-fast.ts';
+
+const it = explainedIt(import.meta.url);
+const OPTIONS = { secrets: ['itsaseekreet'], salt: 'count.' };
+const SIZE = 64; // bytes of a signature with SHA-512
+
+/** Returns base64url(signature ‖ text), with the HMAC of Node. */
+function valueOf(key: string, text: string, hashAlg = 'sha512'): string {
+  const signature = createHmac(hashAlg, Buffer.from(key, 'latin1')).update(text).digest();
+  return Buffer.concat([signature, Buffer.from(text)]).toString('base64url');
+}
+
+/** Test cases 1, 2, 6 and 7 of RFC 4231. The texts of the other cases are not UTF-8, or cut. */
+const LONG_KEY = '\xaa'.repeat(131);
+const RFC_4231: [key: string, text: string, sha256: string, sha512: string][] = [
+  [
+    '\x0b'.repeat(20), 'Hi There',
+    'b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7',
+    '87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cde' +
+      'daa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854',
+  ],
+  [
+    'Jefe', 'what do ya want for nothing?',
+    '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
+    '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554' +
+      '9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737',
+  ],
+  [
+    LONG_KEY, 'Test Using Larger Than Block-Size Key - Hash Key First',
+    '60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54',
+    '80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f352' +
+      '6b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598',
+  ],
+  [
+    LONG_KEY,
+    'This is a test using a larger than block-size key and a larger than block-size data. ' +
+      'The key needs to be hashed before being used by the HMAC algorithm.',
+    '9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2',
+    'e37b6a775dc87dbaa4dfa9f96e5e3ffddebd71f8867289865df5a32d20cdc944' +
+      'b6022cac3c4982b10d5eeb55c3e4de15134676fb6de0446065c97440fa8c6a58',
+  ],
+];
+
+describe('39-fast: the same values', () => {
+  it('FastSigner.encode() writes the HMAC of node:crypto before the text, in base64url', () => {
+    const signer = new FastSigner(OPTIONS);
+    assert.equal(signer.encode('7'), valueOf('count.itsaseekreet', '7'));
+    assert.equal(signer.encode('é🍪'), valueOf('count.itsaseekreet', 'é🍪'));
+  });
+
+  it('FastSigner.decode() returns the text that FastSigner.encode() was given', () => {
+    const signer = new FastSigner(OPTIONS);
+    const texts = ['7', '', '\0', '\ufeff1', 'é', '日本', '🍪', 'x'.repeat(5_000), '日'.repeat(9_000)];
+    for (const text of texts) {
+      assert.ok(signer.decode(signer.encode(text)) === text, JSON.stringify(text.slice(0, 9)));
+    }
+  });
+
+  it('FastSigner.encode() agrees with the test cases of RFC 4231', () => {
+    for (const [key, text, sha256, sha512] of RFC_4231) {
+      for (const [hashAlg, expected] of Object.entries({ sha256, sha512 })) {
+        const value = new FastSigner({ secrets: [key], hashAlg }).encode(text);
+        const bytes = Buffer.from(value, 'base64url');
+        assert.equal(bytes.toString('hex', 0, expected.length / 2), expected, `${hashAlg}: ${text}`);
+        assert.equal(bytes.toString('utf8', expected.length / 2), text);
+      }
+    }
+  });
+
+  it('FastSigner() hashes a key first if it is longer than a block', () => {
+    for (const size of [1, 63, 64, 65, 127, 128, 129, 300]) {
+      for (const hashAlg of ['sha256', 'sha512']) {
+        const key = '\xe9'.repeat(size);
+        const signer = new FastSigner({ secrets: [key], hashAlg });
+        assert.equal(signer.encode('1'), valueOf(key, '1', hashAlg), `${hashAlg}, ${size} bytes`);
+      }
+    }
+  });
+
+  it('FastSigner.encode() and decode() agree with each cookie of real Pyramid', () => {
+    const file = new URL('./pyramid/vectors.json', import.meta.url);
+    const { good } = JSON.parse(readFileSync(file, 'utf8'));
+    assert.equal(good.length, 50);
+    for (const { name, options, cookie, payload_json } of good) {
+      const names: Record<string, string> = { sha3_256: 'sha3-256', blake2b: 'blake2b512' };
+      const hashAlg = names[options.hashalg] ?? options.hashalg;
+      const salt = options.salt ?? '';
+      const signer = new FastSigner({ secrets: [options.secret], salt, hashAlg });
+      assert.equal(signer.encode(payload_json), cookie, name);
+      assert.equal(signer.decode(cookie), payload_json, name);
+    }
+  });
+
+  it('FastSigner and Signer agree about random keys and texts', () => {
+    for (let i = 0; i < 300; i++) {
+      const secret = crypto.randomBytes(1 + crypto.randomInt(300)).toString('latin1');
+      const text = crypto.randomBytes(crypto.randomInt(600)).toString('utf8');
+      const hashAlg = ['sha512', 'sha384', 'sha256', 'sha1', 'sha3-256'][i % 5];
+      const [slow, fast] = [Signer, FastSigner].map((S) => new S({ secrets: [secret], hashAlg }));
+      const story = JSON.stringify({ secret, text, hashAlg });
+      assert.equal(fast?.encode(text), slow?.encode(text), story);
+      assert.equal(fast?.decode(slow?.encode(text) ?? ''), text, story);
+    }
+  });
+});
+
+describe('39-fast: attacks', () => {
+  it('FastSigner.decode() rejects a value with one flipped bit', () => {
+    const signer = new FastSigner(OPTIONS);
+    const value = signer.encode('10');
+    for (let bit = 0; bit < (SIZE + 2) * 8; bit++) {
+      const bytes = Buffer.from(value, 'base64url');
+      bytes.writeUInt8(bytes.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+      assert.equal(signer.decode(bytes.toString('base64url')), undefined, `bit ${bit}`);
+    }
+    assert.equal(signer.decode(value), '10');
+  });
+
+  it('FastSigner.decode() rejects a value that was cut, or that has another encoding', () => {
+    const signer = new FastSigner(OPTIONS);
+    for (const text of ['', '1', '12', '123']) {
+      const value = signer.encode(text);
+      for (let size = 0; size < value.length; size++) {
+        assert.equal(signer.decode(value.slice(0, size)), undefined, `the first ${size}`);
+      }
+      const padded = Buffer.from(value, 'base64url').toString('base64');
+      for (const other of [`${value}=`, `${value}==`, ` ${value}`, `${value}!`, `${value}A`, padded]) {
+        if (other !== value) assert.equal(signer.decode(other), undefined, JSON.stringify(other));
+      }
+    }
+  });
+
+  it('FastSigner.decode() rejects every other text and never throws', () => {
+    const signer = new FastSigner(OPTIONS);
+    const zeros = [0, 1, 63, 64, 65, 128, 10_000].map((size) => Buffer.alloc(size).toString('base64url'));
+    const other = new FastSigner({ ...OPTIONS, secrets: ['guessed'] }).encode('9999');
+    const purpose = new FastSigner({ ...OPTIONS, salt: 'login.' }).encode('9999');
+    const signature = createHmac('sha512', 'count.itsaseekreet').update(Buffer.of(255)).digest();
+    const notText = Buffer.concat([signature, Buffer.of(255)]).toString('base64url');
+    for (const value of [...zeros, '', '1', '=', 'é', '\0', '\ud800', other, purpose, notText]) {
+      assert.equal(signer.decode(value), undefined, JSON.stringify(value.slice(0, 40)));
+    }
+  });
+
+  it('FastSigner.decode() compares whole signatures with timingSafeEqual', (t) => {
+    const signer = new FastSigner({ secrets: ['newest', 'older'] });
+    const [good, wrong] = [signer.encode('1'), new FastSigner({ secrets: ['x'] }).encode('1')];
+    const compare = t.mock.method(crypto, 'timingSafeEqual', crypto.timingSafeEqual);
+    syncBuiltinESMExports(); // now the import of the module is the observed function
+    try {
+      assert.equal(signer.decode(wrong), undefined);
+      const sizes = compare.mock.calls.map((call) => call.arguments.map((a) => a.byteLength));
+      assert.deepEqual(sizes, [[SIZE, SIZE], [SIZE, SIZE]], '64 bytes for each secret');
+      compare.mock.mockImplementation(() => false);
+      assert.equal(signer.decode(good), undefined, 'no other comparison may accept the value');
+    } finally {
+      compare.mock.restore();
+      syncBuiltinESMExports();
+    }
+  });
+});
+
+describe('39-fast: secrets and the self-check', () => {
+  it('FastSigner.decode() accepts each secret, and encode() uses the first', () => {
+    const rotated = new FastSigner({ secrets: ['newest', 'k'.repeat(200), 'oldest'] });
+    for (const secret of ['newest', 'k'.repeat(200), 'oldest']) {
+      assert.equal(rotated.decode(valueOf(secret, '1')), '1', secret);
+    }
+    assert.equal(rotated.encode('1'), valueOf('newest', '1'));
+    assert.equal(rotated.decode(valueOf('unknown', '1')), undefined);
+  });
+
+  it('FastSigner() throws the errors of Signer', () => {
+    for (const secrets of [[], [''], ['good', '']]) {
+      const create = (): Signer => new FastSigner({ secrets });
+      assert.throws(create, { name: 'TypeError', message: 'A secret is missing' });
+    }
+    assert.throws(() => new FastSigner({ secrets: ['x'], hashAlg: 'sha999' }), /sha999/);
+  });
+
+  it('FastSigner() throws if its signatures differ from those of createHmac', (t) => {
+    const { hash } = crypto;
+    const broken = t.mock.method(crypto, 'hash', hash);
+    const message = 'FastSigner and createHmac disagree about sha512. Use Signer';
+    syncBuiltinESMExports(); // now the module uses a hash with a bug
+    try {
+      const bugs: ((...args: Parameters<typeof hash>) => string | Buffer)[] = [
+        (alg, data, encoding) => hash(alg, `${data}`, encoding), // bytes as UTF-8
+        (alg, data, encoding) => hash(alg, data, encoding === 'binary' ? 'hex' : encoding),
+        (alg, data, encoding) => hash(alg, encoding === 'buffer' ? '' : data, encoding), // long keys
+      ];
+      const secrets = ['short', 'a long secret '.repeat(20)];
+      for (const [index, bug] of bugs.entries()) {
+        broken.mock.mockImplementation(bug as typeof hash);
+        assert.throws(() => new FastSigner({ secrets }), { name: 'Error', message }, `bug ${index}`);
+      }
+    } finally {
+      broken.mock.restore();
+      syncBuiltinESMExports();
+    }
+  });
+});
+
+describe('39-fast: the site', () => {
+  it('FastSessionFactory writes and reads the cookies of SignedCookieSessionFactory', () => {
+    const options = { ...DEMO, sessionClass: Session<TutorialData>, now: () => 1_700_000_000 };
+    const values = [SignedCookieSessionFactory, FastSessionFactory].map((Factory) => {
+      const factory = new Factory(options);
+      const session = factory.create();
+      session.set('counter', 7);
+      return factory.save(session) ?? '';
+    });
+    assert.equal(values[1], values[0]);
+    assert.equal(new FastSessionFactory(options).open(values[0] ?? '')?.get('counter'), 7);
+  });
+
+  it('site() continues a count of step 9, and step 9 continues its count', async () => {
+    const [fast, slow] = [new Visitor(site()), new Visitor(tutorial().handle)];
+    assert.match(bodyText(await slow.get('/')), /Count: 1/);
+    for (const [name, value] of slow.cookies) fast.cookies.set(name, value);
+    const response = await fast.get('/howdy');
+    assert.match(bodyText(response), /Count: 2/);
+    assert.equal(setCookies(response).length, 1);
+    for (const [name, value] of fast.cookies) slow.cookies.set(name, value);
+    assert.match(bodyText(await slow.get('/')), /Count: 3/);
+  });
+});
