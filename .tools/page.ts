@@ -3,7 +3,7 @@
 //
 //   ts src/NN-name.ts      lines of that file, verbatim; `// …` alone stands for other lines
 //   console                `$ ` begins a command, `^C` stops the server, the rest is its output
-//   diff src/NN-name.ts    a bug; below it are the title and the command of the test that finds it
+//   diff src/NN-name.ts    a bug; below it is the command with the test that finds it
 import assert from 'node:assert/strict';
 
 const MAX_WORDS = 1100; // of prose in one step
@@ -80,10 +80,9 @@ export interface Start {
 /** A bug of Break it, and the test that finds it. */
 export interface Bug {
   readonly fence: Fence;
-  readonly title: string;
-  readonly testFile: string;
-  /** The regular expression with which the command selects the test. */
-  readonly pattern: string;
+  /** The step whose tests find it, and words in the name of such a test. */
+  readonly step: number;
+  readonly words: string;
 }
 
 // ---- Reading the page --------------------------------------------------------------------------
@@ -189,27 +188,19 @@ export function parseStart(command: string): Start | undefined {
 
 /** Returns the bugs of a step. Throws if a test, its command or the way to undo is missing. */
 export function bugsOf(step: Step): Bug[] {
-  return step.fences.flatMap((fence, i) => {
+  return step.fences.flatMap((fence) => {
     if (fence.language !== 'diff') return [];
     const where = `LESSON.md:${fence.line}`;
     assert.match(fence.file, /^src\/[\w-]+\.ts$/, `${where}: a diff fence names its file`);
-    const title = /^Caught by: `(.+)`$/m.exec(fence.after)?.[1];
-    assert.ok(title, `${where}: below a diff stands: Caught by: \`the title of a test\``);
-    const next = step.fences[i + 1];
-    const command = next?.language === 'sh' ? next.lines.join('\n') : '';
-    const [, single, double, testFile] = TEST_COMMAND.exec(command) ?? [];
-    assert.ok(testFile, `${where}: below Caught by stands a sh fence with the command of the test`);
-    const pattern = single ?? double ?? '';
-    const isSelected = new RegExp(pattern).test(title);
-    assert.ok(isSelected, `${where}: the command with '${pattern}' does not select '${title}'`);
+    const [, step, words] = CAUGHT_BY.exec(fence.after) ?? [];
+    assert.ok(words, `${where}: below a diff stands: Caught by: \`npm run try 3 "a test"\``);
     const undo = `git checkout ${fence.file}`;
-    assert.ok(`${command}${next?.after}`.includes(undo), `${where}: how to undo the bug: ${undo}`);
-    return [{ fence, title, testFile, pattern }];
+    assert.ok(fence.after.includes(undo), `${where}: how to undo the bug: ${undo}`);
+    return [{ fence, step: Number(step), words }];
   });
 }
 
-const TEST_COMMAND =
-  /^(?:npx tsx|node) --test --test-name-pattern=(?:'([^']+)'|"([^"$`\\]+)") (test\/[\w.-]+)$/m;
+const CAUGHT_BY = /^Caught by: `npm run try (\d+) "([^"$`\\!]+)"`$/m; // the same in each shell
 
 // ---- The form of a step ------------------------------------------------------------------------
 
@@ -535,11 +526,11 @@ export function applyDiff(fence: Fence, source: readonly string[]): string {
   return changed.map((line) => `${line}\n`).join('');
 }
 
-/** Returns the result of a test in TAP output. `absent`: it did not run, or the file crashed. */
-export function outcomeOf(title: string, tap: string): 'failed' | 'passed' | 'absent' {
-  const tapTitle = escapeRegExp(title.replace(/[\\#]/g, '\\$&')); // TAP escapes these two
-  const result = new RegExp(`^ *((?:not )?ok) \\d+ - ${tapTitle}$`, 'gm'); // not '# SKIP'
-  const words = [...tap.matchAll(result)].map(([, word]) => word);
-  if (words.length === 0) return 'absent';
-  return words.includes('not ok') ? 'failed' : 'passed';
+/** Returns the result of the tests with these words in TAP output. `absent`: none of them ran. */
+export function outcomeOf(words: string, tap: string): 'failed' | 'passed' | 'absent' {
+  const tapWords = escapeRegExp(words.replace(/[\\#]/g, '\\$&')); // TAP escapes these two
+  const result = new RegExp(`^ *((?:not )?ok) \\d+ - (?!.* # SKIP).*${tapWords}.*$`, 'gm');
+  const outcomes = [...tap.matchAll(result)].map(([, outcome]) => outcome);
+  if (outcomes.length === 0) return 'absent';
+  return outcomes.includes('not ok') ? 'failed' : 'passed';
 }

@@ -17,7 +17,7 @@ export default async function* short(events) {
       continue;
     }
     const error = details.error.cause ?? details.error;
-    yield `✖ ${name}\n${String(error.message ?? error).replace(/^/gm, '  ')}\n`;
+    yield `✖ ${name}\n${String(error.message ?? error).trimEnd().replace(/^/gm, '  ')}\n`;
   }
   if (count > 0) return;
   process.exitCode = 1;

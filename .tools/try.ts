@@ -1,5 +1,5 @@
-//   npm run try 7                  runs the tests of step 7
-//   npm run try 7 "Max-Age"        runs those whose names contain these words, literally
+//   npm run try 11                 runs the tests of step 11
+//   npm run try 11 "Max-Age"        runs those whose names contain these words, literally
 //
 // If no test has such a name, the command reports an error: a green run without a test proves nothing.
 import { spawnSync } from 'node:child_process';
@@ -16,7 +16,7 @@ const files = ['test', '.proofs'].flatMap((folder) => {
 });
 
 if (files.length === 0) {
-  console.error(`There is no step ${number}. Name a step: npm run try 7 "Max-Age"`);
+  console.error(`There is no step ${number}. Name a step: npm run try 11 "Max-Age"`);
   process.exitCode = 1;
 } else {
   const isNative = Boolean(Reflect.get(process.features, 'typescript'));

@@ -22,7 +22,7 @@ import {
   checkHead, checkLengths, checkLinks, checkOutput, checkPage, escapeRegExp, linesOf, outcomeOf,
   parseConsole, parseLesson, parseStart, quote,
 } from '../.tools/page.ts';
-import type { Bug, Fence, Start, Step } from '../.tools/page.ts';
+import type { Fence, Start, Step } from '../.tools/page.ts';
 import {
   copyProject, plain, plainSite, readerEnvironment, writeSource,
 } from '../.tools/plain.ts';
@@ -30,8 +30,6 @@ import { emptyBodies } from '../.tools/practice.ts';
 import { skipSlow } from '../.tools/quick.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-/** The steps that have the new form. The list grows until it contains each step. */
-const NEW_FORM = Array.from({ length: 39 }, (_, index) => index + 1);
 const PORT = '6543'; // the port in the lesson; the servers of this test get free ports
 const LAST_LINE = 'stop with Ctrl-C\n'; // serve() of step 1 prints it when the server listens
 const COMMAND_TIMEOUT = 30_000; // milliseconds: a command can take long on a busy machine
@@ -219,14 +217,6 @@ function testFileOf(file: string): string {
   return `test/${basename(file, '.ts')}.test.ts`;
 }
 
-/** Returns a bug of a step. In the old form, there is no command below the title of the test. */
-function bugOf(step: Step, index: number): Bug {
-  if (NEW_FORM.includes(step.number)) return bugsOf(step)[index] ?? assert.fail('no such bug');
-  const fence = fencesOf(step, 'diff')[index] ?? assert.fail('no such bug');
-  const title = /^Caught by: `(.+)`$/m.exec(fence.after)?.[1] ?? '';
-  return { fence, title, testFile: testFileOf(fence.file), pattern: `^${escapeRegExp(title)}$` };
-}
-
 /** Whether this Node can run a module. Node 20 has no node:sqlite. */
 function canRun({ file }: { file: string }): boolean {
   const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
@@ -258,7 +248,7 @@ describe('LESSON.md has the form of a page', () => {
 });
 
 describe('LESSON.md has the same form in every step', () => {
-  for (const module of modules.filter(({ number }) => NEW_FORM.includes(number))) {
+  for (const module of modules) {
     it(`step ${module.number} has its sections, a prediction and a bug`, () => {
       checkForm(stepOf(module));
     });
@@ -310,21 +300,19 @@ describe('LESSON.md makes bugs that a test finds', { concurrency: CONCURRENCY },
   for (const module of modules.filter(canRun)) {
     const step = steps.find(({ number }) => number === module.number);
     const skip = skipStep(module.number);
-    for (const [index, fence] of (step ? fencesOf(step, 'diff') : []).entries()) {
-      const title = /^Caught by: `(.+)`$/m.exec(fence.after)?.[1];
-      it(`Break it ${module.number}.${index + 1}: ${title}`, { skip }, async (t) => {
-        const bug = bugOf(stepOf(module), index);
-        const { testFile, pattern } = bug;
+    for (const { fence, step: number, words } of step ? bugsOf(step) : []) {
+      it(`Break it ${module.number}: ${words}`, { skip }, async (t) => {
         const broken = applyDiff(fence, readLines(fence.file));
         const folder = await workshopWith(t, fence.file, broken);
-        const { isTimedOut, tap, stderr } = await runTest(folder, testFile, pattern);
-        const details = `: LESSON.md:${fence.line}, ${testFile}: ${bug.title}\n${tap}${stderr}`;
+        const { file } = modules.find((one) => one.number === number) ?? assert.fail('no such step');
+        const testFile = testFileOf(file);
+        const { isTimedOut, tap, stderr } = await runTest(folder, testFile, escapeRegExp(words));
+        const details = `: LESSON.md:${fence.line}, ${testFile}: ${words}\n${tap}${stderr}`;
         assert.ok(!isTimedOut, `The test hangs instead of a failure${details}`);
-        const outcome = outcomeOf(bug.title, tap);
-        assert.ok(outcome !== 'absent', `The command ran no test with this title${details}`);
+        const outcome = outcomeOf(words, tap);
+        assert.ok(outcome !== 'absent', `No test has these words in its name${details}`);
         assert.ok(outcome !== 'passed', `The test does not find the bug${details}`);
         assert.doesNotMatch(tap, /name: '(Reference|Syntax)Error'/, `This is no bug${details}`);
-        const number = Number(/\d+/.exec(basename(testFile))?.[0]);
         const place = new RegExp(`explained: LESSON\\.md:\\d+, Step ${number} · `);
         assert.match(tap, place, `The failure does not say where to read${details}`);
       });

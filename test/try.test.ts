@@ -1,0 +1,63 @@
+// `npm run try 2 "words"` on a small project: it runs the tests with these words in their names.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { readerEnvironment } from '../.tools/plain.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const SUM = `
+import { describe, it } from 'node:test';
+describe('sum', () => {
+  it('add() returns 3 (not 4)', () => {});
+  it('add() keeps a^2', (): void => {
+    throw new Error('It is 2');
+  });
+  it('add() waits', { skip: 'needs Redis' }, () => {});
+});
+`;
+const PROOF = "import { it } from 'node:test';\nit('add() is proven', () => {});\n";
+
+const root = mkdtempSync(join(tmpdir(), 'try-'));
+for (const folder of ['test', '.proofs']) mkdirSync(join(root, folder));
+for (const name of ['start.js', 'try.ts', 'short.js']) {
+  cpSync(join(ROOT, '.tools', name), join(root, '.tools', name));
+}
+writeFileSync(join(root, 'package.json'), '{ "type": "module" }\n');
+writeFileSync(join(root, 'test/02-sum.test.ts'), SUM);
+writeFileSync(join(root, '.proofs/02-sum.ts'), PROOF);
+symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'), 'junction');
+after(() => rmSync(root, { recursive: true, force: true }));
+
+/** Returns the exit code, and what the command prints. */
+function tryStep(...words: string[]): [number | null, string] {
+  const command = ['.tools/start.js', '.tools/try.ts', ...words];
+  const options = { cwd: root, env: readerEnvironment(), encoding: 'utf8' } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, options);
+  return [status, stdout + stderr];
+}
+
+describe('npm run try', () => {
+  it('runs the tests with these words, and takes no character as a pattern', () => {
+    assert.deepEqual(tryStep('2', 'returns 3 (not 4)'), [0, '✔ add() returns 3 (not 4)\n']);
+    assert.deepEqual(tryStep('02', 'is', 'proven'), [0, '✔ add() is proven\n']);
+  });
+
+  it('shows the message of a failure, and fails', () => {
+    assert.deepEqual(tryStep('2', 'a^2'), [1, '✖ add() keeps a^2\n  It is 2\n']);
+  });
+
+  it('shows the reason of a skipped test, and hides the tests that the words exclude', () => {
+    assert.deepEqual(tryStep('2', 'waits'), [0, '– add() waits (skipped: needs Redis)\n']);
+  });
+
+  it('fails if no test has these words, or if there is no such step', () => {
+    assert.deepEqual(tryStep('2', 'add.*'), [1, 'No test of this step has a name with: add.*\n']);
+    const message = 'There is no step 9. Name a step: npm run try 11 "Max-Age"\n';
+    assert.deepEqual(tryStep('9'), [1, message]);
+    assert.equal(tryStep()[0], 1);
+  });
+});
