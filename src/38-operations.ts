@@ -30,7 +30,7 @@ export function operate(
     server.on('error', ({ code, message }: NodeJS.ErrnoException) => {
       if (server.listening || PORT_ERRORS.includes(code ?? '')) return; // step 1 prints the error
       const wrongHost = `HOST is '${host}', which is not an address of this machine. Unset HOST`;
-      const wrongPort = `${message}, not '${process.env.PORT}'`; // the message of step 1 has no code
+      const wrongPort = `${message}, not '${process.env.PORT}'`; // step 1 names the rule
       console.error(`Cannot listen: ${code === undefined ? wrongPort : wrongHost}.`);
       process.exit(1);
     });
