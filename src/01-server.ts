@@ -18,8 +18,7 @@ export const countVisits: RequestListener = (_request, response) => {
  * Returns a server that listens on the port in `PORT` (default 6543). When it is ready, it prints
  * `Step 1 · http://localhost:6543`, then `  open http://localhost:6543/` for each path, and then
  * `  stop with Ctrl-C`. If it cannot listen, it prints one line: `Cannot listen on port 80: `, the
- * reason, and what to do. Then the exit code is 1. A later step passes a `make` that creates a
- * stronger server, or a pair of an address and its printed name.
+ * reason, and what to do. Then the exit code is 1. Later steps pass another `make`.
  */
 export function serve(
   listener: RequestListener,

@@ -3,7 +3,7 @@
 //   Set-Cookie: count=7; Path=/; HttpOnly; SameSite=Lax      response: the server sets the cookie
 //   Cookie: count=7; theme=dark                              request: the browser returns it
 //
-// RFC 6265bis defines both headers. The visitor can change a cookie, so the server must check it.
+// RFC 6265bis is the standard for both headers.
 import type { RequestListener } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 
@@ -44,7 +44,7 @@ export function parseCookies(header = ''): (readonly [name: string, value: strin
   });
 }
 
-// RFC 6265bis §4.1.1: visible ASCII without " , ; and \. A semicolon would start an attribute.
+// RFC 6265bis §4.1.1: visible ASCII without " , ; and \
 const COOKIE_VALUE = /^[!#-+\--:<-[\]-~]*$/;
 
 const cookie = new Cookie('count');

@@ -2,15 +2,14 @@
 //
 //   cookie value = base64url( signature ‖ text )      signature = HMAC-SHA-512( key, text )
 //
-// RFC 2104 defines HMAC. The key is a salt and the secret. Everyone can still read the text. The
-// format is the same as in Pyramid (webob.cookies.SignedSerializer).
+// RFC 2104 defines HMAC. The key is a salt and the secret.
 import { isUtf8 } from 'node:buffer';
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 
-/** Turns a text into a cookie value and back. */
+/** A text and its cookie value. */
 export interface Codec {
   /** Returns the cookie value for a text. */
   encode(text: string): string;
@@ -34,8 +33,7 @@ export class Signer implements Codec {
 
   /**
    * The key of the HMAC is the salt and then the secret, as bytes. Throws a `TypeError` with the
-   * message 'A secret is missing' if there is no secret, or an empty one. Node throws an error if
-   * it does not have the hash algorithm.
+   * message 'A secret is missing' if there is no secret, or an empty one.
    */
   constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
     if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
@@ -52,16 +50,15 @@ export class Signer implements Codec {
 
   /**
    * Returns the text if one of the keys signed it. Otherwise returns `undefined`: the signature is
-   * wrong, the text is not UTF-8, or `encode` would write the same bytes in another way. Never
-   * throws. Compares whole signatures with `timingSafeEqual`, for each key.
+   * wrong, the text is not UTF-8, or the value has characters that Node ignores. Never throws.
+   * Compares whole signatures with `timingSafeEqual`, for each key.
    */
   decode(value: string): string | undefined {
     const bytes = Buffer.from(value, 'base64url');
     const signature = bytes.subarray(0, this.digestSize);
     const text = bytes.subarray(this.digestSize);
-    // Node ignores characters that are not base64url. Here, one text has exactly one encoding.
+    // Node ignores the ! in `gTE!`. Without this check, two cookies would mean the same value.
     const isExact = bytes.toString('base64url') === value && signature.length === this.digestSize;
-    // `===` stops at the first wrong byte, so its duration would reveal the position of this byte.
     const isOwn = (key: KeyObject): boolean => timingSafeEqual(signature, this.#sign(text, key));
     return isExact && this.#keys.some(isOwn) && isUtf8(text) ? text.toString() : undefined;
   }

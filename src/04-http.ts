@@ -1,7 +1,6 @@
 // Step 4 · Requests and responses are values, and one adapter handles the streams.
 //
-// A handler is a function from a request to a response. An error in it cannot end the process:
-// `toListener` turns the error into a 500 (RFC 9110 §15.6.1).
+// An error in a handler becomes a 500 (RFC 9110 §15.6.1) and does not end the process.
 import { type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http';
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
@@ -47,8 +46,8 @@ export function problem(status: number, detail: string, headers = {}): HttpRespo
 }
 
 /**
- * Returns a response of plain text. `nosniff`: the browser must not guess another type. The
- * `headers` replace them.
+ * Returns a response of plain text. `nosniff`: the browser must not guess another type. `headers`
+ * can replace these two headers.
  */
 export function text(body: HttpResponse['body'], status = 200, headers = {}): HttpResponse {
   const type = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' };

@@ -1,7 +1,6 @@
 // Step 5 · A router: the method and the path select a handler.
 //
 // RFC 9110 defines the statuses 404 (§15.5.5) and 405 (§15.5.6), and the method HEAD (§9.3.2).
-// `/howdy/` is not the same path as `/howdy`.
 import { unescape } from 'node:querystring';
 import { isMain, serve } from './01-server.ts';
 import { countVisit } from './03-signer.ts';
@@ -63,7 +62,7 @@ export class Router {
    */
   #find(path: string): (Route & { params?: Params }) | undefined {
     const route = this.#routes.get(path);
-    if (route && !path.includes('/:')) return route;
+    if (route && !path.includes('/:')) return route; // a client can also request '/howdy/:name'
     for (const { regexp, handlers } of this.#routes.values()) {
       const { groups } = regexp.exec(path) ?? {};
       const values = Object.entries(groups ?? {}).map(([name, text]) => [name, unescape(text)]);

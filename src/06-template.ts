@@ -1,7 +1,6 @@
 // Step 6 · Templates that escape, and pages that are values.
 //
-// If text from an attacker becomes markup, a script in it runs in the browser of every visitor: XSS
-// (OWASP: Cross Site Scripting Prevention). So html`…${value}…` escapes each value.
+// html`…${value}…` escapes each value (OWASP: Cross Site Scripting Prevention).
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
@@ -84,7 +83,7 @@ ${this.slots.footer}</body>
   }
 }
 
-/** Returns a response with a page and `PAGE_HEADERS`. `main` is the content of its <main>. */
+/** Returns a response with a page and `PAGE_HEADERS`. */
 export function page(title: string, main: Html, status = 200): HttpResponse {
   return { status, headers: PAGE_HEADERS, body: new Page(title, main) };
 }
