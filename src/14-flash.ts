@@ -1,8 +1,6 @@
 // Step 14 · Flash messages: a message that appears once, on the next page.
 //
 //   POST /articles → 303 → GET /articles, and there "Article saved", once
-//
-// The names are from Pyramid: `flash`, `pop_flash`, `peek_flash`.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, toListener } from './04-http.ts';
 import { html, Page } from './06-template.ts';
@@ -38,7 +36,7 @@ export class FlashSession<Data extends object> extends Session<Data> {
     return Array.isArray(messages) ? messages : [];
   }
 
-  /** This session, but TypeScript allows each key. Pages do not use it. */
+  /** This session, but TypeScript allows each key. */
   protected get all(): Session {
     return this as unknown as Session;
   }
@@ -52,8 +50,7 @@ const ROLES = { error: 'alert', success: 'status', info: 'status', '': 'status' 
 /**
  * Appends the messages of these queues to the slot `notices`, errors first, and removes them from
  * the session: `<p class="flash info" role="status">Hello</p>`. A message that is not a string is
- * shown as JSON. This happens only if the body is a `Page` and the status is below 300, or from 400
- * to 499. Otherwise the response and the messages stay as they are.
+ * shown as JSON. A redirect, a failure, and a body that is not a `Page` stay as they are.
  */
 export const withFlash: Middleware<object, { session: FlashSession<object> }> =
   (page) => async (request) => {
@@ -70,10 +67,7 @@ export const withFlash: Middleware<object, { session: FlashSession<object> }> =
     return fillSlot(response, 'notices', html`${notices}`);
   };
 
-/**
- * Responds 503 to a request for a page that the browser loads in advance. Such a request has a
- * header `Sec-Purpose`, `Purpose` or `X-Moz` that begins with `prefetch`.
- */
+/** Responds 503 to a request for a page that the browser loads in advance. */
 export const rejectPrefetch: Middleware<object> = (page) => async (request) => {
   const { 'sec-purpose': secPurpose, purpose, 'x-moz': xMoz } = request.headers;
   const isPrefetch = [secPurpose, purpose, xMoz].some((value) => value?.startsWith('prefetch'));

@@ -1,7 +1,6 @@
 // Step 15 · The cookie jar: a browser keeps a cookie, or drops it silently.
 //
-// A browser reads each `Set-Cookie` header (RFC 6265bis §5.6), checks the cookie (§5.7), and drops
-// it if it breaks a rule.
+// RFC 6265bis says how a browser reads a `Set-Cookie` header (§5.6) and checks the cookie (§5.7).
 import { isMain, serve } from './01-server.ts';
 import { type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
@@ -42,9 +41,9 @@ export function explainCookie(header: string, context: CookieContext) {
 }
 
 /**
- * Checks at startup the cookie that a site sets, with an empty value. Throws a `RangeError` if
- * browsers would drop the cookie, or would ignore or change one of its attributes: "Cannot start:
- * browsers reject 'a=; Max-Age=1.5'. They do not read Max-Age=1.5 as it is written".
+ * Checks the cookie of a site, with an empty value. Throws a `RangeError` if browsers would drop
+ * it, or would ignore or change one of its attributes: "Cannot start: browsers reject
+ * 'a=; Max-Age=1.5'. They do not read Max-Age=1.5 as it is written".
  */
 export function requireAcceptedCookie(header: string, url: URL): void {
   const { cookie: c, reasons } = explainCookie(header, { url, now: 0 }); // so `expires` is Max-Age
@@ -57,8 +56,7 @@ export function requireAcceptedCookie(header: string, url: URL): void {
 
 /**
  * Returns the cookie of a `Set-Cookie` header as a browser reads it (§5.6). Never throws. `path` is
- * `undefined` without a `Path` that begins with a slash. `folder` is then the folder of the page.
- * `host` comes from `Domain`, or from the URL. `expires` is in seconds since 1970.
+ * `undefined` without a `Path` that begins with a slash. `expires` is in seconds since 1970.
  */
 export function parseSetCookie(header: string, context: CookieContext) {
   // 'a=1; Path=/' becomes [['a', '1', ''], ['Path', '/', '']], and Secure becomes ['Secure'].
@@ -77,7 +75,7 @@ export function parseSetCookie(header: string, context: CookieContext) {
   return {
     ...context, header, name, value, path,
     folder: path ?? (context.url.pathname.replace(/\/[^/]*$/, '') || '/'), // of the page (§5.1.4)
-    // Seconds since 1970. `undefined`: until the browser closes. The limit is 400 days (§5.5).
+    // `undefined`: until the browser closes. The limit is 400 days (§5.5).
     expires: end && Math.min(end, context.now + 400 * 24 * 60 * 60),
     host: domain || context.url.hostname,
     isHostOnly: !domain || !/\../.test(domain),

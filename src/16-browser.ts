@@ -1,7 +1,6 @@
 // Step 16 · A browser in memory: a visitor for tests, with a log of the traffic.
 //
-// The jar stores cookies and decides which request returns them (RFC 6265bis §5.7 and §5.8). The
-// browser calls a handler directly, without a socket, and follows redirects.
+// RFC 6265bis: how a browser stores cookies (§5.7), and which request returns them (§5.8).
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { site as flashSite } from './14-flash.ts';
@@ -11,10 +10,7 @@ import { domainMatches, explainCookie, isTrustworthy, type ReceivedCookie } from
 export class CookieJar {
   readonly #kept = new Map<string, ReceivedCookie>(); // the oldest first
 
-  /**
-   * Reads a `Set-Cookie` header, and stores the cookie under its name, host, `isHostOnly` and
-   * folder. Returns false if a browser would drop it, or if it would hide a `Secure` cookie.
-   */
+  /** Stores the cookie of a `Set-Cookie` header. Returns false if a browser would drop it. */
   store(header: string, url: URL, now: number): boolean {
     const { cookie, reasons } = explainCookie(header, { url, now });
     if (reasons.length > 0 || this.#list(now).some((old) => hidesSecure(cookie, old))) return false;
@@ -29,18 +25,18 @@ export class CookieJar {
       .filter((c) => (c.isHostOnly ? url.hostname === c.host : domainMatches(url.hostname, c.host)))
       .filter(({ folder }) => pathMatches(url.pathname, folder))
       .filter(({ secure }) => !secure || isTrustworthy(url))
-      .sort((a, b) => b.folder.length - a.folder.length); // equal lengths: the oldest first
+      .sort((a, b) => b.folder.length - a.folder.length);
     return sent.map(({ name, value }) => (name && `${name}=`) + value).join('; ') || undefined;
   }
 
-  /** Deletes the cookies that have expired. Returns the others, the oldest first. */
+  /** Deletes the expired cookies. Returns the others, the oldest first. */
   #list(now: number): ReceivedCookie[] {
     for (const [key, c] of this.#kept) if ((c.expires ?? Infinity) <= now) this.#kept.delete(key);
     return [...this.#kept.values()];
   }
 }
 
-/** An attacker in the network can send a cookie over http, but not replace a Secure cookie. */
+/** Returns true if a cookie from http would replace an `old` Secure cookie or be sent first. */
 function hidesSecure(cookie: ReceivedCookie, old: ReceivedCookie): boolean {
   if (cookie.secure || isTrustworthy(cookie.url) || !old.secure) return false;
   const isRelated = domainMatches(cookie.host, old.host) || domainMatches(old.host, cookie.host);
@@ -76,10 +72,7 @@ export class Browser {
     return this.#follow('POST', path, new URLSearchParams(fields).toString());
   }
 
-  /**
-   * Sends one request with the cookies of the jar, and returns its response. Stores the cookies of
-   * the response, and adds a line to the log. `body` is a form if the method is POST.
-   */
+  /** Sends one request with the cookies of the jar. `body` is a form if the method is POST. */
   async request(method: string, path: string, body = '', headers = {}): Promise<HttpResponse> {
     const { handler, origin, now } = this.#site;
     const url = new URL(path, origin);
@@ -96,7 +89,7 @@ export class Browser {
 
   /**
    * Sends a request, and follows at most 20 redirects, as the Fetch standard says. Then it throws a
-   * `RangeError`: 'The redirects do not end. The last goes to http://localhost:6543/'.
+   * `RangeError`.
    */
   async #follow(method: string, path: string, body = '', hops = 0): Promise<HttpResponse> {
     const response = await this.request(method, path, body);
@@ -109,7 +102,6 @@ export class Browser {
   }
 }
 
-// Before the site of step 14 starts, a browser in memory visits it.
 if (isMain(import.meta.url)) {
   const browser = new Browser(flashSite());
   await browser.post('/articles', { title: 'Hello', body: 'From memory' });

@@ -1,9 +1,6 @@
 // Step 17 · Cross-site request forgery: did a page of this site send the form?
 //
-//   <form method="post" action="http://localhost:6543/articles">       on a page of another site
-//
-// OWASP: Cross-Site Request Forgery Prevention. Sec-Fetch-Site: W3C Fetch Metadata. Origin: RFC
-// 6454. Go's net/http.CrossOriginProtection uses the same headers, and asks for no token.
+// OWASP: Cross-Site Request Forgery Prevention. W3C: Fetch Metadata Request Headers. RFC 6454.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, problem, toListener } from './04-http.ts';
@@ -51,8 +48,7 @@ export function withCsrf(
     const { session, method } = request;
     const reason = await forgeryReason(request, trustedOrigins);
     if (reason !== undefined) return problem(403, `${reason} ${ADVICE}`);
-    // Create the token now. If a full session has no space for it, this request fails. Otherwise
-    // each later page with a form would fail.
+    // Create the token now. If the session has no space for it, only this request fails.
     if (!SAFE_METHODS.includes(method)) session.csrfToken();
     const hiddenFields = (): Html =>
       html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;
@@ -61,10 +57,8 @@ export function withCsrf(
 }
 
 /**
- * Returns `undefined` if a page of this site sent the request. Otherwise it returns one reason.
+ * Returns `undefined` if a page of this site sent the request. Otherwise it returns the reason:
  * "The form does not come from this server (Sec-Fetch-Site: cross-site)."
- * "The form comes from http://evil.example, and this server is shop.lan." Then PROXY_ADVICE.
- * "The token is missing or old, or the form is unreadable. Send csrf_token or X-CSRF-Token."
  */
 export async function forgeryReason(
   request: CsrfRequest,
@@ -84,20 +78,19 @@ export async function forgeryReason(
   return 'The token is missing or old, or the form is unreadable. Send csrf_token or X-CSRF-Token.';
 }
 
-const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']; // they change nothing (RFC 9110 §9.2.1)
+const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']; // RFC 9110 §9.2.1
 const ALLOWED_FETCH_SITES = ['same-origin', 'none']; // none: the address bar or a bookmark
 const ADVICE = 'Nothing was done. Open the page of this site again and send the form from there.';
 const PROXY_ADVICE =
   'If both are this site, a proxy changes the Host header. Let the proxy pass it on (nginx: ' +
   'proxy_set_header Host $http_host), or add the origin to TRUSTED_ORIGINS.';
 
-/** Throws a `TypeError` for a text that is not an origin, such as a URL with a path. */
 function requireOrigin(text: string): void {
   if (URL.canParse(text) && new URL(text).origin === text) return;
   throw new TypeError(`Cannot trust '${text}': an origin looks like https://app.example.org`);
 }
 
-/** Compares origins, not strings: `shop.lan:80` is http://shop.lan. A proxy may speak https. */
+/** Compares origins, not strings: `shop.lan:80` is http://shop.lan. `Host` has no scheme. */
 function isOwnOrigin(origin: string, host: string): boolean {
   const scheme = /^https?:\/\//.exec(origin)?.[0]; // an app can have the origin app://localhost
   if (scheme === undefined || !URL.canParse(origin) || !URL.canParse(scheme + host)) return false;

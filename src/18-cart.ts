@@ -1,9 +1,6 @@
 // Step 18 · A shopping cart: data inside data, and the end of a cookie.
 //
 //   session = { "cart": { "items": { "tea": 2, "mug": 1 }, "note": "It is a present." } }
-//
-// Two limits appear. A cookie is full at 4096 bytes. And if two tabs add a product at the same
-// moment, one of the two is lost.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import { type Html, html, page } from './06-template.ts';
@@ -15,7 +12,7 @@ import { CsrfSession, withCsrf } from './17-csrf.ts';
 /** The cart of a visitor, without prices. */
 export type Cart = {
   items: { [id: string]: number }; // the quantity of each product, from 1 to MAX_QUANTITY
-  note: string; // a note of the visitor for the shop
+  note: string; // for the shop
 };
 
 /** The part of a session that this step adds. */
@@ -44,7 +41,7 @@ export const totalOf = ({ items }: Cart): number =>
 
 type Action = (cart: Cart, id: string, form: URLSearchParams) => unknown;
 
-/** The actions of the forms. An action changes a cart. If it returns a text, this is an error. */
+/** The actions of the forms. An action changes a cart. It returns a text if there is an error. */
 const CART_ACTIONS: Record<string, Action> = {
   add({ items }, id) {
     if (!CATALOGUE.has(id)) return 'This product is not in the catalogue.';
@@ -70,9 +67,8 @@ const CART_ACTIONS: Record<string, Action> = {
 type CartRequest = FormRequest & { session: Session<CartData>; form?: URLSearchParams };
 
 /**
- * Adds `/cart` and a POST route for each action, such as `/cart/add`. The field `item` names the
- * product. The response redirects to `/cart`. After an error, it is the page with status 422, and
- * the session is unchanged.
+ * Adds `/cart` and a POST route for each action, such as `/cart/add`. The response redirects to
+ * `/cart`. After an error, it is the page with status 422, and the session is unchanged.
  */
 export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
   pages.get('/cart', (request) => cartPage(request));
@@ -84,7 +80,7 @@ export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
       const error = action(copy, id, form); // dry run
       if (typeof error === 'string') return cartPage(request, error);
       session.update('cart', (cart = emptyCart()) => {
-        action(cart, id, form); // inside the session: no code calls `changed()`
+        action(cart, id, form);
         return cart;
       });
       return seeOther('/cart');
@@ -94,10 +90,10 @@ export function addCart<R extends CartRequest>(pages: RouteGroup<R>): void {
 
 const emptyCart = (): Cart => ({ items: {}, note: '' });
 
-/** The cart and the catalogue. After an error, the form contains the note that was typed. */
+/** The cart and the catalogue. After an error, the form contains the typed note. */
 function cartPage(request: CartRequest, error?: string): HttpResponse {
   const cart = request.session.get('cart') ?? emptyCart();
-  /** A form with one button. A screen reader says for which product. */
+  /** A form with one button. */
   const button = (label: string, id: string, field?: Html): Html =>
     form(request, `/cart/${label.toLowerCase()}`, html`<input type="hidden" name="item"
 value="${id}">${field}<button aria-label="${label}: ${productOf(id).name}">${label}</button>`);

@@ -1,6 +1,4 @@
 // Step 19 · Rescue: one way to turn an error into a response.
-//
-// `rescue` stands outside `withSession`, because `save` runs after the page.
 import { isMain, serve } from './01-server.ts';
 import type { Awaitable, Handler, HttpRequest, HttpResponse } from './04-http.ts';
 import { toListener } from './04-http.ts';
@@ -30,9 +28,8 @@ export function rescue<E extends Error>(
 }
 
 /**
- * Returns a page with status 422, the title 'The session is full', and this sentence with a link:
- * Your <a href="/cart">cart</a> is as it was before. If the form has a field `note`, the page shows
- * its text in a <pre>, so that the visitor can copy it.
+ * Returns a page with status 422 and a link to the cart. If the form has a field `note`, the page
+ * shows its text in a <pre>, so that the visitor can copy it.
  */
 export async function onTooLarge(request: HttpRequest): Promise<HttpResponse> {
   const form = await readForm(request); // the page has read it already, and the result was kept
