@@ -7,14 +7,15 @@ import { join } from 'node:path';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { copyProject, plain, readerEnvironment, writeSource } from '../.tools/plain.ts';
+import { skipSlow } from '../.tools/quick.ts';
 import { sharesOf } from '../.tools/profile.ts';
 
 const it = explainedIt(import.meta.url);
-const timeout = 60_000; // milliseconds for another process
+const options = { timeout: 60_000, skip: skipSlow('.proofs/39-fast.ts') }; // other processes
 
 function run(folder: string, ...words: string[]): string {
   const { stdout, status } = spawnSync(process.execPath, words, {
-    cwd: folder, env: readerEnvironment(), encoding: 'utf8', timeout, killSignal: 'SIGKILL',
+    cwd: folder, env: readerEnvironment(), encoding: 'utf8', timeout: 60_000, killSignal: 'SIGKILL',
   });
   assert.equal(status, 0, stdout);
   return stdout;
@@ -22,7 +23,7 @@ function run(folder: string, ...words: string[]): string {
 
 describe('39-fast: further proofs', () => {
   for (const name of ['test/03-signer.test.ts', '.proofs/03-signer.ts']) {
-    it(`FastSigner passes the tests in ${name}`, { timeout }, async () => {
+    it(`FastSigner passes the tests in ${name}`, options, async () => {
       const folder = await copyProject();
       const file = join(folder, name);
       const source = await readFile(file, 'utf8');
@@ -38,7 +39,7 @@ describe('39-fast: further proofs', () => {
     });
   }
 
-  it('the profile names the signer of a site', { timeout }, async () => {
+  it('the profile names the signer of a site', options, async () => {
     const folder = await copyProject();
     for (const [step, module] of [['9', '03-signer'], ['39', '39-fast']] as const) {
       const output = run(folder, plain('.tools/profile.ts'), step);

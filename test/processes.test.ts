@@ -1,8 +1,8 @@
 // The finished site as real processes, with files and a Redis server, and with kills and pauses.
-// Without CI, it skips what takes long, such as slow hashes with each kind of session. KILLS sets
-// how often the servers are killed under load, and VISITS sets how many visits are sent in parallel:
+// KILLS sets how often the servers are killed under load, and VISITS sets how many visits are sent in
+// parallel:
 //
-//   KILLS=20 VISITS=1000 node --test test/processes.test.ts      with --import tsx on Node 20
+//   CI=true KILLS=20 VISITS=1000 node --test test/processes.test.ts     with --import tsx on Node 20
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
@@ -19,7 +19,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { explainedIt } from '../.tools/explain.ts';
 import { plain, plainSite } from '../.tools/plain.ts';
-import { sizeOf, skipSlow } from '../.tools/quick.ts';
+import { skipSlow } from '../.tools/quick.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { Handler, HttpResponse } from '../src/04-http.ts';
 import { parseSetCookie } from '../src/15-jar.ts';
@@ -29,8 +29,8 @@ import { hashId } from '../src/25-store.ts';
 import { RedisClient } from '../src/32-redis-client.ts';
 
 const it = explainedIt(import.meta.url);
-const KILLS = sizeOf('KILLS', 1, 3);
-const VISITS = sizeOf('VISITS', 100, 1000); // at least 40, a multiple of 20
+const KILLS = Number(process.env.KILLS || 3);
+const VISITS = Number(process.env.VISITS || 1000); // at least 40, a multiple of 20
 const IN_FLIGHT = 60; // parallel requests to all servers
 const RESPONSE_TIMEOUT = 30_000; // milliseconds: a longer response hangs, even on a busy machine
 const START_TIMEOUT = 30_000; // milliseconds until a started program is ready
@@ -38,7 +38,9 @@ const TEST_TIMEOUT = 60_000;
 const PAUSE = 600; // milliseconds: longer than a server waits for Redis
 const POLL_INTERVAL = 50; // milliseconds between two looks
 const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // servers start faster
-const TOGETHER = { concurrency: 3 }; // most of the time is waiting
+const FILE = 'test/processes.test.ts';
+// Most of the time is waiting. The servers and their slow hashes take half a minute.
+const TOGETHER = { concurrency: 3, skip: skipSlow(FILE) };
 
 const main = plain(join(await plainSite(), 'src/main.ts'));
 
@@ -238,17 +240,11 @@ SHARED.push({
 });
 
 const timeout = TEST_TIMEOUT;
-const FILE = 'test/processes.test.ts';
-
-/** Returns why a test that computes slow hashes skips this kind of session. */
-function skipKind(name: string): string | false {
-  return !['signed', 'sqlite:FILE'].includes(name) && skipSlow(FILE);
-}
 
 describe('processes: one visit with each kind of session', TOGETHER, () => {
   for (const { name, skip = false, isStored, survives, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} counts, keeps the cart, logs in and out`;
-    it(title, { timeout, skip: skipKind(name) || skip }, async (t) => {
+    it(title, { timeout, skip }, async (t) => {
       const { sessions } = await make(t);
       let server = await startServer(t, sessions);
       const place = { origin: server.origin };
@@ -312,7 +308,7 @@ describe('processes: parallel requests', TOGETHER, () => {
 
   for (const { name, skip = false, make } of SHARED) {
     const title = `main.ts with SESSIONS=${name} loses nothing that is added to a cart in parallel`;
-    it(title, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
+    it(title, { timeout, skip }, async (t) => {
       const { sessions } = await make(t);
       const servers = await startServers(t, sessions, 2);
       const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
@@ -442,7 +438,7 @@ describe('processes: killed', TOGETHER, () => {
 
 describe('processes: stopped, paused, and without space', TOGETHER, () => {
   const KILLED = 'main.ts loses no change if Redis with appendfsync=always is killed';
-  it(KILLED, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
+  it(KILLED, { timeout, skip }, async (t) => {
     const onDisk = ['--dir', makeFolder(t), '--appendonly', 'yes', '--appendfsync', 'always'];
     let redis = await startRedis(t, undefined, onDisk);
     const servers = await startServers(t, redis.url, 2);
@@ -595,7 +591,7 @@ describe('processes: what is printed', TOGETHER, () => {
   const WRONG = 'correct-horse-battery-staple';
   for (const { name, skip = false, make } of [...KINDS, ...SHARED]) {
     const title = `main.ts with SESSIONS=${name} prints no secret, and no error page contains one`;
-    it(title, { timeout, skip: skipKind(name) || skip }, async (t) => {
+    it(title, { timeout, skip }, async (t) => {
       const { sessions } = await make(t);
       const env = { NODE_ENV: 'production', SESSION_SECRET };
       const server = await startServer(t, sessions, { env });
@@ -703,7 +699,7 @@ describe('processes: what a store knows', TOGETHER, () => {
 
   if (sqlite) {
     const title = 'main.ts with SESSIONS=sqlite:FILE stores no id and no password';
-    it(title, { timeout, skip: skipSlow(FILE) }, async (t) => {
+    it(title, { timeout }, async (t) => {
       const folder = makeFolder(t);
       const server = await startServer(t, `sqlite:${join(folder, 'sessions.sqlite')}`);
       const secrets = await visit(server);
@@ -715,7 +711,7 @@ describe('processes: what a store knows', TOGETHER, () => {
   }
 
   const SENT = 'main.ts with SESSIONS=redis://localhost:PORT/1 sends it no id and no password';
-  it(SENT, { timeout, skip: skipSlow(FILE) || skip }, async (t) => {
+  it(SENT, { timeout, skip }, async (t) => {
     const { url, port } = await startRedis(t);
     let heard = '';
     const monitor = connect(port, '127.0.0.1', () => monitor.write('MONITOR\r\n'));
