@@ -1,7 +1,6 @@
 // Step 26 · Versions: two requests change one session, and no change is lost.
 //
-// If another request saved a session first, the factory repeats the changes on the new session. A
-// late save does not bring back a session that has ended.
+// If another request saved a session first, the factory repeats the changes on the new session.
 
 import { isDeepStrictEqual } from 'node:util';
 import { isMain, serve } from './01-server.ts';
@@ -29,7 +28,7 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
     if (!loaded) return this.writeNew(session, key); // no other request knows its id
     const oldKey = hashId(loaded.id);
     const isOtherUser = key !== oldKey && !mayInherit(dataOf(loaded.text), session);
-    if (isOtherUser) return this.writeNew(session, key); // nothing is merged
+    if (isOtherUser) return this.writeNew(session, key);
     await this.#inOrder(oldKey, () => this.#replace(session, loaded, oldKey, key));
   }
 
@@ -39,9 +38,8 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
   }
 
   /**
-   * Replaces the entry under `oldKey`, if no other request was faster. Otherwise merges the two
-   * sessions, and tries again. Throws `SessionEnded` if the entry does not exist any more, or has
-   * another user. After `regenerateId()`, the keys differ: the session moves, and the old one ends.
+   * Replaces the entry under `oldKey`. Throws `SessionEnded` if this entry does not exist any more,
+   * or belongs to another user.
    */
   async #replace(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
     let [merged, version] = [session, loaded.version];
@@ -81,16 +79,13 @@ const EXPIRED = { text: '', expires: 0 }; // `put` of an expired entry deletes t
 
 const dataOf = (text: string): Values => new Map(Object.entries(decodePayload(text)?.data ?? {}));
 
-/** Whether a new session may get late changes of the old one. No data of a user goes to others. */
+/** Returns whether late changes of the old session may go into the new session. */
 function mayInherit(before: Values, after: Values): boolean {
   const user = before.get('user');
   return user === undefined || user === after.get('user');
 }
 
-/**
- * Repeats the changes of `session` on `target`. `before` is what `session` was opened with. If only
- * `update` changed a key, it is updated again. For every other changed key, `session` wins.
- */
+/** Repeats the changes of `session` on `target`. `before`: the values when `session` was opened. */
 function repeatChanges(session: Session<object>, before: Values, target: Values): void {
   const after: Values = new Map(session);
   for (const key of new Set([...before.keys(), ...after.keys()])) {
@@ -105,10 +100,7 @@ function repeatChanges(session: Session<object>, before: Values, target: Values)
   }
 }
 
-/**
- * The response if a session ended during the request. GET is sent to its own path again. For other
- * methods: 409 with 'Another request ended your session. Look at the page before you try again.'
- */
+/** Returns the response if another request ended the session: for GET, a redirect to its path. */
 export function onEnded({ method, path, search }: HttpRequest): HttpResponse {
   if (method === 'GET') return seeOther(safeRedirectPath(path + search));
   return problem(409, 'Another request ended your session. Look at the page before you try again.');

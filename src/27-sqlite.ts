@@ -1,7 +1,5 @@
 // Step 27 · A database: sessions in a file that several processes share.
 //
-//   sessions: key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT
-//
 // Node contains SQLite (node:sqlite, since 22.13). Compare-and-set is one UPDATE with the version
 // in its WHERE. The mode of the file is WAL (sqlite.org/wal.html).
 import { closeSync, openSync } from 'node:fs';
@@ -36,7 +34,7 @@ export class SqliteStore implements SessionStore {
   put(key: string, { text, expires }: Entry, version: number): boolean {
     const now = this.#now();
     if (version > 0) return this.#write('update', expires, text, key, version, now);
-    this.#write('sweep', now); // each new entry removes two expired ones, so they cannot pile up
+    this.#write('sweep', now); // each new entry removes two expired entries
     return this.#write('insert', key, expires, text, now);
   }
 
@@ -48,7 +46,7 @@ export class SqliteStore implements SessionStore {
     this.#database.close();
   }
 
-  /** Returns whether a row has changed. After a failed write, the next write does not wait. */
+  /** Returns whether a row has changed. Does not wait after a failed write: it may fail again. */
   #write(name: keyof Statements, ...values: (string | number)[]): boolean {
     this.#database.exec(`PRAGMA busy_timeout = ${this.#hasFailed ? 0 : BUSY_TIMEOUT}`);
     this.#hasFailed = true; // until the statement has succeeded
@@ -68,7 +66,7 @@ function attempt<T>(work: () => T): T {
   }
 }
 
-/** Values are bound to `?`, never inserted into the SQL (OWASP: SQL Injection Prevention). */
+/** Values are never inserted into the SQL (OWASP: SQL Injection Prevention). */
 const prepareAll = (db: DatabaseSync) => ({
   get: db.prepare('SELECT text, expires, version FROM sessions WHERE key = ? AND expires > ?'),
   insert: db.prepare(`INSERT INTO sessions VALUES (?1, 1, ?2, ?3)
@@ -83,11 +81,11 @@ const prepareAll = (db: DatabaseSync) => ({
 const SETUP = `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
   CREATE TABLE IF NOT EXISTS sessions (key TEXT PRIMARY KEY, version INT, expires REAL, text TEXT);
   CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires);`;
-const BUSY_TIMEOUT = 250; // milliseconds to wait for another process; this process waits too
+const BUSY_TIMEOUT = 250; // milliseconds
 
 type Statements = ReturnType<typeof prepareAll>;
 
-/** A change to WAL fails immediately if another process has a lock. So this function retries. */
+/** Retries, because a change to WAL fails immediately if another process has a lock. */
 function openDatabase(file: string, tries = 500): [DatabaseSync, Statements] {
   const sqlite = process.getBuiltinModule?.('node:sqlite');
   let database: DatabaseSync | undefined;

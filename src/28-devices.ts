@@ -1,9 +1,6 @@
 // Step 28 · Devices: a user sees all of their sessions and can end each of them.
 //
 //   store: hash of 'devices of ada' → the keys of the sessions of ada, with spaces between them
-//
-// The list of a user is one ordinary entry in the store. A session of a user is valid only while
-// this list contains its key.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import { html, page } from './06-template.ts';
@@ -30,9 +27,9 @@ export async function keysOf(store: SessionStore, user: string): Promise<string[
   return keysIn(await store.get(listKey(user)));
 }
 
-/** Replaces the list. `change` receives the keys of the sessions that the store still contains. */
+/** Replaces the list. `change` receives the keys of the valid sessions, and returns new keys. */
 async function changeList(store: SessionStore, user: string, change: (keys: string[]) => string[]) {
-  for (let tries = 0; tries < 100; tries++) { // another request can change the list in between
+  for (let tries = 0; tries < 100; tries++) {
     const list = await store.get(listKey(user));
     const keys = keysIn(list);
     const entries = await Promise.all(keys.map((key) => store.get(key)));
@@ -51,7 +48,7 @@ export async function endSessions(store: SessionStore, user: string, isChosen: C
 
 type Choice = (key: string) => boolean;
 
-const openKeys = new WeakMap<object, string>(); // the keys of the sessions that requests have open
+const openKeys = new WeakMap<object, string>(); // the keys of the sessions that are open
 
 /** A session of a user is valid only while the list of the user contains its key. */
 export class DeviceSessionFactory extends VersionedSessionFactory<UserSession<SiteData>> {

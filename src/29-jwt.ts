@@ -22,7 +22,7 @@ export type Claims = {
   exp?: number; // expires at
   nbf?: number; // not valid before
   iat?: number; // issued at
-  jti?: string; // the id of the token: with it, the site can end the token early
+  jti?: string; // the id of the token
   [name: string]: unknown;
 };
 
@@ -42,19 +42,15 @@ export function signJwt(claims: Claims, key: Uint8Array): string {
   return `${signed}.${hs256(signed, key)}`;
 }
 
-/**
- * Returns the claims, or `undefined` if this site did not issue the token or it is not valid now.
- * A wrong token never throws an error.
- */
+/** Returns the claims of a valid token, otherwise `undefined`. */
 export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
   const [header = '', claims = '', signature = '', more] = token.split('.');
-  if (more !== undefined || token.length > 4096) return undefined; // not three parts, or too long
-  const sent = Buffer.from(signature); // not decoded: several texts decode to the same bytes
+  if (more !== undefined || token.length > 4096) return undefined;
+  const sent = Buffer.from(signature); // as text, because two texts can decode to the same bytes
   const made = rules.keys.map((key) => Buffer.from(hs256(`${header}.${claims}`, key)));
   const isSigned = made.some((own) => own.length === sent.length && timingSafeEqual(own, sent));
   if (!isSigned) return undefined; // before any content is read
-  const { alg, typ = 'JWT', crit } = parseObject(header);
-  // `crit` is a list of extensions that the verifier must know. This one knows none.
+  const { alg, typ = 'JWT', crit } = parseObject(header); // `crit`: extensions that it needs
   const isJwt = typeof typ === 'string' && typ.toLowerCase() === 'jwt';
   if (alg !== 'HS256' || !isJwt || crit !== undefined) return undefined;
   const body = parseObject(claims);
@@ -69,7 +65,7 @@ export function hs256(text: string, key: Uint8Array): string {
 
 const LEEWAY = 5; // seconds that two clocks may differ
 
-/** Whether the token is valid now, comes from this issuer, and is for this audience. */
+/** Returns whether the token is valid now, from this issuer, and for this audience. */
 function areClaimsValid(claims: Claims, { iss, aud, now }: JwtRules): boolean {
   const { exp = NaN, nbf = 0, iat = 0, jti } = claims; // NaN is never valid
   if (typeof jti !== 'string' || ![exp, nbf, iat].every(Number.isFinite)) return false;
@@ -86,16 +82,13 @@ function parseObject(part: string): Claims {
   }
 }
 
-/** Returns the rules of this site. The keys come from its secrets, and serve no other purpose. */
+/** Returns the rules of this site, with keys that serve only for tokens. */
 export function jwtRules(secrets: readonly string[], now = () => Date.now() / 1000): JwtRules {
   const keys = secrets.map((secret) => deriveKey(secret, 'sessions-from-scratch jwt 1'));
   return { keys, iss: 'sessions-from-scratch', aud: 'api', now };
 }
 
-/**
- * Adds `POST /api/token`. A user who is logged in receives `{ token, expires }` as JSON. Any other
- * visitor receives a 403: 'Log in first, at /login.'
- */
+/** Adds `POST /api/token`, which returns `{ token, expires }` to a user, or a 403 to a visitor. */
 export function addToken(pages: RouteGroup<UserRequest>, rules: JwtRules, users = USERS): void {
   const { keys, iss, aud, now } = rules;
   pages.post('/api/token', ({ session }) => {

@@ -3,7 +3,6 @@
 //   Authorization: Bearer eyJhbGciOi…                               request
 //   WWW-Authenticate: Bearer realm="api", error="invalid_token"     response 401 (RFC 6750 §3)
 //
-// To revoke a token, the server must look up its id in a store for each request.
 import { isMain, serve } from './01-server.ts';
 import type { Awaitable, Handler, HttpResponse } from './04-http.ts';
 import { problem, toListener } from './04-http.ts';
@@ -17,12 +16,12 @@ import { rescueStore } from './27-sqlite.ts';
 import { makeDeviceSite } from './28-devices.ts';
 import { addToken, type Claims, json, type JwtRules, jwtRules, verifyJwt } from './29-jwt.ts';
 
-/** The key of a revoked token. No cookie can open its entry, because an id contains no space. */
+/** Returns the key of a revoked token. No id contains a space, so no cookie can open its entry. */
 const revokedKey = ({ jti }: Claims): string => hashId(`revoked ${jti}`);
 
 /**
  * Adds `/api/token` for users, and `/api/counter` and `/api/logout` for programs with a token.
- * `denied` keeps the revoked tokens until they expire. A `MemoryStore` needs a high `maxEntries`.
+ * `denied` keeps the revoked tokens until they expire. A full `MemoryStore` deletes some of them.
  */
 export function addApi(
   router: Router,
@@ -35,9 +34,9 @@ export function addApi(
   const withToken = (inner: (claims: Claims) => Awaitable<HttpResponse>): Handler =>
     rescueStore(async ({ headers }) => {
       const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
-      if (token === undefined) return unauthorized(''); // no attempt, so no error code
+      if (token === undefined) return unauthorized(''); // an error code needs a token
       const claims = verifyJwt(token, rules);
-      const isUser = users.has(claims?.sub ?? ''); // perhaps the user was removed after the login
+      const isUser = users.has(claims?.sub ?? ''); // the operator can remove a user
       const isValid = claims && isUser && !(await denied.get(revokedKey(claims)));
       return isValid ? inner(claims) : unauthorized(', error="invalid_token"');
     });
@@ -65,7 +64,7 @@ export function withCors(origins: readonly string[], inner: Handler): Handler {
     const { path, headers: { origin = '' } } = request;
     if (!path.startsWith('/api/')) return response;
     const allow = origins.includes(origin) && {
-      'access-control-allow-origin': origin, // without -credentials: never together with a cookie
+      'access-control-allow-origin': origin, // and no header that allows credentials
       'access-control-allow-headers': 'authorization',
     };
     const vary = [response.headers.vary ?? [], 'Origin'].flat().join(', ');

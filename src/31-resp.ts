@@ -1,13 +1,11 @@
 // Step 31 · RESP: the language of Redis, by hand.
 //
 //   *2\r\n$3\r\nGET\r\n$1\r\na\r\n  →  $5\r\nhello\r\n    RESP2 (redis.io, serialization protocol)
-//
-// The length comes first, so a value can contain any byte.
 import { connect, type Socket } from 'node:net';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, problem, text, toListener } from './04-http.ts';
 
-/** A reply. An error of the server is a value, because it can be inside an array. */
+/** A reply of Redis. `null` means that there is no value. */
 export type Reply = string | number | null | Error | Reply[];
 
 const MAX_REPLY_SIZE = 1024 * 1024; // bytes: a session has at most 64 KiB
@@ -21,9 +19,7 @@ export function encodeCommand(args: readonly string[]): string {
 
 /**
  * Returns the reply that begins at `start`, and where it ends, or `undefined` until it is complete.
- * Throws a `RangeError`: 'The reply is not RESP2', also for a number of more than 15 digits. For a
- * length that is negative or larger than `MAX_REPLY_SIZE`, the message is 'A reply of length
- * 2000000'. The length -1 means that there is no value.
+ * Throws a `RangeError`, for example 'The reply is not RESP2' or 'A reply of length 2000000'.
  */
 export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: number } | undefined {
   const lineEnd = bytes.indexOf('\r\n', start);
@@ -58,21 +54,21 @@ export function parseReply(bytes: Buffer, start = 0): { value: Reply; end: numbe
 export class RespConnection {
   readonly #socket: Socket;
   readonly #onClose: () => void;
-  readonly #pending: ((reply: Reply) => void)[] = []; // for each command, the oldest first
+  readonly #pending: ((reply: Reply) => void)[] = [];
   #received = Buffer.alloc(0); // the beginning of the next reply
   #closed: Error | undefined; // why the connection was closed
 
-  /** Closes itself when the socket closes ('Redis closed the connection') or has an error. */
+  /** Calls `onClose` after the connection has closed. */
   constructor(socket: Socket, onClose = () => {}) {
     this.#socket = socket;
     this.#onClose = onClose;
     socket.on('data', (bytes) => this.#receive(bytes));
     socket.on('close', () => this.close('Redis closed the connection'));
-    // `localhost` can have two addresses. If both fail, the error has a code but no message.
+    // If two addresses fail, for example of `localhost`, the error has a code but no message.
     socket.on('error', ({ message, code }: SocketError) => this.close(message || `${code}`));
   }
 
-  /** Returns the reply. Throws an error of Redis, or an error with the reason of `close`. */
+  /** Returns the reply. Throws an error of Redis, or the reason why the connection closed. */
   async command(...args: string[]): Promise<Reply> {
     if (this.#closed) throw this.#closed;
     this.#socket.write(encodeCommand(args)); // the socket keeps it until the connection exists
@@ -81,7 +77,7 @@ export class RespConnection {
     return reply;
   }
 
-  /** Closes the connection. Each command without a reply fails. Only the first reason counts. */
+  /** Closes the connection. Each command without a reply fails. Does nothing the second time. */
   close(reason: string): void {
     if (this.#closed) return;
     this.#closed = new Error(reason);
@@ -90,10 +86,7 @@ export class RespConnection {
     for (const resolve of this.#pending.splice(0)) resolve(this.#closed);
   }
 
-  /**
-   * Gives each reply to the oldest command. Closes the connection if `parseReply` throws, if no
-   * command waits ('A reply without a command'), and if the rest is too long.
-   */
+  /** Resolves the oldest promise with each reply. */
   #receive(bytes: Buffer): void {
     this.#received = Buffer.concat([this.#received, bytes]);
     try {

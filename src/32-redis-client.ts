@@ -1,7 +1,4 @@
 // Step 32 · A Redis client that fails fast and recovers.
-//
-// Each command has a time limit, and is never sent again. After a failure, the client reconnects by
-// itself, with backoff and jitter.
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { isMain, serve } from './01-server.ts';
@@ -14,14 +11,14 @@ import { type Reply, RespConnection } from './31-resp.ts';
 export type Commander = { command(...args: string[]): Promise<unknown> };
 
 const CONNECT_TIMEOUT = 2_000; // milliseconds: a distant Redis needs several round trips
-const COMMAND_TIMEOUT = 500; // milliseconds that a command waits for a connection, then for a reply
+const COMMAND_TIMEOUT = 500; // milliseconds to wait for a connection, and then for the reply
 const MAX_QUEUE = 10_000; // commands without a reply; more are rejected
 const WRONG_URL = 'A Redis URL looks like redis://localhost:6379. Write %40 for @ in a password';
 const MAX_BACKOFF = 1_000; // milliseconds between two attempts to connect; the first wait is 50
 
 /** This program sent a wrong command. Any other error means that Redis cannot do its work now. */
 export const CLIENT_ERRORS = /^(ERR (?!max |Connection )|WRONGTYPE|NOSCRIPT)/;
-/** It takes long until this server can do its work again. Another one may do it: connect again. */
+/** This server cannot work for a long time. Another server can do its work, so connect again. */
 const STALE_ERRORS = /^(READONLY|MASTERDOWN|LOADING|CLUSTERDOWN)/;
 
 /** A client for one Redis. It connects when a command needs a connection. */
@@ -32,8 +29,8 @@ export class RedisClient implements Commander {
   #ready: Promise<unknown> = Promise.resolve(); // the replies to these commands
   #waiting = 0; // commands without a reply
   #failures = 0; // since the last reply
-  #isDown = false; // true while the client waits before it reconnects, and after close()
-  #retry: NodeJS.Timeout | undefined; // ends this wait
+  #isDown = false; // true during the wait after a failure, and after close()
+  #retry: NodeJS.Timeout | undefined; // ends the wait
 
   /** Throws a `TypeError` unless `url` looks like `redis://user:password@host:6379/0`. */
   constructor(url: string) {
@@ -59,7 +56,7 @@ export class RedisClient implements Commander {
     let isReady = false;
     try {
       await within(COMMAND_TIMEOUT, this.#ready); // the connection itself may need more time
-      isReady = true; // before SELECT, the command would use the wrong database
+      isReady = true; // the login is complete
       const reply = await within(COMMAND_TIMEOUT, connection.command(...args));
       this.#failures = 0;
       return reply;
@@ -88,7 +85,7 @@ export class RedisClient implements Commander {
     return connection;
   }
 
-  /** Waits longer after each failure. Half of the wait is random, so that servers spread out. */
+  /** Waits longer after each failure. Half of the wait is random. */
   #backOff(): void {
     this.#connection = undefined;
     this.#isDown = true;
@@ -102,7 +99,7 @@ async function within<T>(limit: number, result: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     const fail = (): void => reject(new StoreUnavailable(`No reply after ${limit} ms`));
-    // If this process was busy, the reply is here already, and Node reads it before `fail` runs.
+    // If this process was busy, Node first reads a reply that has already arrived.
     timer = setTimeout(() => setImmediate(fail), limit);
     if (limit === CONNECT_TIMEOUT) timer.unref(); // a server that stops does not wait for Redis
   });
