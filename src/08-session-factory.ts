@@ -1,7 +1,6 @@
 // Step 8 · A session factory opens the session before the page and saves it after the page.
 //
-// The factory writes the same cookies as Pyramid's SignedCookieSessionFactory. Only `withSession`
-// connects sessions with requests and responses.
+// The factory writes the same cookies as Pyramid's SignedCookieSessionFactory.
 import { isMain, serve } from './01-server.ts';
 import { Cookie, parseCookies } from './02-cookie.ts';
 import { type Codec, Signer, type SignerOptions } from './03-signer.ts';
@@ -11,7 +10,7 @@ import { addStyle } from './06-template.ts';
 import { decodePayload, encodePayload, greet, Session } from './07-session.ts';
 import type { SessionState, Visitor } from './07-session.ts';
 
-/** Opens, creates and saves the sessions of a site. `S` is the class of the sessions. */
+/** Opens, creates and saves the sessions of a site. */
 export interface SessionFactory<S extends Session<object>> {
   readonly cookie: Cookie;
   /** Returns the session of a cookie value, or `undefined` if the value is invalid. */
@@ -29,16 +28,16 @@ export type FactoryOptions<S> = {
   readonly now?: () => number; // seconds since 1970
 };
 
-/** The session is too large for its cookie. The session of the visitor is as it was before. */
+/** The session is too large for its cookie. */
 export class SessionTooLarge extends RangeError {}
 
-/** Keeps the whole session in a cookie. The codec makes a value that only this site can write. */
+/** Keeps the whole session in a cookie. */
 export class CookieSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   readonly #codec: Codec;
   readonly #options: Required<FactoryOptions<S>>;
 
-  /** Without other options, the cookie is `session`, and `now` is the clock of this machine. */
+  /** The codec makes a value that only this site can write. */
   constructor(codec: Codec, options: FactoryOptions<S>) {
     this.#options = { cookie: new Cookie('session'), now: () => Date.now() / 1000, ...options };
     this.cookie = this.#options.cookie;
@@ -74,24 +73,23 @@ export class CookieSessionFactory<S extends Session<object>> implements SessionF
 
 export const MAX_COOKIE_SIZE = 4096; // bytes of the name and the value (RFC 6265bis §5.7)
 
-/** Pyramid's factory: everyone can read the cookie, and only this site can write it. */
+/** Everyone can read the cookie, and only this site can write it. */
 export class SignedCookieSessionFactory<S extends Session<object>> extends CookieSessionFactory<S> {
-  /** Without a `salt`, the salt of Pyramid is used. Throws an error if the signer throws one. */
+  /** The default of `salt` is the salt of Pyramid. */
   constructor(options: FactoryOptions<S> & SignerOptions) {
     super(new Signer({ salt: 'pyramid.session.', ...options }), options);
   }
 }
 
 /**
- * Returns middleware: a function that wraps a page. The page receives `request.session`. It tries
- * at most four cookies with the name and uses the first valid session. It adds `Cookie` to the
- * `vary` header of the page. It adds `cache-control: private, no-cache` if the page has no such
- * header. It saves a changed session, but not for HEAD or after a status of 500 or more.
- * `; Max-Age=0` at the end deletes the cookie. The page's own cookies come first.
+ * Returns middleware. The page receives `request.session`: the first valid session of at most four
+ * cookies. The middleware adds `Cookie` to `vary`, and `cache-control: private, no-cache` if the
+ * page has no such header. It saves a changed session, but not for HEAD or after a status of 500 or
+ * more. `; Max-Age=0` deletes the cookie of an empty session. The cookies of the page come first.
  */
 export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
   const open = async (header: string | undefined): Promise<S> => {
-    // Another program on this host can set a cookie with the same name. It is enough to try four.
+    // Another program on this host can set a cookie with the same name.
     const own = parseCookies(header).filter(([name]) => name === factory.cookie.name);
     for (const [, value] of own.slice(0, 4)) {
       const session = await factory.open(value);
@@ -103,7 +101,6 @@ export function withSession<S extends Session<object>>(factory: SessionFactory<S
     async (request) => {
       const session = await open(request.headers.cookie);
       const response = await page({ ...request, session });
-      // The page differs for each visitor, so a shared cache must not keep it (RFC 9111 §4.1).
       const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
       const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
       if (response.status >= 500 || request.method === 'HEAD') return { ...response, headers };
@@ -115,7 +112,7 @@ export function withSession<S extends Session<object>>(factory: SessionFactory<S
     };
 }
 
-/** The site of this step. Its pages are the same as in step 7, and none of them saves. */
+/** The site of this step. */
 export function site(): Router {
   const secrets = ['itsaseekreet'];
   const factory = new SignedCookieSessionFactory({ secrets, sessionClass: Session<Visitor> });

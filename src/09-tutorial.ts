@@ -1,6 +1,4 @@
 // Step 9 · Pyramid's tutorial, step 17, complete.
-//
-// Both pages share one template and one property, `counter`. Reading `counter` counts the visit.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
@@ -19,7 +17,6 @@ export type SessionRequest<Data extends object> = HttpRequest & { session: Sessi
 export class TutorialViews {
   readonly request: SessionRequest<TutorialData>;
 
-  /** Keeps the request. */
   constructor(request: SessionRequest<TutorialData>) {
     this.request = request;
   }
@@ -41,17 +38,14 @@ export class TutorialViews {
     return this.render('Hello View');
   }
 
-  /**
-   * Returns the page 'Quick Tutorial: ' and the name. Its content is the template of the original:
-   * `<h1>Hi Home View</h1>`, a line break, `<p>Count: 1</p>`. Reads `counter` one time.
-   */
+  /** Returns the page with the template of the tutorial. Reads `counter` one time. */
   render(name: string): HttpResponse {
     const main = html`<h1>Hi ${name}</h1>\n<p>Count: ${this.counter}</p>`;
     return page(`Quick Tutorial: ${name}`, main);
   }
 }
 
-/** Routes for pages with a request of type `R`. In step 13, a class has this type. */
+/** Routes for pages with a request of type `R`. */
 export type Pages<R extends HttpRequest> = { get(path: string, page: Handler<R>): unknown };
 
 /** Adds the two pages. Each request gets its own object of `TutorialViews`. */
@@ -60,7 +54,7 @@ export function addTutorial(pages: Pages<SessionRequest<TutorialData>>): void {
   pages.get('/howdy', (request) => new TutorialViews(request).hello());
 }
 
-/** The secret of the original. It is printed in every copy of the tutorial. */
+/** The secret of the tutorial. Everyone can read it. */
 export const DEMO = { secrets: ['itsaseekreet'] };
 
 const demo = { ...DEMO, sessionClass: Session<TutorialData> };

@@ -1,6 +1,4 @@
 // Step 10 · The inspector: the cookie of this visit, in color and decoded.
-//
-// To read the payload, decode base64url, skip the 64 bytes of the signature, and read the JSON.
 import { isMain, serve } from './01-server.ts';
 import { parseCookies } from './02-cookie.ts';
 import { type Handler, type HttpRequest, type HttpResponse, toListener } from './04-http.ts';
@@ -13,17 +11,17 @@ import { DEMO, type Pages, site as tutorial, type TutorialData } from './09-tuto
 /** A part of a cookie value, and what everyone can learn from it. `name` is also its color. */
 export type CookiePart = { name: string; text: string; meaning: string };
 
-/** Splits a cookie value into parts. Each kind of session has a function of this type. */
+/** Splits a cookie value into parts. */
 export type Explain = (value: string) => readonly CookiePart[];
 
 type Factory = SessionFactory<Session<object>>;
 
 /**
- * Explains a signed value: a part 'signature' and a part 'payload'. `digestSize` is the length of
- * the signature in bytes. The character that both parts share belongs to the signature.
+ * Splits a signed value into 'signature' and 'payload'. `digestSize` is the length of the signature
+ * in bytes. The character that both parts share belongs to the signature.
  */
 export const explainSigned = (digestSize = 64): Explain => (value) => {
-  const border = Math.ceil((digestSize * 4) / 3); // 3 bytes are 4 characters
+  const border = Math.ceil((digestSize * 4) / 3);
   const payload = Buffer.from(value, 'base64url').subarray(digestSize).toString();
   return [
     { name: 'signature', text: value.slice(0, border), meaning: 'Only the server can create it.' },
@@ -42,8 +40,8 @@ export function fillSlot(response: HttpResponse, slot: Slot, content: Html): Htt
 }
 
 /**
- * Adds a panel to the slot `footer` of each page. `/inspect`, a response with a status of 500 or
- * more, and a response without a page stay as they are. It wraps `withSession`.
+ * Adds a panel to the slot `footer` of each page, but not of `/inspect` or of a page with a status
+ * of 500 or more. It wraps `withSession`.
  */
 export function withInspector(factory: Factory, explain: Explain, inner: Handler): Handler {
   return async (request) => {
@@ -60,20 +58,20 @@ export function withInspector(factory: Factory, explain: Explain, inner: Handler
 <dd>${setCookie ? html`<code>Set-Cookie: ${setCookie}</code>` : 'nothing'}</dd></dl>
 ${await renderParts(factory, explain, setCookie ?? cookie).catch(() => 'Cannot open the session.')}
 </details></footer>\n`;
-    // The panel shows the cookie, so no shared cache may store the page.
+    // no shared cache may store the cookie
     const headers = { 'cache-control': 'private, no-cache', vary: 'Cookie', ...response.headers };
     return fillSlot({ ...response, headers }, 'footer', panel);
   };
 }
 
-/** Returns the value that `withSession` uses: the first valid one. If there is none, the first. */
+/** Returns the first valid value, as `withSession` does. If none is valid, returns the first. */
 async function findValue(factory: Factory, header?: string): Promise<string | undefined> {
   const own = parseCookies(header).filter(([name]) => name === factory.cookie.name);
   for (const [, value] of own.slice(0, 4)) if (await factory.open(value)) return value;
   return own[0]?.[1];
 }
 
-/** The value in color, the verdict, the parts, the session that the site finds, and the size. */
+/** Shows the value in color, the verdict, the parts, the session and the size. */
 async function renderParts(factory: Factory, explain: Explain, header?: string): Promise<Html> {
   const value = await findValue(factory, header);
   if (!value) return html`<p>There is no session.</p>`;
@@ -96,8 +94,8 @@ ${size} of ${MAX_COOKIE_SIZE} bytes</dd></dl>`;
 export const dateOf = (seconds: number): string => new Date(seconds * 1000).toUTCString();
 
 /**
- * Adds `/inspect`, a page that no cache stores. It shows the parts of the session cookie. If there
- * is a cookie, a button opens `/inspect?flip=1`, which shows a copy with one flipped bit instead.
+ * Adds `/inspect`, a page that no cache stores. It shows the parts of the session cookie. A button
+ * opens `/inspect?flip=1`, which shows a copy with one flipped bit.
  */
 export function addInspector(pages: Pages<HttpRequest>, factory: Factory, explain: Explain): void {
   pages.get('/inspect', async ({ headers, search }) => {
@@ -112,14 +110,14 @@ ${value && html`<form action="/inspect">
   });
 }
 
-/** Flips one bit near the end, where the payload is. */
+/** Flips one bit in the payload. */
 function flipBit(value: string): string {
   const bytes = Buffer.from(value, 'base64url');
   const flipped = bytes.map((byte, index) => (index === bytes.length - 3 ? byte ^ 1 : byte));
   return Buffer.from(flipped).toString('base64url');
 }
 
-/** The site of this step: the tutorial, `/inspect`, and the panel on each page. */
+/** The site of this step. */
 export function site(): Handler {
   const factory = new SignedCookieSessionFactory({ ...DEMO, sessionClass: Session<TutorialData> });
   const router = tutorial(factory);

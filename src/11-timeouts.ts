@@ -1,7 +1,6 @@
 // Step 11 · Timeouts: how long a session lives.
 //
-// An attacker can keep a copied cookie forever, so the server uses only the times inside the signed
-// payload (OWASP Session Management Cheat Sheet).
+// The server uses only the times in the signed payload (OWASP Session Management Cheat Sheet).
 import { isMain, serve } from './01-server.ts';
 import { Cookie } from './02-cookie.ts';
 import { toListener } from './04-http.ts';
@@ -19,9 +18,8 @@ export type TimeoutOptions = {
 
 /**
  * Returns a factory whose sessions expire. `open` renews a cookie whose age, in whole seconds, is
- * more than `reissueTime`. Throws a `RangeError` for times that make no sense: 'idleTimeout must be
- * 0 seconds or more, not -1', 'reissueTime 9 must be less than idleTimeout 9'. A `reissueTime` of
- * `Infinity` is allowed with each idle timeout.
+ * more than `reissueTime`. Throws a `RangeError` for a time below 0 or NaN, and if `reissueTime` is
+ * not less than `idleTimeout`. A `reissueTime` of `Infinity` is always allowed.
  */
 export function withTimeouts<S extends Session<object>>(
   factory: SessionFactory<S>, options: TimeoutOptions = {},
@@ -29,7 +27,7 @@ export function withTimeouts<S extends Session<object>>(
   const { idleTimeout = 1200, absoluteTimeout = 12 * 60 * 60 } = options;
   const { reissueTime = idleTimeout / 10, now = () => Date.now() / 1000 } = options;
   for (const [name, seconds] of Object.entries({ idleTimeout, absoluteTimeout, reissueTime })) {
-    // `seconds < 0` is false for NaN, so it would accept NaN.
+    // also rejects NaN
     if (!(seconds >= 0)) throw new RangeError(`${name} must be 0 seconds or more, not ${seconds}`);
   }
   if (reissueTime >= idleTimeout && reissueTime !== Infinity) {
@@ -42,7 +40,7 @@ export function withTimeouts<S extends Session<object>>(
       const session = await factory.open(value);
       if (!session || now() - session.accessed > idleTimeout) return undefined;
       if (now() - session.created > absoluteTimeout) return undefined;
-      // The cookie contains whole seconds. `save` writes a changed session, with a new `accessed`.
+      // The cookie contains whole seconds.
       if (Math.floor(now()) - session.accessed > reissueTime) session.changed();
       return session;
     },
@@ -65,7 +63,7 @@ export type CookieOptions = {
 };
 
 /**
- * A cookie with these attributes, in this order: Domain, Max-Age, Path, Secure, HttpOnly, SameSite.
+ * A cookie with attributes in this order: Domain, Max-Age, Path, Secure, HttpOnly, SameSite.
  * Throws a `TypeError` if an option has a character that a cookie cannot contain.
  */
 export class SessionCookie extends Cookie {
@@ -76,11 +74,11 @@ export class SessionCookie extends Cookie {
     const given = Object.entries(all).filter(([, value]) => value !== undefined && value !== false);
     const parts = given.map(([name, value]) => (value === true ? name : `${name}=${value}`));
     super(cookieName, ['', ...parts].join('; '));
-    for (const part of [cookieName, ...parts]) this.write(part); // step 2 rejects ; and spaces
+    for (const part of [cookieName, ...parts]) this.write(part);
   }
 }
 
-/** The site of this step: the tutorial, with sessions that expire after 5 seconds. */
+/** The site of this step. */
 export function site(options: TimeoutOptions = { idleTimeout: 5 }): ReturnType<typeof tutorial> {
   const cookie = new SessionCookie({ maxAge: 3600 }); // longer than the session
   const session = { ...DEMO, ...options, cookie, sessionClass: Session<TutorialData> };

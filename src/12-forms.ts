@@ -1,9 +1,6 @@
 // Step 12 · Forms: POST, then 303, then GET.
 //
 //   POST /articles  →  303 See Other, Location: /articles  →  GET /articles    (RFC 9110 §15.4.4)
-//
-// If a page is the response to a POST, a reload sends the form again. So the response is a
-// redirect.
 import { isUtf8 } from 'node:buffer';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, type HttpResponse, problem } from './04-http.ts';
@@ -19,7 +16,7 @@ const FORM_TYPE = 'application/x-www-form-urlencoded';
 /** Routes for pages that GET shows and POST changes. */
 export type FormPages<R extends HttpRequest> = Pages<R> & { post: Pages<R>['get'] };
 
-/** Returns the fields, or an error response. A body can be read once, so the result is kept. */
+/** Returns the fields, or an error response. The second call returns the same result. */
 export function readForm(request: HttpRequest): Promise<URLSearchParams | HttpResponse> {
   const result = results.get(request.body) ?? parseForm(request);
   results.set(request.body, result);
@@ -36,7 +33,7 @@ async function parseForm({ headers, body }: HttpRequest): Promise<URLSearchParam
   const bytes = await readBody(body, Number(headers['content-length']));
   if (!bytes) return problem(413, `A form has at most ${MAX_BODY_SIZE} bytes.`);
   if (!isUtf8(percentDecode(bytes))) return problem(400, 'The form is not encoded in UTF-8.');
-  // A file can end with a line break, which `curl --data-binary` sends. No browser does.
+  // `curl --data-binary` sends the line break at the end of a file.
   const form = new URLSearchParams(bytes.toString().replace(/\r?\n$/, ''));
   return form.size > MAX_FIELDS ? problem(400, `A form has at most ${MAX_FIELDS} fields.`) : form;
 }
@@ -62,7 +59,7 @@ function percentDecode(bytes: Buffer): Buffer {
 
 type FormHandler<R extends HttpRequest> = Handler<R & { form: URLSearchParams }>;
 
-/** Wraps a page that receives `request.form`. An error of `readForm` is the response instead. */
+/** Wraps a page that receives `request.form`. Returns the error response of `readForm`. */
 export function withForm<R extends HttpRequest>(page: FormHandler<R>): Handler<R> {
   return async (request) => {
     const form = await readForm(request);
@@ -79,9 +76,9 @@ export function fieldOf(form: URLSearchParams, name: string): string {
 }
 
 /**
- * Returns `undefined`, or what is wrong with a text. First, a control character: 'The title
- * contains the character U+001B. Remove it.' These are U+0000 to U+001F without TAB and LF, and
- * U+007F to U+009F. Then the length: 'The title must have 1 to 100 characters, not 0.'
+ * Returns `undefined`, or what is wrong with a text. Control characters are U+0000 to U+001F
+ * without TAB and LF, and U+007F to U+009F: 'The title contains the character U+001B. Remove it.'
+ * A wrong length: 'The title must have 1 to 100 characters, not 0.'
  */
 export function checkText(name: string, text: string, min: number, max: number) {
   const [control] = /[\0-\x08\x0b-\x1f\x7f-\x9f]/.exec(text) ?? [];
@@ -101,8 +98,8 @@ export function form({ hiddenFields }: FormRequest, action: string, content: Htm
 }
 
 /**
- * Returns a redirect to another page of this site, which the browser opens with GET: the status
- * 303, the header `location` and no other header, and an empty body.
+ * Returns a redirect to another page of this site: the status 303, only the header `location`, and
+ * an empty body.
  */
 export function seeOther(location: string): HttpResponse {
   return { status: 303, headers: { location }, body: '' };
@@ -113,9 +110,9 @@ export const MAX_ARTICLES = 100; // in memory, for all visitors; then the oldest
 type Article = { readonly title: string; readonly body: string };
 
 /**
- * Adds `/articles`. GET shows a form and the articles of all visitors, the newest first. POST saves
- * an article, calls `onSave` and redirects to the list. A title has 1 to 100 characters in one
- * line, and a text has 1 to 5000. If one is wrong, POST returns `articlesPage` with the error.
+ * Adds `/articles`. GET shows a form and the articles, the newest first. POST saves an article,
+ * calls `onSave` and redirects to the list. A title has 1 to 100 characters in one line, and a text
+ * has 1 to 5000. If one is wrong, POST returns `articlesPage` with the error.
  */
 export function addArticles<R extends FormRequest>(pages: FormPages<R>, onSave = (_: R) => {}) {
   const articles: Article[] = [];
@@ -132,7 +129,7 @@ export function addArticles<R extends FormRequest>(pages: FormPages<R>, onSave =
   }));
 }
 
-/** Shows the form and the articles. After an error: status 422, and the form keeps the texts. */
+/** Shows the form and the articles. An error has the status 422, and the form keeps the texts. */
 function articlesPage(request: FormRequest, list: Article[], sent?: Article, error?: string) {
   const rows = html`<label>Title <input name="title" value="${sent?.title}" maxlength="100"></label>
 <label>Text <textarea name="body" rows="4" maxlength="5000">\n${sent?.body}</textarea></label>
@@ -144,7 +141,7 @@ function articlesPage(request: FormRequest, list: Article[], sent?: Article, err
   return page('Articles', main, error === undefined ? 200 : 422);
 }
 
-/** The site of this step: the style sheet and the articles. `/` redirects to them. */
+/** The site of this step. */
 export function site(): Router {
   const router = addStyle(new Router());
   addArticles(router);

@@ -1,7 +1,6 @@
 // Step 13 · Middleware: a group of routes with one list of wrappers.
 //
-// Many routes need the same middleware, and one of them may forget it. So a group has one list for
-// all of its routes. The compiler finds a page that needs more than the group adds.
+// The compiler finds a page that needs more than the group adds.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpRequest, toListener } from './04-http.ts';
 import { Router } from './05-router.ts';
@@ -14,9 +13,8 @@ import { withTimeouts } from './11-timeouts.ts';
 import { addArticles } from './12-forms.ts';
 
 /**
- * A function that wraps a page. The page receives `Added` in its request. The middleware itself
- * reads `Needed`, so middleware outside it must have added `Needed`. No code sets `needs`: the
- * compiler uses it to compare what one middleware needs with what the others add.
+ * Wraps a page. The page receives `Added` in its request. The middleware itself reads `Needed`. No
+ * code sets `needs`: only the compiler uses it.
  */
 export type Middleware<Added, Needed = unknown> = {
   <R extends HttpRequest & Needed>(page: Handler<R & Added>): Handler<R>;
@@ -26,7 +24,7 @@ export type Middleware<Added, Needed = unknown> = {
 /** Routes with the same middleware. `R` is the type of the request that their pages receive. */
 export class RouteGroup<R extends HttpRequest = HttpRequest> {
   readonly #router: Router;
-  /** Wraps a page in the middleware of the group without adding a route. */
+  /** Wraps a page in the middleware of the group. */
   readonly wrap: (page: Handler<R>) => Handler;
 
   private constructor(router: Router, wrap: (page: Handler<R>) => Handler) {
@@ -39,25 +37,25 @@ export class RouteGroup<R extends HttpRequest = HttpRequest> {
     return new RouteGroup(router, (page) => page);
   }
 
-  /** Returns a new group with one more middleware, inside all others. This group stays as it is. */
+  /** Returns a new group with one more middleware, inside all others. */
   with<Added>(middleware: Middleware<Added, R>): RouteGroup<R & Added> {
     return new RouteGroup<R & Added>(this.#router, (page) => this.wrap(middleware<R>(page)));
   }
 
-  /** Adds a page for GET, wrapped in the middleware of the group. Returns the group. */
+  /** Adds a wrapped page for GET. Returns the group. */
   get(path: string, page: Handler<R>): this {
     this.#router.get(path, this.wrap(page));
     return this;
   }
 
-  /** Adds a page for POST in the same way. */
+  /** Adds a wrapped page for POST. Returns the group. */
   post(path: string, page: Handler<R>): this {
     this.#router.post(path, this.wrap(page));
     return this;
   }
 }
 
-/** Returns `withSession` as middleware that adds `session` to the request. */
+/** Returns middleware that adds `session` to the request. */
 export function sessionFrom<S extends Session<object>>(
   factory: SessionFactory<S>,
 ): Middleware<{ session: S }> {
@@ -65,8 +63,8 @@ export function sessionFrom<S extends Session<object>>(
 }
 
 /**
- * Returns the beginning of a site: a router with the style sheet, a group without middleware, a
- * factory of signed sessions with timeouts, and the middleware that opens these sessions.
+ * Returns a router with the style sheet, a group without middleware, a factory of signed sessions
+ * with timeouts, and the middleware that opens these sessions.
  */
 export function emptySite<S extends Session<object>>(sessionClass: SessionClass<S>) {
   const factory = withTimeouts(new SignedCookieSessionFactory({ ...DEMO, sessionClass }));
@@ -76,7 +74,7 @@ export function emptySite<S extends Session<object>>(sessionClass: SessionClass<
 
 type SessionClass<S> = FactoryOptions<S>['sessionClass'];
 
-/** The site of this step: the counter and the articles in one group. */
+/** The site of this step. */
 export function site(): Router {
   const { router, group, session } = emptySite(Session<TutorialData>);
   const pages = group.with(session);
