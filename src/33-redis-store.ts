@@ -1,7 +1,5 @@
 // Step 33 · A store in Redis: any server can handle any request.
-//
-// Compare-and-set is one Lua script. This also works with Valkey, and with any client that can send
-// a command.
+// It also works with Valkey, and with any client that can send a command.
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
 import type { Entry, SessionStore, VersionedEntry } from './25-store.ts';
@@ -32,7 +30,7 @@ export class RedisStore implements SessionStore {
   /** Runs the script `PUT`, and returns whether it has stored the entry. */
   async put(key: string, { text, expires }: Entry, version: number): Promise<boolean> {
     const now = this.#now();
-    // A duration, not a time: the clock of Redis can differ from the clock of this server.
+    // A duration: the clock of Redis can differ from the clock of this server.
     const milliseconds = Math.min(Math.ceil((expires - now) * 1000), MAX_TIME);
     const values = [version, expires, text, milliseconds, now].map(String);
     return (await this.#send('EVAL', PUT, '1', `session:${key}`, ...values)) === 1;
@@ -42,7 +40,7 @@ export class RedisStore implements SessionStore {
     await this.#send('DEL', `session:${key}`);
   }
 
-  /** Sends a command. Another client throws errors of its own, which mean the same. */
+  /** Sends a command. Throws `StoreUnavailable`, unless the command is wrong. */
   async #send(...args: string[]): Promise<unknown> {
     try {
       return await this.#redis.command(...args);

@@ -1,8 +1,7 @@
 // Step 34 · Static files: a list of files, never a path from the URL.
 //
-// The classic attack is path traversal: `/../../etc/passwd` in many encodings (OWASP: Path
-// Traversal). Here no URL becomes a file path. With ETag and Last-Modified, a browser asks whether
-// its copy is still good, and 304 means yes (RFC 9110 §13).
+// No URL becomes a file path, so path traversal is not possible (OWASP: Path Traversal). With ETag
+// and Last-Modified, a browser asks whether its copy is still good: 304 means yes (RFC 9110 §13).
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
@@ -27,8 +26,7 @@ const TYPES: Record<string, string> = {
 
 /**
  * Responds with a file of the folder if the path names one, and with `inner` otherwise. A file
- * allows GET and HEAD: OPTIONS returns a 204 that says so, and another method a 405. Throws if the
- * folder or a file in it cannot be read.
+ * allows GET and HEAD. Throws if the folder or a file in it cannot be read.
  */
 export function withStatic(folder: string, inner: Handler): Handler {
   const files = readFiles(folder);
@@ -45,7 +43,7 @@ export function withStatic(folder: string, inner: Handler): Handler {
 
 /** Returns the decoded path, or `undefined` if an encoding is wrong or hides a slash. */
 function decodePath(path: string): string | undefined {
-  if (/%2f/i.test(path)) return undefined; // a slash separates folders: no name contains one
+  if (/%2f/i.test(path)) return undefined;
   try {
     return decodeURIComponent(path);
   } catch {
@@ -60,7 +58,7 @@ function readFiles(folder: string, prefix = '/', files: Files = new Map()): File
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     if (entry.name.startsWith('.')) continue;
     const [path, file] = [prefix + entry.name, join(folder, entry.name)];
-    // A link is neither: it can lead out of the folder.
+    // A link is neither a folder nor a file here.
     if (entry.isDirectory()) readFiles(file, `${path}/`, files);
     if (entry.isFile()) files.set(path, fileHandler(file));
   }
@@ -72,7 +70,7 @@ export function fileHandler(file: string): Handler {
   const body = readFileSync(file);
   // An HTTP date has whole seconds, and is never in the future (RFC 9110 §8.8.2.1).
   const modified = Math.floor(Math.min(statSync(file).mtimeMs, Date.now()) / 1000);
-  // 22 characters are 132 bits. That is enough: no two versions have the same hash.
+  // 22 characters are 132 bits. No two versions have the same hash.
   const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`;
   const cacheHeaders = { etag, 'cache-control': 'no-cache' }; // keep it, but ask before each use
   const headers = {

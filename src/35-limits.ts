@@ -1,7 +1,6 @@
 // Step 35 · Limits: every wait has a timeout, and every input has a maximum size.
 //
-// A client that sends one byte per minute on a thousand connections keeps a thousand sockets busy.
-// This attack is called Slowloris. A client that breaks a limit gets a status and an explanation.
+// This stops Slowloris. A client that breaks a limit gets a status and an explanation.
 import { createServer, type RequestListener, type Server, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -13,8 +12,8 @@ import { site as tutorial } from './09-tutorial.ts';
 export const LIMITS = {
   headersTimeout: 10_000, // a browser sends the headers in one packet
   requestTimeout: 30_000, // headers and body: 64 KiB in 30 s is slower than a modem of 1996
-  timeout: 30_000, // a socket without any traffic, for example a client that never reads
-  keepAliveTimeout: 5_000, // an idle connection: longer than a click, shorter than a visit
+  timeout: 30_000, // a socket without any traffic
+  keepAliveTimeout: 5_000, // an idle connection: a browser loads a page in less time
   connectionsCheckingInterval: 1_000, // Node's 30 s would turn a limit of 10 s into 40 s
   maxHeaderSize: 16 * 1024, // three full cookies of 4096 bytes, and more
 };
@@ -37,21 +36,20 @@ export function makeLimited(
   limits = LIMITS,
   reject: Reject = respondAndClose,
 ): Server {
-  const options = { ...limits, requireHostHeader: false }; // step strict responds with a reason
+  const options = { ...limits, requireHostHeader: false }; // step 37 responds with a reason
   const server = createServer(options, (request, response) => {
     const { socket } = request;
     if (!socket.writable) return; // an earlier response was the last one
     response.on('finish', () => {
       if (request.complete) return;
-      // The rest of the body may still arrive, and the next request. But not forever.
       setTimeout(() => request.complete || socket.destroy(), LINGER_TIME).unref();
     });
     listener(request, response);
   });
   server.timeout = limits.timeout;
-  server.maxHeadersCount = 0; // no limit, because maxHeaderSize is one; Node would ignore the rest
+  server.maxHeadersCount = 0; // no limit: maxHeaderSize is enough
   server.on('connection', (socket: Socket) => {
-    socket.destroySoon = () => closeGracefully(socket); // Node calls it after the last response
+    socket.destroySoon = () => closeGracefully(socket);
   });
   server.on('clientError', (error, socket) => reject(socket, requestErrorStatus(error)));
   server.on('checkExpectation', (request) => {
@@ -77,10 +75,7 @@ export function respondAndClose(socket: Duplex, status: number, isHead = false):
   closeGracefully(socket);
 }
 
-/**
- * Ends this half of the connection, reads for a moment, and closes (RFC 9112 §9.6). If a socket is
- * closed with unread bytes, TCP resets the connection, and the client may lose the response.
- */
+/** Ends this half of the connection, reads for a moment, and closes (RFC 9112 §9.6). */
 function closeGracefully(socket: Duplex): void {
   socket.end();
   socket.resume();
@@ -91,6 +86,7 @@ type ParseError = NodeJS.ErrnoException & { rawPacket?: Buffer; bytesParsed?: nu
 
 /** Returns the status for a request that Node cannot parse. */
 function requestErrorStatus({ code = '', rawPacket, bytesParsed = 0 }: ParseError): number {
+  // the line that Node could not parse
   const start = rawPacket ? rawPacket.subarray(0, bytesParsed).lastIndexOf('\n') + 1 : 0;
   const line = rawPacket?.toString('latin1', start, start + 32) ?? '';
   const isUnknownMethod = code === 'HPE_INVALID_METHOD' && /^[A-Z][A-Z-]* \//.test(line);

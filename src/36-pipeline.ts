@@ -1,8 +1,6 @@
 // Step 36 · Pipelining: one request at a time on each connection.
 //
-// A client may send its next request before it has the response (RFC 9112 §9.3.2). The responses to
-// a thousand requests could fill the memory. So each connection has a queue. An error response
-// waits in it too.
+// The responses to a thousand requests could fill the memory (RFC 9112 §9.3.2).
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -18,8 +16,7 @@ export function makePipelined(listener: RequestListener, limits = LIMITS): Serve
   const queues = new Map<Duplex, RequestQueue>();
   const reject: Reject = (socket, ...response) => queues.get(socket)?.reject(...response);
   const server = makeLimited((request, response) => {
-    // Node ignores the bytes after an Upgrade, so the connection ends and the client knows. When
-    // the server stops, it closes each connection after the response.
+    // When the server stops, it closes each connection after the response.
     const isLast = request.headers.upgrade !== undefined || !server.listening;
     if (isLast) response.shouldKeepAlive = false;
     queues.get(request.socket)?.add(request, response, () => listener(request, response));
@@ -30,7 +27,7 @@ export function makePipelined(listener: RequestListener, limits = LIMITS): Serve
     socket.on('close', () => queues.delete(socket));
   });
   server.on('connect', (_request, socket: Socket) => {
-    // Node stops managing this socket. Without this listener, an error would end the process.
+    // Without this listener, an error would end the process.
     socket.on('error', () => socket.destroy());
     socket.setTimeout(limits.timeout, () => socket.destroy());
     reject(socket, 501); // this server is not a proxy
@@ -72,7 +69,7 @@ class RequestQueue {
     });
   }
 
-  /** Announces that the current response is the last one, if its headers are not sent yet. */
+  /** Tells the client that the current response is the last one, if its headers are not sent. */
   closeAfterResponse(): void {
     const isOpen = this.#response?.headersSent === false && this.#waiting.length === 0;
     if (this.#response && isOpen) this.#response.shouldKeepAlive = false;
@@ -80,11 +77,10 @@ class RequestQueue {
 
   /** Sends an error response after all earlier responses, and closes the connection. */
   reject(status: number, isHead = false): void {
-    if (this.#isRejected) return; // the parser reports each further packet
+    if (this.#isRejected) return; // Node reports each later packet too
     this.#isRejected = true;
     const respond = (): void => respondAndClose(this.#socket, status, isHead);
     if (this.#latest?.complete !== false) return this.#enqueue(respond);
-    // The body of the latest request is wrong. So this is the response to that request.
     if (this.#waiting.length > 0) this.#waiting.splice(-1, 1, respond);
     else if (this.#response?.headersSent) this.#socket.end();
     else respond();

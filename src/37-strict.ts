@@ -1,7 +1,6 @@
 // Step 37 · Strict: each request has exactly one meaning.
 //
-// If a proxy and this server read one request differently, an attacker can hide a second request in
-// it (request smuggling). So a request with two meanings is rejected (RFC 9112 §3.2 and §6).
+// This prevents request smuggling (RFC 9112 §3.2 and §6).
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 import { type HttpResponse, problem, toListener } from './04-http.ts';
@@ -9,7 +8,7 @@ import { site as tutorial } from './09-tutorial.ts';
 import { SECURITY_HEADERS } from './35-limits.ts';
 import { makePipelined } from './36-pipeline.ts';
 
-export const MAX_URL = 8_000; // characters: the least to support (RFC 9110 §4.1)
+export const MAX_URL = 8_000; // characters: RFC 9110 §4.1 demands no fewer
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /** Wraps a listener, which receives only requests with one host and one path. */
@@ -55,7 +54,7 @@ function checkTarget({ method = '', url = '' }: IncomingMessage): Rejection {
 
 type Rejection = HttpResponse | undefined;
 
-/** The rest of the connection cannot be trusted, so it ends. */
+/** Returns an error response that ends the connection. */
 function reject(status: number, detail: string): HttpResponse {
   return problem(status, detail, { ...SECURITY_HEADERS, connection: 'close' });
 }
@@ -70,13 +69,13 @@ const TARGET = new RegExp(`^(?:https?://(${NAME})|(?=[/*]))${PATH}$`, 'i');
 
 function isWellEncoded(text: string): boolean {
   try {
-    return decodeURIComponent(text) !== undefined; // it throws for %zz, and for bytes in Latin-1
+    return decodeURIComponent(text) !== undefined; // it throws for %zz, and if it is not UTF-8
   } catch {
     return false;
   }
 }
 
-/** RFC 3986 §6.2.2: %7e is ~, so /%68owdy is /howdy. But %2f is not a slash, and becomes %2F. */
+/** Decodes %7e to ~, for example. But %2f becomes %2F, and not a slash (RFC 3986 §6.2.2). */
 function decodeUnreserved(escape: string): string {
   const character = String.fromCharCode(Number.parseInt(escape.slice(1), 16));
   return /[\w.~-]/.test(character) ? character : escape.toUpperCase();

@@ -1,7 +1,4 @@
 // Step 38 · Operations: how other programs start, watch and stop this server.
-//
-// A process manager sets HOST, reads the log through a pipe, and sends SIGTERM to stop the server.
-// A pipe without a reader must not end the server, because a log is not part of a response.
 import { existsSync, realpathSync } from 'node:fs';
 import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -14,7 +11,7 @@ import { strict } from './37-strict.ts';
 
 const STOP_TIMEOUT = 10_000; // milliseconds for the current requests
 const STOP_INTERVAL = 20; // milliseconds between two checks for idle connections
-const REPEAT_TIME = 1_000; // milliseconds: npm passes one Ctrl-C on as a second signal
+const REPEAT_TIME = 1_000; // milliseconds: an earlier second signal is the same Ctrl-C
 const PORT_ERRORS = ['EADDRINUSE', 'EACCES']; // another program uses the port, or no permission
 
 /** Serves with all protections of part IV, on `HOST` (default 127.0.0.1) and `PORT`. */
@@ -30,7 +27,7 @@ export function operate(
     server.on('error', ({ code, message }: NodeJS.ErrnoException) => {
       if (server.listening || PORT_ERRORS.includes(code ?? '')) return; // step 1 prints the error
       const wrongHost = `HOST is '${host}', which is not an address of this machine. Unset HOST`;
-      const wrongPort = `${message}, not '${process.env.PORT}'`; // step 1 names the rule
+      const wrongPort = `${message}, not '${process.env.PORT}'`; // the message names the rule
       console.error(`Cannot listen: ${code === undefined ? wrongPort : wrongHost}.`);
       process.exit(1);
     });
@@ -41,7 +38,7 @@ export function operate(
   return serve(listener, title, paths, make, [host, nameOf(host)]);
 }
 
-/** Ports of other protocols (Fetch standard: "bad port"), except those that need a privilege. */
+/** The ports above 1023 that browsers block (Fetch standard: "bad port"). */
 export const BLOCKED_PORTS = new Set([
   1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669,
   6679, 6697, 10080,
@@ -58,7 +55,7 @@ function nameOf(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-/** Stops the server after SIGINT or SIGTERM. A later second signal ends the process immediately. */
+/** Stops the server after SIGINT or SIGTERM. A second signal ends the process immediately. */
 export function stopOnSignals(server: Server): void {
   let first: number | undefined; // the time of the first signal
   const onSignal = (): void => {

@@ -1,10 +1,5 @@
 // Step 39 · Fast: the same signatures as in step 3, in less time.
-//
-//   HMAC( key, text ) = hash( outer block ‖ hash( inner block ‖ text ) )       ‖ is "followed by"
-//
-// An HMAC is two hashes (RFC 2104). Each begins with a block that depends only on the key, so both
-// blocks are computed once. Then one call of `hash` costs less than the objects of `createHmac`.
-// `FastSigner` compares itself with `createHmac` before it signs the first cookie.
+// An HMAC is two hashes (RFC 2104). The part that depends only on the key is computed once.
 import { isUtf8 } from 'node:buffer';
 import { hash, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
@@ -29,7 +24,7 @@ export class FastSigner extends Signer {
     this.#size = blockSizeOf(hashAlg, this.digestSize);
     this.#hmacs = secrets.map((secret) => hmacOf(hashAlg, keyBytes(salt + secret), this.#size));
     const signers = secrets.map((secret) => new Signer({ ...options, secrets: [secret] }));
-    const isSame = this.encode(hashAlg) === super.encode(hashAlg); // any text is a good sample
+    const isSame = this.encode(hashAlg) === super.encode(hashAlg); // a sample text
     if (isSame && signers.every((one) => this.decode(one.encode(hashAlg)) === hashAlg)) return;
     throw new Error(`FastSigner and createHmac disagree about ${hashAlg}. Use Signer`);
   }
@@ -48,7 +43,7 @@ export class FastSigner extends Signer {
     const start = this.#size - this.digestSize;
     const bytes = Buffer.allocUnsafe(start + Buffer.byteLength(value, 'base64url'));
     bytes.write(value, start, 'base64url');
-    // Only the exact encoding of all bytes passes, so no byte of `allocUnsafe` is left.
+    // The value must be the exact encoding of all bytes.
     if (bytes.length < this.#size || bytes.toString('base64url', start) !== value) return undefined;
     const signature = Buffer.from(bytes.subarray(start, this.#size)); // `hmac` overwrites `bytes`
     const isOwn = this.#hmacs.some((hmac) =>
@@ -58,10 +53,10 @@ export class FastSigner extends Signer {
   }
 }
 
-/** Returns the HMAC of the text behind the first block, one character for each byte. */
+/** Overwrites the first block, and returns the HMAC of the text behind it as characters. */
 type Hmac = (bytes: Buffer) => string;
 
-/** Returns the HMAC with this key. It overwrites the first block of its argument. */
+/** Returns a function that computes the HMAC with this key. */
 function hmacOf(hashAlg: string, key: Buffer, blockSize: number): Hmac {
   const short = key.length > blockSize ? hash(hashAlg, key, 'buffer') : key;
   const block = Buffer.concat([short], blockSize); // zeros fill the rest of the block
