@@ -76,7 +76,7 @@ export function withErrorPages(inner: Handler, inLayout: (page: Handler) => Hand
 /** Opens the session, and does not save it. */
 const readOnly = (page: Handler): Handler => (request) => page({ ...request, method: 'HEAD' });
 
-/** Step 4 does the same. */
+/** Logs the error, as in step 4. */
 function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
   if ('code' in error && error.code === 'ECONNRESET') throw error; // the client has left
   console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`);

@@ -61,6 +61,7 @@ export class MemoryStore implements SessionStore {
   }
 
 
+  /** Puts an entry into the young map. If this map is full, it becomes the old map. */
   #keep(key: string, entry: VersionedEntry): void {
     this.#size += entry.text.length - (this.#young.get(key)?.text.length ?? 0);
     this.#young.set(key, entry);
