@@ -19,7 +19,7 @@ import { makeUserSite } from './23-throttle.ts';
 const VERSION = 1; // the first byte
 const NONCE_SIZE = 12; // bytes; at most 2^32 random nonces for each key (38D §8.3)
 const TAG_SIZE = 16; // bytes
-const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes that a value has in addition to the text
+const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes
 
 /** The secrets, the newest first, and the purpose of the values. */
 export type SealerOptions = { secrets: readonly string[]; salt?: string | undefined };

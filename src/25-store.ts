@@ -24,8 +24,8 @@ export interface SessionStore {
   /** Returns the entry, or `undefined` if it does not exist or has expired. */
   get(key: string): Awaitable<VersionedEntry | undefined>;
   /**
-   * Stores the entry and returns true, if the entry under the key still has this version. Otherwise
-   * stores nothing and returns false. Version 0 means that there is no entry yet.
+   * If the entry under the key has this version, stores the new entry and returns true. Otherwise,
+   * returns false. Version 0 means that there is no entry yet.
    */
   put(key: string, entry: Entry, version: number): Awaitable<boolean>;
   delete(key: string): Awaitable<void>;
