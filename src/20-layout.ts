@@ -1,7 +1,6 @@
 // Step 20 · Layout and error pages: each page has the same navigation.
 //
-// The layout fills the `header` slot of a page. If the client accepts HTML, an error response
-// becomes a page with the same navigation. An error page opens the session, and does not save it.
+// If the client accepts HTML, an error response becomes a page with this navigation too.
 
 import { inspect } from 'node:util';
 import { isMain, serve } from './01-server.ts';
@@ -55,7 +54,7 @@ function addNavigation(response: HttpResponse, here: string, count = 0, more: Li
 export function withErrorPages(inner: Handler, inLayout: (page: Handler) => Handler): Handler {
   const frame = async (request: HttpRequest, plain: HttpResponse): Promise<HttpResponse> => {
     const bare = addNavigation(plain, request.path);
-    if (plain.status >= 500) return bare; // the session may be the part that failed
+    if (plain.status >= 500) return bare;
     const full = await rescue(Error, onError)(readOnly(inLayout(() => plain)))(request);
     return full.status === plain.status ? full : bare;
   };
@@ -74,10 +73,10 @@ export function withErrorPages(inner: Handler, inLayout: (page: Handler) => Hand
   };
 }
 
-/** Opens the session, and does not save it: `withSession` saves nothing for HEAD. */
+/** Opens the session, and does not save it. */
 const readOnly = (page: Handler): Handler => (request) => page({ ...request, method: 'HEAD' });
 
-/** Does the same as step 4: an error of a page is a 500, and the log contains the error. */
+/** Logs the error, as in step 4. */
 function onError({ method, path }: HttpRequest, error: Error): HttpResponse {
   if ('code' in error && error.code === 'ECONNRESET') throw error; // the client has left
   console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`);

@@ -2,8 +2,7 @@
 //
 //   stored = logN:salt:hash              scrypt (RFC 7914) with N = 2^logN blocks of 1 KiB
 //
-// With a stolen user file, an attacker guesses passwords on another machine. scrypt makes each
-// guess expensive (OWASP: Password Storage), also for this server, so it has a queue with a limit.
+// Each guess is expensive (OWASP: Password Storage), also for this server. So it has a queue.
 
 import { randomBytes, scrypt, type ScryptOptions, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -16,8 +15,8 @@ import { emptySite } from './13-middleware.ts';
 import { rescue } from './19-rescue.ts';
 
 export const LOG_N = 17; // the first choice of OWASP for scrypt
-const MAX_PARALLEL = 2; // hashes: 128 MiB each, and half of the four threads of Node
-const MAX_WAITING = 50; // requests that wait for a hash, at most about 8 seconds
+const MAX_PARALLEL = 2; // hashes
+const MAX_WAITING = 50; // requests: the last one waits about 8 seconds
 
 /** The client must wait before the next attempt. `message` is a sentence for the visitor. */
 export class RetryLater extends Error {
@@ -37,7 +36,7 @@ export const withRetryLater = rescue(RetryLater, (_request, { status, seconds, m
   return problem(status, `${message} Try again in ${time}.`, { 'retry-after': String(seconds) });
 });
 
-/** Returns `logN:salt:hash`, the last two in base64url. Two equal passwords look different. */
+/** Returns `logN:salt:hash`, the last two in base64url. */
 export async function hashPassword(password: string, logN = LOG_N): Promise<string> {
   const salt = randomBytes(16).toString('base64url');
   const hash = await derive(password, salt, logN);
@@ -53,13 +52,13 @@ export async function isPassword(password: string, hashed: string): Promise<bool
 }
 
 const scryptAsync = promisify<string, string, number, ScryptOptions, Buffer>(scrypt);
-const waiting: (() => void)[] = []; // one queue, because all sites of a process share its memory
+const waiting: (() => void)[] = []; // for all sites of this process
 let running = 0;
 
 async function derive(password: string, salt: string, logN: number): Promise<Buffer> {
   const text = password.normalize('NFKC'); // keyboards write é in two ways (NIST SP 800-63B)
   const N = 2 ** logN;
-  const options = { N, maxmem: 1024 * (N + 3) }; // N blocks of 1 KiB, and three more to work with
+  const options = { N, maxmem: 1024 * (N + 3) }; // N blocks of 1 KiB, and three more
   if (waiting.length >= MAX_WAITING) throw new RetryLater(503, 10, 'Many visitors log in now.');
   if (running === MAX_PARALLEL) await new Promise<void>((resolve) => waiting.push(resolve));
   else running += 1;
@@ -86,7 +85,7 @@ export function authenticator(users: ReadonlyMap<string, string>): Authenticate 
   const [decoy = `${LOG_N}::`] = users.values();
   return async (username, password) => {
     const isRight = await isPassword(password, users.get(username) ?? decoy);
-    return isRight && users.has(username); // the password of the decoy opens nothing
+    return isRight && users.has(username); // the decoy opens nothing
   };
 }
 

@@ -1,7 +1,6 @@
 // Step 22 · Login: a session that knows the user, and can forget the user.
 //
-// An attacker can give a victim a cookie before the login (session fixation, OWASP Session
-// Management). So the session changes when the rights change.
+// The session changes when the rights change (OWASP Session Management).
 
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
@@ -25,7 +24,7 @@ type Site = { readonly pages: RouteGroup<UserRequest>; readonly handle: Handler 
 
 /** A session that can end. A store deletes an ended session, so its old cookie is invalid. */
 export class UserSession<Data extends object> extends CsrfSession<Data> {
-  isEnded = false; // if true, the data belongs to a new session
+  isEnded = false; // if true, a store saves the data under a new id
   readonly #now: number;
 
   constructor(now: number, state?: SessionState) {
@@ -61,7 +60,7 @@ export const withUser: Middleware<object, UserRequest> = (inner) => async (reque
   const button = form(request, '/logout', html`<button class="quiet">Log out</button>`);
   const bar = html`<section class="user" aria-label="Account">
 <p>Logged in as <strong>${user}</strong></p>${button}</section>\n`;
-  const headers = { ...response.headers, 'cache-control': 'no-store' }; // Back must not show it
+  const headers = { ...response.headers, 'cache-control': 'no-store' };
   return fillSlot({ ...response, headers }, 'header', bar);
 };
 
@@ -92,7 +91,7 @@ export function addLogin<S extends Site>(site: S, users = USERS, check = authent
     const next = safeRedirectPath(form.get('next'));
     return seeOther((await canShow(next, request, site.handle)) ? next : '/dashboard');
   }));
-  site.pages.post('/logout', ({ session }) => { // not GET: an image could log the user out
+  site.pages.post('/logout', ({ session }) => {
     session.invalidate();
     session.flash('You are logged out.', 'info'); // in the new session
     return { ...seeOther('/'), headers: { location: '/', 'clear-site-data': '"storage"' } };
@@ -112,7 +111,7 @@ const dashboard: Handler<UserRequest & { user: string }> = ({ session, user }) =
   page('Dashboard', html`<h1>Hello, ${user}</h1>
 <p>Visits: ${session.get('counter') ?? 0}, <a href="/cart">cart</a>: ${countOf(session)}</p>`);
 
-/** The form, and after a failure an error. `name` is the user name that was typed. */
+/** The form. After a failure, `name` is the user name that was typed. */
 function loginPage(request: FormRequest, sent: URLSearchParams, name?: string): HttpResponse {
   const error = html`<p class="flash error" role="alert">The name or the password is wrong.</p>`;
   const fields = html`<input type="hidden" name="next" value="${sent.get('next') ?? ''}">

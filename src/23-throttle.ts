@@ -1,7 +1,6 @@
 // Step 23 · Throttle: each wrong guess costs time.
 //
-// After five failures, a user name waits 1 second, then 2, 4, 8 seconds, up to 15 minutes. An
-// address waits after twenty failures. An attempt counts before the password is checked.
+// After five failures, a user name waits 1 second, then 2, 4, 8 seconds, up to 15 minutes.
 
 import { isMain, serve } from './01-server.ts';
 import { type Handler, toListener } from './04-http.ts';
@@ -12,19 +11,19 @@ import { type Authenticate, authenticator, RetryLater, USERS } from './21-passwo
 import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-login.ts';
 
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
-const MEMORY = 24 * 60 * 60; // seconds without a failure, until the count begins again
+const MEMORY = 24 * 60 * 60; // seconds
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
 /**
  * Counts failures. After `free` failures, a key waits 1 second, then 2, 4, 8, … up to `MAX_DELAY`.
  * - The count begins again if the last wait of the key ended more than `MEMORY` ago.
- * - A wait of more than twice `MAX_DELAY` is 0: the clock was set back.
+ * - A wait of more than twice `MAX_DELAY` is 0.
  * - The key with the oldest failure is evicted if there are more than `MAX_TRACKED` keys.
  * Returns three functions: `waitFor(key)`, `add(key)` and `remove(key, some)`.
  */
 export function loginThrottle(free: number, now: () => number) {
   const failures = new Map<string, { count: number; last: number }>(); // the newest is the last
-  /** Returns the time of the next attempt. */
+
   const nextOf = (key: string): number => {
     const { count, last } = failures.get(key) ?? { count: 0, last: 0 };
     return last + (count < free ? 0 : Math.min(2 ** (count - free), MAX_DELAY));
@@ -35,7 +34,7 @@ export function loginThrottle(free: number, now: () => number) {
       const wait = Math.ceil(nextOf(key) - now());
       return wait > 0 && wait <= 2 * MAX_DELAY ? wait : 0; // longer: the clock was set back
     },
-    /** Adds a failure. After a day without failures, the count begins again. */
+    /** Adds a failure. */
     add(key: string): void {
       const isRecent = now() - nextOf(key) <= MEMORY;
       const count = isRecent ? (failures.get(key)?.count ?? 0) : 0;
@@ -61,7 +60,7 @@ export function throttled(authenticate: Authenticate, now = () => Date.now() / 1
   return async (name, password, address) => {
     const wait = Math.max(names.waitFor(name), addresses.waitFor(address));
     if (wait > 0) throw new RetryLater(429, wait, 'Too many attempts to log in.');
-    names.add(name); // before the check, because other requests run while this one waits
+    names.add(name); // before the check
     addresses.add(address);
     const isRight = await authenticate(name, password, address);
     if (isRight) names.remove(name);

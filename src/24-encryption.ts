@@ -2,7 +2,7 @@
 //
 //   cookie value = base64url( 0x01 ‖ nonce, 12 ‖ ciphertext ‖ tag, 16 )        sizes in bytes
 //
-// AES-256-GCM (NIST SP 800-38D) hides a text, and its tag proves that the text is unchanged.
+// The method of encryption is AES-256-GCM (NIST SP 800-38D).
 
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
@@ -16,10 +16,10 @@ import { withTimeouts } from './11-timeouts.ts';
 import { type SiteData, UserSession } from './22-login.ts';
 import { makeUserSite } from './23-throttle.ts';
 
-const VERSION = 1; // the first byte: a later format can use another one
-const NONCE_SIZE = 12; // bytes; random nonces are safe for 2^32 cookies per key (38D §8.3)
-const TAG_SIZE = 16; // bytes: the whole tag, because a shorter one can be guessed
-const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes that a value has in addition to the text
+const VERSION = 1; // the first byte
+const NONCE_SIZE = 12; // bytes; at most 2^32 random nonces for each key (38D §8.3)
+const TAG_SIZE = 16; // bytes
+const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes
 
 /** The secrets, the newest first, and the purpose of the values. */
 export type SealerOptions = { secrets: readonly string[]; salt?: string | undefined };
@@ -44,7 +44,7 @@ export class Sealer implements Codec {
   encode(text: string): string {
     const nonce = randomBytes(NONCE_SIZE);
     const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as Uint8Array, nonce);
-    cipher.setAAD(this.#purpose); // additional data: the tag covers it, and no part contains it
+    cipher.setAAD(this.#purpose); // additional data
     const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
     const parts = [Buffer.of(VERSION), nonce, ciphertext, cipher.getAuthTag()];
     return Buffer.concat(parts).toString('base64url');
@@ -62,14 +62,14 @@ export class Sealer implements Codec {
     return undefined;
   }
 
-  /** Returns the text if this key and the purpose match the tag. */
+
   #decrypt(key: Uint8Array, bytes: Buffer): string | undefined {
     const nonce = bytes.subarray(1, 1 + NONCE_SIZE);
     const decipher = createDecipheriv('aes-256-gcm', key, nonce);
     decipher.setAAD(this.#purpose).setAuthTag(bytes.subarray(-TAG_SIZE));
     const text = decipher.update(bytes.subarray(1 + NONCE_SIZE, -TAG_SIZE)); // not proven yet
     try {
-      return Buffer.concat([text, decipher.final()]).toString(); // `final` compares the tag
+      return Buffer.concat([text, decipher.final()]).toString();
     } catch {
       return undefined;
     }
@@ -77,8 +77,7 @@ export class Sealer implements Codec {
 }
 
 /**
- * Returns a key of 32 bytes for one use: HKDF with SHA-256 and an empty salt. The key reveals
- * neither the secret nor another key.
+ * Returns a key of 32 bytes for one use: HKDF with SHA-256 and an empty salt.
  */
 export function deriveKey(secret: string, use: string): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', secret, '', use, 32));

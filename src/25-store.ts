@@ -1,7 +1,6 @@
 // Step 25 · A store: the cookie contains an id, and the server keeps the session.
 //
-// Now the server can end a session, also for each copy of its cookie. An id cannot be guessed, and
-// the site accepts only its own ids (OWASP Session Management).
+// The site accepts only its own ids (OWASP Session Management).
 
 import { hash, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
@@ -25,8 +24,8 @@ export interface SessionStore {
   /** Returns the entry, or `undefined` if it does not exist or has expired. */
   get(key: string): Awaitable<VersionedEntry | undefined>;
   /**
-   * Stores the entry and returns true, if the entry under the key still has this version. Otherwise
-   * stores nothing and returns false. Version 0 means that there is no entry yet.
+   * If the entry under the key has this version, stores the new entry and returns true. Otherwise,
+   * returns false. Version 0 means that there is no entry yet.
    */
   put(key: string, entry: Entry, version: number): Awaitable<boolean>;
   delete(key: string): Awaitable<void>;
@@ -37,7 +36,7 @@ export class StoreUnavailable extends Error {}
 
 /**
  * A store in the memory of this process. `maxSize` is a number of characters. When the young map
- * reaches half of a limit, the old map is evicted: no request used its entries for a long time.
+ * reaches half of a limit, the old map is evicted.
  */
 export class MemoryStore implements SessionStore {
   readonly #options: { maxEntries: number; maxSize: number; now: () => number };
@@ -51,7 +50,7 @@ export class MemoryStore implements SessionStore {
 
   get(key: string): VersionedEntry | undefined {
     const entry = this.#young.get(key) ?? this.#old.get(key);
-    if (entry && !this.#young.has(key)) this.#keep(key, entry); // it is in use
+    if (entry && !this.#young.has(key)) this.#keep(key, entry);
     return entry && entry.expires > this.#options.now() ? entry : undefined;
   }
 
@@ -60,6 +59,7 @@ export class MemoryStore implements SessionStore {
     this.#keep(key, { text, expires, version: version + 1 });
     return true;
   }
+
 
   /** Puts an entry into the young map. If this map is full, it becomes the old map. */
   #keep(key: string, entry: VersionedEntry): void {
@@ -83,7 +83,7 @@ export const MAX_STORED_SIZE = 64 * 1024; // characters of one session
 export class StoredSessionFactory<S extends Session<object>> implements SessionFactory<S> {
   readonly cookie: Cookie;
   protected readonly store: SessionStore;
-  /** The entry and the id of each session that is open. */
+
   protected readonly loaded = new WeakMap<S, VersionedEntry & { readonly id: string }>();
   readonly #options: Required<FactoryOptions<S>>;
 
@@ -95,10 +95,10 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
 
   /** Returns `undefined` for an id that this site did not create. Never creates an entry. */
   async open(id: string): Promise<S | undefined> {
-    // An id has 32 bytes: 43 characters in base64url. The store cannot have any other value.
+    // An id has 32 bytes: 43 characters in base64url.
     const entry = /^[\w-]{43}$/.test(id) ? await this.store.get(hashId(id)) : undefined;
     const state = decodePayload(entry?.text);
-    if (!entry || !state) return undefined; // not an id of this site, ended, or damaged
+    if (!entry || !state) return undefined;
     const session = this.create(state);
     this.loaded.set(session, { ...entry, id });
     return session;
@@ -118,13 +118,13 @@ export class StoredSessionFactory<S extends Session<object>> implements SessionF
     const oldId = this.loaded.get(session)?.id;
     const isEnded = session.size === 0 || (session instanceof UserSession && session.isEnded);
     const id = oldId && !isEnded ? oldId : randomBytes(32).toString('base64url');
-    if (session.size > 0) await this.write(session, hashId(id)); // before `delete`: a kill is safe
+    if (session.size > 0) await this.write(session, hashId(id));
     if (oldId && isEnded) await this.store.delete(hashId(oldId));
     if (session.size === 0) return '';
     return id === oldId && !this.cookie.attributes.includes('Max-Age') ? undefined : id;
   }
 
-  /** Stores a session under a key. If two requests do this, one of the changes can be lost. */
+
   protected async write(session: S, key: string): Promise<void> {
     const current = await this.store.get(key);
     await this.store.put(key, this.entryOf(session), current?.version ?? 0);
