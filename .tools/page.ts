@@ -1,9 +1,11 @@
 // The form of LESSON.md. `test/lesson.test.ts` applies these rules to the lesson and runs its code.
 // `test/page.test.ts` applies them to small lessons that break them. The kinds of fences:
 //
-//   ts src/NN-name.ts      lines of that file, verbatim; `// …` alone stands for other lines
+//   ts                     lines of the module of the step, verbatim; `// …` stands for other lines
+//   ts src/NN-name.ts      lines of another file, verbatim
+//   ts sketch              code that is in no file
 //   console                `$ ` begins a command, `^C` stops the server, the rest is its output
-//   diff src/NN-name.ts    a bug; below it is the command with the test that finds it
+//   diff                   a bug in the module; below it is the command with the test that finds it
 import assert from 'node:assert/strict';
 
 const MAX_WORDS = 1100; // of prose in one step
@@ -80,6 +82,8 @@ export interface Start {
 /** A bug of Break it, and the test that finds it. */
 export interface Bug {
   readonly fence: Fence;
+  /** The file with the bug, such as `src/03-signer.ts`. */
+  readonly file: string;
   /** The step whose tests find it, and words in the name of such a test. */
   readonly step: number;
   readonly words: string;
@@ -149,6 +153,12 @@ export function linesOf(text: string): string[] {
   return text === '' ? [] : text.replace(/\n$/, '').split('\n');
 }
 
+/** Returns the fences of the section with this `## ` heading. */
+export function fencesIn(markdown: string, heading: string): Fence[] {
+  const section = pageSection(markdown, heading);
+  return fencesOf(section, linesOf(markdown.slice(0, markdown.indexOf(section))).length + 1);
+}
+
 /** Returns the section of the page with this `## ` heading, or `''`. */
 function pageSection(markdown: string, heading: string): string {
   const sections = markdown.split(/^(?=## )/m);
@@ -191,12 +201,11 @@ export function bugsOf(step: Step): Bug[] {
   return step.fences.flatMap((fence) => {
     if (fence.language !== 'diff') return [];
     const where = `LESSON.md:${fence.line}`;
-    assert.match(fence.file, /^src\/[\w-]+\.ts$/, `${where}: a diff fence names its file`);
     const [, step, words] = CAUGHT_BY.exec(fence.after) ?? [];
     assert.ok(words, `${where}: below a diff stands: Caught by: \`npm run try 3 "a test"\``);
-    const undo = `git checkout ${fence.file}`;
-    assert.ok(fence.after.includes(undo), `${where}: how to undo the bug: ${undo}`);
-    return [{ fence, step: Number(step), words }];
+    const file = /^Undo it: `git checkout (src\/[\w-]+\.ts)`$/m.exec(fence.after)?.[1];
+    assert.ok(file, `${where}: below it stands: Undo it: \`git checkout src/NN-name.ts\``);
+    return [{ fence, file, step: Number(step), words }];
   });
 }
 
@@ -216,8 +225,8 @@ export function checkForm(step: Step): void {
   assert.ok(hasConsole, 'Run it has a ```console fence');
   checkBreakIt(section('Break it'), bugsOf(step));
   const turn = section('Your turn');
-  const isOptional = turn === undefined || /^### .*\n+You can skip this section\./.test(turn.prose);
-  assert.ok(isOptional, 'Your turn begins with: You can skip this section.');
+  const isOptional = turn === undefined || /^### .*\n+Optional\./.test(turn.prose);
+  assert.ok(isOptional, 'Your turn begins with: Optional.');
   checkLearned(step, section('What you learned'));
 }
 

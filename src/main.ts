@@ -1,13 +1,8 @@
 // The finished site: all steps together, configured by environment variables.
 //
-//   PORT, HOST         where to listen (steps 1 and 38)
-//   SESSION_SECRET     the secret; several with commas between them, the newest first (step 3)
-//   SESSION_COOKIE     the name of the cookie, if another program on this host uses `session`
-//   SESSIONS           signed (step 8) or encrypted (24): in a cookie;
-//                      memory (25), sqlite:FILE (27) or redis://… (33): on the server
-//   TRUSTED_ORIGINS    other origins whose pages may send forms, with commas between them (step 17)
-//   NODE_ENV           production: a Secure cookie with the name __Host-session, no inspector, and
-//                      the server does not start with the secret of the tutorial
+//   PORT, HOST, SESSION_SECRET, SESSION_COOKIE, SESSIONS, TRUSTED_ORIGINS, NODE_ENV
+//
+// README.md explains each of them.
 import type { SignerOptions } from './03-signer.ts';
 import { type Handler, type HttpResponse, toListener } from './04-http.ts';
 import type { FactoryOptions, SessionFactory } from './08-session-factory.ts';

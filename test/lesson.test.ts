@@ -19,7 +19,8 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import {
   applyDiff, bugsOf, checkAllQuoted, checkContents, checkDiagrams, checkForm, checkGlossary,
-  checkHead, checkLengths, checkLinks, checkOutput, checkPage, escapeRegExp, linesOf, outcomeOf,
+  checkHead, checkLengths, checkLinks, checkOutput, checkPage, escapeRegExp, fencesIn, linesOf,
+  outcomeOf,
   parseConsole, parseLesson, parseStart, quote,
 } from '../.tools/page.ts';
 import type { Fence, Start, Step } from '../.tools/page.ts';
@@ -263,15 +264,33 @@ describe('LESSON.md has the same form in every step', () => {
   }
 });
 
+/** Throws unless the fences are verbatim, and together quote every line of `module`, if named. */
+function checkQuotes(module: string, fences: readonly Fence[]): void {
+  const quoted = new Set<number>();
+  for (const fence of fences) {
+    if (fence.file === 'sketch') continue;
+    const file = fence.file || module;
+    quote({ ...fence, file }, readLines(file), file === module ? quoted : new Set());
+  }
+  if (module !== '') checkAllQuoted(module, readLines(module), quoted);
+}
+
 describe('LESSON.md quotes the modules', () => {
   for (const module of modules) {
     it(`step ${module.number} quotes every line of ${module.file}, verbatim`, () => {
-      const quoted = new Set<number>();
-      for (const fence of fencesOf(stepOf(module), 'ts')) {
-        if (fence.file === '') continue; // a sketch that is in no file
-        quote(fence, readLines(fence.file), fence.file === module.file ? quoted : new Set());
-      }
-      checkAllQuoted(module.file, readLines(module.file), quoted);
+      checkQuotes(module.file, fencesOf(stepOf(module), 'ts'));
+    });
+  }
+
+  it('the finished site quotes every line of src/main.ts, verbatim', () => {
+    const fences = fencesIn(lesson, 'The finished site');
+    checkQuotes('src/main.ts', fences.filter(({ language }) => language === 'ts'));
+  });
+
+  for (const name of readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.hints.md'))) {
+    it(`the solution in ${name} quotes its test, if it has one`, () => {
+      const fences = fencesIn(readLines(`test/${name}`).join('\n'), 'Your turn');
+      checkQuotes('', fences.filter(({ file }) => file !== ''));
     });
   }
 });
@@ -300,12 +319,12 @@ describe('LESSON.md makes bugs that a test finds', { concurrency: CONCURRENCY },
   for (const module of modules.filter(canRun)) {
     const step = steps.find(({ number }) => number === module.number);
     const skip = skipStep(module.number);
-    for (const { fence, step: number, words } of step ? bugsOf(step) : []) {
+    for (const { fence, file, step: number, words } of step ? bugsOf(step) : []) {
       it(`Break it ${module.number}: ${words}`, { skip }, async (t) => {
-        const broken = applyDiff(fence, readLines(fence.file));
-        const folder = await workshopWith(t, fence.file, broken);
-        const { file } = modules.find((one) => one.number === number) ?? assert.fail('no such step');
-        const testFile = testFileOf(file);
+        const broken = applyDiff({ ...fence, file }, readLines(file));
+        const folder = await workshopWith(t, file, broken);
+        const tested = modules.find((one) => one.number === number) ?? assert.fail('no such step');
+        const testFile = testFileOf(tested.file);
         const { isTimedOut, tap, stderr } = await runTest(folder, testFile, escapeRegExp(words));
         const details = `: LESSON.md:${fence.line}, ${testFile}: ${words}\n${tap}${stderr}`;
         assert.ok(!isTimedOut, `The test hangs instead of a failure${details}`);

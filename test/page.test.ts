@@ -24,14 +24,14 @@ const HEAD = `## Step 2 · A cookie
 `;
 const BUG = `An attacker reads it. The bug: it adds nothing.
 
-\`\`\`diff src/02-cookie.ts
+\`\`\`diff
 -a
 +b
 \`\`\`
 
 Caught by: \`npm run try 2 "returns the value"\`
 
-Undo the bug: \`git checkout src/02-cookie.ts\`
+Undo it: \`git checkout src/02-cookie.ts\`
 `;
 const FLAWS = 'Remaining flaws:\n\n- It is not signed ([step 3](#step-3)).\n';
 const STEP = `${HEAD}
@@ -64,7 +64,7 @@ A number.
 ${BUG}
 ### Your turn
 
-You can skip this section.
+Optional.
 
 ### What you learned
 
@@ -149,7 +149,7 @@ describe('reading a lesson', () => {
 describe('the form of a step', () => {
   it('checkForm() accepts the sections in their order, with or without Your turn', () => {
     checkForm(stepIn(STEP));
-    checkForm(stepWith('### Your turn\n\nYou can skip this section.\n\n', ''));
+    checkForm(stepWith('### Your turn\n\nOptional.\n\n', ''));
   });
 
   it('checkForm() rejects other titles, headings and orders', () => {
@@ -182,7 +182,7 @@ describe('the form of a step', () => {
       [BUG, 'No bug.\n', /1 or 2 diff fences, and not 0/],
       [BUG, BUG + BUG + BUG, /1 or 2 diff fences, and not 3/],
       ['The bug: it', 'It', /a sentence begins with The bug/],
-      ['You can skip this section.', 'Write it.', /Your turn begins with/],
+      ['Optional.', 'Write it.', /Your turn begins with/],
       ['- Three.\n', '', /three points/],
       ['- Three.\n', '- Three.\n- Four.\n', /three points/],
       [FLAWS, '', /ends with Remaining flaws/],
@@ -197,18 +197,17 @@ describe('the form of a step', () => {
   });
 
   it('bugsOf() returns each bug with the step and the words of its command', () => {
-    const bugs = bugsOf(stepIn(STEP)).map(({ step, words }) => ({ step, words }));
-    assert.deepEqual(bugs, [{ step: 2, words: 'returns the value' }]);
+    const bugs = bugsOf(stepIn(STEP)).map(({ fence, ...bug }) => bug);
+    const file = 'src/02-cookie.ts';
+    assert.deepEqual(bugs, [{ file, step: 2, words: 'returns the value' }]);
   });
 
-  it('bugsOf() rejects a bug without its file, its command or its undo', () => {
+  it('bugsOf() rejects a bug without its command or its undo', () => {
     const rows: [text: string, replacement: string, error: RegExp][] = [
-      ['diff src/02-cookie.ts', 'diff', /a diff fence names its file/],
       ['Caught by: `', 'Found by: `', /below a diff stands: Caught by/],
       ['npm run try 2', 'npm run test 2', /below a diff stands: Caught by/],
       ['the value"', '$value"', /below a diff stands: Caught by/], // a shell would replace it
-      ['`git checkout', '`git restore', /how to undo the bug: git checkout/],
-      ['`git checkout src/02', '`git checkout src/03', /how to undo the bug: git checkout src\/02/],
+      ['`git checkout', '`git restore', /below it stands: Undo it/],
     ];
     for (const [text, replacement, error] of rows) {
       assert.throws(() => bugsOf(stepWith(text, replacement)), error, replacement);
