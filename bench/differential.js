@@ -71,8 +71,8 @@ await compare('a Cookie header', 'cookie', (dice) => {
   const choices = new Set();
   for (const name of names) {
     if (ours.get(name) === theirs.get(name)) continue;
-    if (name === '' || !theirs.has(name)) choices.add('a pair without a name, or without =');
-    else if (ours.get(name)?.trim() === theirs.get(name)) choices.add('spaces around a value stay');
+    if (name === '') choices.add('a pair without a name');
+    else if (ours.get(name)?.trim() === theirs.get(name)?.trim()) choices.add('spaces around a value stay');
     else if ([...names].some((other) => other !== name && other.trim() === name.trim())) {
       choices.add('spaces in a name stay');
     }
