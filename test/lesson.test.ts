@@ -295,6 +295,28 @@ describe('LESSON.md quotes the modules', () => {
   }
 });
 
+describe('LESSON.md can be typed', () => {
+  it('the code of the page, in its order, is a project whose modules all load', async (t) => {
+    const folder = await copyProject();
+    t.after(() => rm(folder, { recursive: true, force: true }));
+    const main = fencesIn(lesson, 'The finished site').filter(({ language }) => language === 'ts');
+    const typed = modules.map((module) => ({ ...module, fences: fencesOf(stepOf(module), 'ts') }));
+    const files = typed.filter(canRun).map(({ file }) => file);
+    for (const { file, fences } of [...typed, { file: 'src/main.ts', fences: main }]) {
+      const isOfFile = ({ file: other }: Fence): boolean => other === '' || other === file;
+      const lines = fences.filter(isOfFile).flatMap((fence) => fence.lines);
+      await writeSource(join(folder, file), lines.join('\n'));
+    }
+    const paths = [...files, 'src/main.ts'].map((file) => `./${plain(file)}`);
+    const program = `for (const path of ${JSON.stringify(paths)}) await import(path);`;
+    const words = ['--input-type=module', '--eval', program];
+    const { status, stderr } = spawnSync(process.execPath, words, {
+      cwd: folder, env: readerEnvironment(), encoding: 'utf8', timeout: TEST_TIMEOUT,
+    });
+    assert.equal(status, 0, stderr);
+  });
+});
+
 describe('LESSON.md shows what a terminal shows', { concurrency: CONCURRENCY }, () => {
   for (const module of modules.filter(canRun)) {
     const step = steps.find(({ number }) => number === module.number);
