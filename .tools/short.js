@@ -16,8 +16,9 @@ export default async function* short(events) {
       yield skip ? `– ${name} (skipped: ${skip})\n` : `✔ ${name}\n`;
       continue;
     }
-    const error = details.error.cause ?? details.error;
-    yield `✖ ${name}\n${String(error.message ?? error).trimEnd().replace(/^/gm, '  ')}\n`;
+    // An error with a function in it cannot be sent to this process, and arrives without a message.
+    const message = details.error.cause?.message ?? details.error.message;
+    yield `✖ ${name}\n${String(message).trimEnd().replace(/^/gm, '  ')}\n`;
   }
   if (count > 0) return;
   process.exitCode = 1;

@@ -23,7 +23,8 @@ if (files.length === 0) {
   const pattern = words.join(' ').replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
   const options = [
     ...(isNative ? [] : ['--import', 'tsx']),
-    '--test', '--test-reporter=./.tools/short.js', `--test-name-pattern=${pattern}`,
+    '--test', '--test-reporter=./.tools/short.js',
+    ...(pattern === '' ? [] : [`--test-name-pattern=${pattern}`]),
   ];
   const { status } = spawnSync(process.execPath, [...options, ...files], {
     cwd: root,

@@ -10,12 +10,14 @@ import { readerEnvironment } from '../.tools/plain.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SUM = `
+import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 describe('sum', () => {
   it('add() returns 3 (not 4)', () => {});
   it('add() keeps a^2', (): void => {
     throw new Error('It is 2');
   });
+  it('add() returns no function', () => assert.deepEqual({ render: () => '' }, {}));
   it('add() waits', { skip: 'needs Redis' }, () => {});
 });
 `;
@@ -48,6 +50,18 @@ describe('npm run try', () => {
 
   it('shows the message of a failure, and fails', () => {
     assert.deepEqual(tryStep('2', 'a^2'), [1, '✖ add() keeps a^2\n  It is 2\n']);
+  });
+
+  it('shows the message of an error that contains a function', () => {
+    const [status, output] = tryStep('2', 'no function');
+    assert.equal(status, 1);
+    assert.match(output, /^✖ add\(\) returns no function\n {2}Expected values to be .*\n[^]*render/);
+  });
+
+  it('runs all tests of the step without words', () => {
+    const [status, output] = tryStep('2');
+    assert.equal(status, 1);
+    assert.equal(output.match(/^[✔✖–] /gm)?.length, 5, output);
   });
 
   it('shows the reason of a skipped test, and hides the tests that the words exclude', () => {
