@@ -7,7 +7,7 @@ import { explainedIt } from '../.tools/explain.ts';
 import {
   afterLogin, assertUnavailable, makeClient, type Respond, startFakeRedis,
 } from '../.tools/fake-redis.ts';
-import { skipRedis, startRedis } from '../.tools/redis.ts';
+import { checkRedisUrl, skipRedis, startRedis } from '../.tools/redis.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
 import { site } from '../src/32-redis-client.ts';
 
@@ -278,14 +278,6 @@ describe('proofs-32-redis-client: connections', () => {
   });
 
   it('site() of step 32 uses the Redis in REDIS_URL, or the Redis on this machine', (t) => {
-    const { REDIS_URL } = process.env;
-    t.after(() => {
-      if (REDIS_URL === undefined) delete process.env.REDIS_URL;
-      else process.env.REDIS_URL = REDIS_URL;
-    });
-    process.env.REDIS_URL = '';
-    assert.doesNotThrow(() => site());
-    process.env.REDIS_URL = 'http://localhost';
-    assert.throws(() => site(), /^TypeError: A Redis URL/);
+    checkRedisUrl(t, site);
   });
 });

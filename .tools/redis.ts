@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 
 const MAX_DATABASES = 500; // of one Redis
 const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
@@ -48,4 +49,17 @@ export async function startRedis(): Promise<Redis> {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Throws unless `site` uses the Redis in REDIS_URL, or the Redis on this machine. */
+export function checkRedisUrl(t: TestContext, site: () => unknown): void {
+  const { REDIS_URL } = process.env;
+  t.after(() => {
+    if (REDIS_URL === undefined) delete process.env.REDIS_URL;
+    else process.env.REDIS_URL = REDIS_URL;
+  });
+  process.env.REDIS_URL = '';
+  assert.doesNotThrow(site);
+  process.env.REDIS_URL = 'http://localhost';
+  assert.throws(site, /^TypeError: A Redis URL/);
 }

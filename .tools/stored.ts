@@ -83,3 +83,9 @@ export function makeGate(): { readonly passed: Promise<void>; open: () => void }
   const passed = new Promise<void>((resolve) => (open = resolve));
   return { passed, open };
 }
+
+/** A page that counts. At `/slow`, it opens the session, and then waits for the gate. */
+export const slowVisits = (gate: { readonly passed: Promise<void> }): Page => async (request) => {
+  if (request.path === '/slow') await gate.passed;
+  return countVisits(request);
+};

@@ -4,7 +4,7 @@ import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { bodyText, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
-import { type Page, setUp } from '../.tools/stored.ts';
+import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
 import { text } from '../src/04-http.ts';
 import { SessionTooLarge } from '../src/08-session-factory.ts';
 import { SessionCookie } from '../src/11-timeouts.ts';
@@ -240,10 +240,7 @@ describe('25-store: the end of a session', () => {
   it('StoredSessionFactory.save() loses an update: of two requests, the later one wins', async () => {
     const { browse } = setUp(Factory);
     const gate = makeGate();
-    const browser = browse(async (request) => {
-      if (request.path === '/slow') await gate.passed; // the session is open already
-      return countVisits(request);
-    });
+    const browser = browse(slowVisits(gate));
     await browser.get('/');
     const slow = browser.request('GET', '/slow');
     assert.equal((await browser.get('/')).body, '2');

@@ -3,7 +3,7 @@ import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
-import { type Page, setUp } from '../.tools/stored.ts';
+import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
 import { text } from '../src/04-http.ts';
 import type { SessionFactory } from '../src/08-session-factory.ts';
 import { seeOther } from '../src/12-forms.ts';
@@ -61,10 +61,7 @@ describe('26-versions: no change is lost', () => {
   it('VersionedSessionFactory.save() keeps an update that step 25 loses', async () => {
     const { browse } = setUp(Factory);
     const gate = makeGate();
-    const browser = browse(async (request) => {
-      if (request.path === '/slow') await gate.passed; // the session is open already
-      return countVisits(request);
-    });
+    const browser = browse(slowVisits(gate));
     await browser.get('/');
     const slow = browser.request('GET', '/slow');
     assert.equal((await browser.get('/')).body, '2', 'the second visit');

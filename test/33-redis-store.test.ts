@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, type TestContext } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { makeClient } from '../.tools/fake-redis.ts';
-import { type Redis, skipRedis, startRedis } from '../.tools/redis.ts';
+import { checkRedisUrl, type Redis, skipRedis, startRedis } from '../.tools/redis.ts';
 import { bodyText } from '../.tools/request.ts';
 import { Browser } from '../src/16-browser.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
@@ -198,14 +198,6 @@ describe('33-redis-store: RedisStore', () => {
   });
 
   it('site() of step 33 rejects a REDIS_URL that is not a URL of Redis', (t) => {
-    const { REDIS_URL } = process.env;
-    t.after(() => {
-      if (REDIS_URL === undefined) delete process.env.REDIS_URL;
-      else process.env.REDIS_URL = REDIS_URL;
-    });
-    process.env.REDIS_URL = '';
-    assert.doesNotThrow(() => site());
-    process.env.REDIS_URL = 'http://localhost';
-    assert.throws(() => site(), /^TypeError: A Redis URL/);
+    checkRedisUrl(t, site);
   });
 });
