@@ -46,7 +46,7 @@ describe('24-encryption: hostile values', () => {
       Buffer.from(sealer.encode(word), 'base64url'),
     );
     assert.ok(one && two);
-    for (const border of [1, 13, 20, 43, 44, 58]) {
+    for (const border of [1, 13, 20, 43, 44, 51]) {
       const mixed = Buffer.concat([one.subarray(0, border), two.subarray(border)]);
       const expected = border === 1 ? 'b'.repeat(30) : undefined; // both begin with the version
       assert.equal(sealer.decode(mixed.toString('base64url')), expected, `border ${border}`);

@@ -251,7 +251,7 @@ function checkBreakIt(section: Section | undefined, bugs: readonly Bug[]): void 
   for (const { fence } of bugs) {
     const where = `LESSON.md:${fence.line}`;
     assert.ok(section?.fences.includes(fence), `${where}: a diff fence belongs to Break it`);
-    assert.match(fence.before, /^(?:.* )?The bug: /m, `${where}: a sentence begins with The bug:`);
+    assert.match(fence.before, /(?:^|\s)The bug:\s/, `${where}: a sentence begins with The bug:`);
   }
 }
 
@@ -264,7 +264,7 @@ function checkLearned({ number }: Step, section: Section | undefined): void {
   const items = flaws.split(/^- /m).slice(1);
   assert.notEqual(items.length, 0, 'Remaining flaws is a list');
   for (const item of items) {
-    assert.match(item, /\b[Ss]teps? \d/, 'a remaining flaw names the step that fixes it');
+    assert.match(item, /\b[Ss]teps?\s+\d/, 'a remaining flaw names the step that fixes it');
   }
 }
 

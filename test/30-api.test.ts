@@ -221,7 +221,7 @@ describe('30-api: what logout means', () => {
       attack: replayCookie,
     },
     token: { handle: api, attack: replayToken(false) },
-    'token with a deny-list': { handle: api, attack: replayToken(true) },
+    'token with a deny-list and its own logout': { handle: api, attack: replayToken(true) },
   };
 
   /** The copy of each kind, after the logout. */
@@ -231,7 +231,7 @@ describe('30-api: what logout means', () => {
     ['session in memory', 'rejected'],
     ['session in SQLite', 'rejected'],
     ['token', 'accepted'],
-    ['token with a deny-list', 'rejected'],
+    ['token with a deny-list and its own logout', 'rejected'],
   ];
 
   for (const [kind, expected] of TRUTH) {
