@@ -8,7 +8,8 @@ export default async function* short(events) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     const { name, skip, details } = data;
     const isExcluded = skip === 'test name does not match pattern'; // Node 20 reports these too
-    const isGroup = details.type === 'suite' || /[\\/]\d\d-[\w-]+(?:\.test)?\.[jt]s$/.test(name); // or a whole file
+    const isFile = /[\\/]\d\d-[\w-]+(?:\.test)?\.[jt]s$/.test(name);
+    const isGroup = details.type === 'suite' || isFile;
     if (isExcluded || (isGroup && type === 'test:pass')) continue;
     if (isGroup && details.error?.failureType === 'subtestsFailed') continue;
     count++;

@@ -15,7 +15,7 @@ import { emptySite } from './13-middleware.ts';
 import { rescue } from './19-rescue.ts';
 
 export const LOG_N = 17; // the first choice of OWASP for scrypt
-const MAX_PARALLEL = 2; // hashes
+const MAX_PARALLEL = 2; // hashes, of 128 MiB each
 const MAX_WAITING = 50; // requests: the last one waits about 8 seconds
 
 /** The client must wait before the next attempt. `message` is a sentence for the visitor. */

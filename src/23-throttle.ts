@@ -11,7 +11,7 @@ import { type Authenticate, authenticator, RetryLater, USERS } from './21-passwo
 import { addLogin, type SiteData, userLinks, UserSession, withUser } from './22-login.ts';
 
 const MAX_DELAY = 15 * 60; // seconds: 96 attempts on one day
-const MEMORY = 24 * 60 * 60; // seconds
+const MEMORY = 24 * 60 * 60; // seconds without a failure
 const MAX_TRACKED = 10_000; // names, and as many addresses; then the oldest is forgotten
 
 /**
