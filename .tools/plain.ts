@@ -57,7 +57,7 @@ async function makePlain(parts: readonly string[]): Promise<string> {
 
 async function makeFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'sessions-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 9 }));
   const packages = join(ROOT, 'node_modules'); // absent if this Node needs no tsx
   if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
   return folder;

@@ -24,9 +24,10 @@ const countOn = ({ body }: { body: string }): number => Number(/^Count: (\d+)\n$
 /** Restores PORT, the program and the exit code after a test that changes them. */
 function restoreAfter(t: TestContext): void {
   const { PORT } = process.env;
+  const { exitCode } = process;
   const [, program] = process.argv;
   t.after(() => {
-    process.exitCode = undefined;
+    process.exitCode = exitCode;
     process.argv[1] = program ?? '';
     if (PORT === undefined) delete process.env.PORT;
     else process.env.PORT = PORT;

@@ -32,7 +32,7 @@ writeFileSync(join(root, 'package.json'), '{ "type": "module" }\n');
 writeFileSync(join(root, 'test/02-sum.test.ts'), SUM);
 writeFileSync(join(root, '.proofs/02-sum.ts'), PROOF);
 symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'), 'junction');
-after(() => rmSync(root, { recursive: true, force: true }));
+after(() => rmSync(root, { recursive: true, force: true, maxRetries: 9 }));
 
 /** Returns the exit code, and what the command prints. */
 function tryStep(...words: string[]): [number | null, string] {
