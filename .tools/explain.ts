@@ -11,6 +11,7 @@ import { it as nodesIt } from 'node:test';
 import type { TestContext, TestOptions } from 'node:test';
 import { inspect } from 'node:util';
 import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
+import { mustSkip, TimeLimitError, withinLimit } from './limit.ts';
 
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
@@ -37,12 +38,14 @@ export function explainedIt(testUrl: string): It {
   return (title, ...rest) => {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
     void nodesIt(title, options, (t) => {
+      if (mustSkip()) return t.skip('a test before it did not end');
       const exchange: Exchange = {};
+      const name = `Step ${parseInt(module ?? '0')}: ${/^(?:new )?\S+/.exec(title)?.[0]}`;
       const explained = (error: unknown) => explain(error, storyOf(exchange, module, title, error));
       return exchanges.run(exchange, async () => {
         process.on('uncaughtExceptionMonitor', explained); // for an error outside `run`
         try {
-          await run(t);
+          await withinLimit(name, () => run(t), () => whatWaits(exchange));
         } catch (error) {
           throw explained(error);
         } finally {
@@ -51,6 +54,12 @@ export function explainedIt(testUrl: string): It {
       });
     });
   };
+}
+
+const WAITS = 'A promise never settles, or a function never calls its callback.';
+
+function whatWaits({ came }: Exchange): string {
+  return came === THREW || came === NOTHING ? 'The page did not respond.' : WAITS;
 }
 
 /** Notes a request, as a command for a shell, and its response. */
@@ -111,6 +120,7 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
 }
 
 const THREW = () => '(nothing: the page threw)';
+const NOTHING = () => '(nothing yet)';
 
 type Body = HttpRequest['body'];
 type Recording = { readonly body: Body; readonly readText: () => string };
@@ -201,7 +211,8 @@ function storyOf(
     lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
   for (const before of exchange.before ?? []) add('before it:', before());
   if (exchange.sent) add('sent:', exchange.sent());
-  if (exchange.came) add('came back:', exchange.came());
+  const isLate = exchange.came === THREW && error instanceof TimeLimitError;
+  if (exchange.came) add('came back:', isLate ? NOTHING() : exchange.came());
   if (exchange.logged) add('logged:', exchange.logged);
   const actual = error instanceof AssertionError ? error.actual : undefined;
   if (actual instanceof Error) add('thrown:', String(actual)); // `throws` does not show it
@@ -256,7 +267,7 @@ globalThis.fetch = async (input, init) => {
   const all = [...new Headers(headers), ...(isForm ? [FORM_TYPE] : [])];
   const isText = isForm || typeof body === 'string';
   const sent = () => curlOf(method, pathname + search, all, isText ? String(body) : '');
-  note(sent, () => '(nothing yet)');
+  note(sent, NOTHING);
   const response = await nodesFetch(input, init);
   const read = response.text;
   let came = '(a body that was not read)';

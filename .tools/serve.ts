@@ -12,6 +12,7 @@ import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { noteBytes } from './explain.ts';
+import { TimeLimitError } from './limit.ts';
 
 const TIME_LIMIT = 4_000; // milliseconds for one response
 const PROGRAM_TIME_LIMIT = 10_000; // milliseconds for a process to print or to end
@@ -142,7 +143,7 @@ export async function withTimeLimit<T>(
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     const message = `${what}: no complete response within ${limit / 1000} seconds`;
-    timer = setTimeout(() => reject(new Error(message)), limit);
+    timer = setTimeout(() => reject(new TimeLimitError(message)), limit);
   });
   promise.catch(() => {}); // a late error is not reported twice
   try {

@@ -1,4 +1,6 @@
 // A promise that never settles would hang a test. With `soon`, the test fails with a sentence.
+import { TimeLimitError } from './limit.ts';
+
 const { setTimeout, clearTimeout, setImmediate } = globalThis; // a test can replace the global ones
 
 const LIMIT = 2_000; // milliseconds: on one machine, a reply needs only a few
@@ -8,7 +10,7 @@ export async function soon<T>(promise: Promise<T>, message: string, limit = LIMI
   let timer: NodeJS.Timeout | undefined;
   const end = new Promise<never>((_, reject) => {
     // If this process was busy, Node first reads what has arrived.
-    timer = setTimeout(() => setImmediate(() => reject(new Error(message))), limit);
+    timer = setTimeout(() => setImmediate(() => reject(new TimeLimitError(message))), limit);
   });
   return Promise.race([promise, end]).finally(() => clearTimeout(timer));
 }

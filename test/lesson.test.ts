@@ -1,6 +1,5 @@
 // LESSON.md is part of the program. These tests compare its quotations with the modules, run its
-// commands, and make its bugs on a copy of the project, where the named test must fail. Each module
-// is also emptied, as by `npm run practice`, and its tests must say what to write.
+// commands, and make its bugs on a copy of the project, where the named test must fail.
 //
 // The commands and the bugs take minutes. They run in CI, or for the steps that LESSON names:
 //
@@ -11,11 +10,10 @@ import assert from 'node:assert/strict';
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess, ExecFileOptionsWithStringEncoding } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import {
   applyDiff, bugsOf, checkAllQuoted, checkContents, checkDiagrams, checkForm, checkGlossary,
@@ -27,14 +25,14 @@ import type { Fence, Start, Step } from '../.tools/page.ts';
 import {
   copyProject, plain, plainSite, readerEnvironment, writeSource,
 } from '../.tools/plain.ts';
-import { emptyBodies } from '../.tools/practice.ts';
 import { skipSlow } from '../.tools/quick.ts';
+import { runTest, testFileOf, workshopWith } from '../.tools/workshop.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PORT = '6543'; // the port in the lesson; the servers of this test get free ports
 const LAST_LINE = 'stop with Ctrl-C\n'; // serve() of step 1 prints it when the server listens
 const COMMAND_TIMEOUT = 30_000; // milliseconds: a command can take long on a busy machine
-const TEST_TIMEOUT = 20_000; // milliseconds for one test file in a process of its own
+const TYPED_TIMEOUT = 20_000; // milliseconds to load all modules
 const CONCURRENCY = availableParallelism() + 1; // some of these tests are waiting
 
 // ---- Programs: a terminal for the console fences, a workshop for the bugs ----------------------
@@ -48,13 +46,6 @@ function makeFolder(): Promise<string> {
 function optionsFor(folder: string, timeout: number): ExecFileOptionsWithStringEncoding {
   const env = readerEnvironment();
   return { cwd: folder, env, timeout, killSignal: 'SIGKILL', encoding: 'utf8' };
-}
-
-interface TestRun {
-  readonly isTimedOut: boolean;
-  readonly hasFailed: boolean;
-  readonly tap: string;
-  readonly stderr: string;
 }
 
 interface Server {
@@ -165,33 +156,6 @@ async function within<T>(timeout: number, child: ChildProcess, promise: Promise<
   return promise.finally(() => clearTimeout(timer));
 }
 
-const workshops: string[] = []; // copies of the project that no test uses at the moment
-
-/** Returns a copy of the project with another `file`. The original is back after the test. */
-async function workshopWith(t: TestContext, file: string, source: string): Promise<string> {
-  const folder = workshops.pop() ?? (await copyProject());
-  const path = join(folder, file);
-  const original = await readFile(path, 'utf8');
-  await writeSource(path, source);
-  t.after(async () => {
-    await writeSource(path, original);
-    workshops.push(folder);
-  });
-  return folder;
-}
-
-/** Runs a test file, or the tests that a pattern selects, in a process of its own. */
-function runTest(folder: string, testFile: string, pattern?: string): Promise<TestRun> {
-  const only = pattern === undefined ? [] : [`--test-name-pattern=${pattern}`];
-  const options = optionsFor(folder, TEST_TIMEOUT);
-  return new Promise((resolve) => {
-    const words = ['--test-reporter=tap', ...only, plain(testFile)];
-    execFile(process.execPath, words, options, (error, tap, stderr) => {
-      resolve({ isTimedOut: error?.killed === true, hasFailed: error !== null, tap, stderr });
-    });
-  });
-}
-
 // ---- The lesson --------------------------------------------------------------------------------
 
 const lesson = readFileSync(join(ROOT, 'LESSON.md'), 'utf8');
@@ -212,10 +176,6 @@ function fencesOf(step: Step, language: string): Fence[] {
 
 function readLines(file: string): string[] {
   return linesOf(readFileSync(join(ROOT, file), 'utf8'));
-}
-
-function testFileOf(file: string): string {
-  return `test/${basename(file, '.ts')}.test.ts`;
 }
 
 /** Whether this Node can run a module. Node 20 has no node:sqlite. */
@@ -311,7 +271,7 @@ describe('LESSON.md can be typed', () => {
     const program = `for (const path of ${JSON.stringify(paths)}) await import(path);`;
     const words = ['--input-type=module', '--eval', program];
     const { status, stderr } = spawnSync(process.execPath, words, {
-      cwd: folder, env: readerEnvironment(), encoding: 'utf8', timeout: TEST_TIMEOUT,
+      cwd: folder, env: readerEnvironment(), encoding: 'utf8', timeout: TYPED_TIMEOUT,
     });
     assert.equal(status, 0, stderr);
   });
@@ -347,7 +307,8 @@ describe('LESSON.md makes bugs that a test finds', { concurrency: CONCURRENCY },
         const folder = await workshopWith(t, file, broken);
         const tested = modules.find((one) => one.number === number) ?? assert.fail('no such step');
         const testFile = testFileOf(tested.file);
-        const { isTimedOut, tap, stderr } = await runTest(folder, testFile, escapeRegExp(words));
+        const only = [`--test-name-pattern=${escapeRegExp(words)}`];
+        const { isTimedOut, tap, stderr } = await runTest(folder, testFile, only);
         const details = `: LESSON.md:${fence.line}, ${testFile}: ${words}\n${tap}${stderr}`;
         assert.ok(!isTimedOut, `The test hangs instead of a failure${details}`);
         const outcome = outcomeOf(words, tap);
@@ -358,26 +319,5 @@ describe('LESSON.md makes bugs that a test finds', { concurrency: CONCURRENCY },
         assert.match(tap, place, `The failure does not say where to read${details}`);
       });
     }
-  }
-});
-
-describe('npm run practice empties each step', { concurrency: CONCURRENCY }, () => {
-  for (const module of modules.filter(canRun)) {
-    const { number, file } = module;
-    it(`step ${number} without its code fails its tests, which name the code`, async (t) => {
-      const testFile = testFileOf(file);
-      const { source, names } = emptyBodies(readLines(file).join('\n'), number);
-      const folder = await workshopWith(t, file, source);
-      const { isTimedOut, hasFailed, tap, stderr } = await runTest(folder, testFile);
-      const details = `: ${testFile}\n${tap}${stderr}`;
-      assert.ok(!isTimedOut, `A test hangs instead of a failure${details}`);
-      assert.ok(hasFailed, `The tests pass without the code${details}`);
-      const first = /\bStep (\d+): (.+) is still to be written/.exec(tap + stderr);
-      assert.equal(first?.[1], `${number}`, `The first failure does not name the code${details}`);
-      const isEmpty = names.includes(first?.[2] ?? '');
-      assert.ok(isEmpty, `The first failure names code that is not empty${details}`);
-      const named = new Set([...(tap + stderr).matchAll(/\bStep (\d+)/g)].map(([, step]) => step));
-      assert.deepEqual([...named], [`${number}`], `A failure names another step${details}`);
-    });
   }
 });
