@@ -4,7 +4,9 @@
 /** @param {AsyncIterable<import('node:test/reporters').TestEvent>} events */
 export default async function* short(events) {
   let count = 0;
+  let stderr = '';
   for await (const { type, data } of events) {
+    if (type === 'test:stderr') stderr += data.message;
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     const { name, skip, details } = data;
     const isExcluded = skip === 'test name does not match pattern'; // Node 20 reports these too
@@ -18,7 +20,10 @@ export default async function* short(events) {
       continue;
     }
     // An error with a function in it cannot be sent to this process, and arrives without a message.
-    const message = details.error.cause?.message ?? details.error.message;
+    // If a file ends before its tests, stderr has the reason.
+    const [reason] = isGroup ? (/^(?:\w*Error: |Step \d).*/m.exec(stderr) ?? []) : [];
+    if (isGroup) stderr = '';
+    const message = reason ?? details.error.cause?.message ?? details.error.message;
     yield `✖ ${name}\n${String(message).trimEnd().replace(/^/gm, '  ')}\n`;
   }
   if (count > 0) return;

@@ -2,6 +2,7 @@
 //   npm run try 11 "Max-Age"        runs those whose names contain these words, literally
 //
 // If no test has such a name, the command reports an error: a green run without a test proves nothing.
+// A test that does not end within 4 seconds fails, also in an endless loop.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +30,7 @@ if (files.length === 0) {
   const { status } = spawnSync(process.execPath, [...options, ...files], {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, WORDS: words.join(' '), NODE_NO_WARNINGS: '1' },
+    env: { TIME_LIMIT: '4', ...process.env, WORDS: words.join(' '), NODE_NO_WARNINGS: '1' },
   });
   process.exitCode = status ?? 1;
 }
