@@ -72,8 +72,8 @@ export function makeClient(t: TestContext, url: string): RedisClient {
   };
   const keepAlive = createServer().listen(0, '127.0.0.1'); // a client does not keep a process alive
   t.after(() => {
+    keepAlive.close(); // first, because the reader may be writing client.close()
     client.close();
-    keepAlive.close();
   });
   return client;
 }

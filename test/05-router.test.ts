@@ -152,7 +152,7 @@ describe('05-router: methods', () => {
 describe('05-router: mistakes', () => {
   const page = (): HttpResponse => text('a page');
 
-  it('Router.get() and post() throw a TypeError for a pattern that has a handler', () => {
+  it('Router.get() and Router.post() throw a TypeError for a pattern that has a handler', () => {
     const router = new Router().get('/a', page).post('/a', page).get('/howdy/:name', page);
     const wrong = { name: 'TypeError', message: /^Cannot add \w+ \// };
     assert.throws(() => router.get('/a', page), wrong);

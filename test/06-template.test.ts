@@ -9,6 +9,10 @@ import { addStyle, escape, html, Html, Page, page, site, type Value } from '../s
 const it = explainedIt(import.meta.url);
 
 describe('06-template: escaping', () => {
+  it('new Html() keeps the markup', () => {
+    assert.equal(new Html('<b>').markup, '<b>');
+  });
+
   it('html escapes a value in text', () => {
     const name = '<b>Ada & Bob</b>';
     assert.equal(html`<p>${name}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
@@ -76,6 +80,12 @@ describe('06-template: escaping', () => {
 });
 
 describe('06-template: pages', () => {
+  it('new Page() keeps the title and the content, and its slots are empty', () => {
+    const { title, main, slots } = new Page('Tea', new Html('<p>'));
+    const empty = { header: [], notices: [], footer: [] };
+    assert.deepEqual([title, main.markup, slots], ['Tea', '<p>', empty]);
+  });
+
   it('page() shows its title and its content', () => {
     const response = page('News', html`<h1>${'News & more'}</h1>`);
     const body = bodyText(response);
@@ -119,8 +129,7 @@ describe('06-template: pages', () => {
   });
 
   it('Page.render() puts the slots around the content: header, notices, footer', () => {
-    const { body } = page('Title', html`<h1>Title</h1>`);
-    assert.ok(body instanceof Page, 'the body is a value until the adapter renders it');
+    const body = new Page('Title', html`<h1>Title</h1>`);
     const header = [html`<nav>1</nav>`, html`<nav>2</nav>`];
     const slots = { header, notices: [html`<p>Saved</p>`], footer: [html`<footer>3</footer>`] };
     const later = new Page(body.title, body.main, slots);

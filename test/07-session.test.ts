@@ -2,17 +2,16 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
-import { Visitor } from '../.tools/request.ts';
-import { decodePayload, encodePayload, Session, site } from '../src/07-session.ts';
+import { bodyText, Visitor } from '../.tools/request.ts';
+import { decodePayload, encodePayload, greet, Session, site } from '../src/07-session.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000.25; // seconds since 1970
 
 /** Returns the session as the next request sees it, a minute later. */
 function nextRequest<Data extends object>(session: Session<Data>): Session<Data> {
-  const state = decodePayload(encodePayload(session, NOW));
-  assert.ok(state, 'decodePayload() must read what encodePayload() wrote');
-  return new Session<Data>(NOW + 60, state);
+  const data = JSON.parse(JSON.stringify(session)) as object;
+  return new Session<Data>(NOW + 60, { accessed: Math.floor(NOW), created: session.created, data });
 }
 
 describe('07-session: the dictionary', () => {
@@ -107,6 +106,11 @@ describe('07-session: only JSON values', () => {
     assert.throws(() => session.update('when', () => undefined), { name: 'TypeError', message });
   });
 
+  it('Session.toJSON() returns the data as an object', () => {
+    const state = { accessed: NOW, created: NOW, data: { count: 7, name: 'Ada' } };
+    assert.deepEqual(new Session(NOW, state).toJSON(), { count: 7, name: 'Ada' });
+  });
+
   it('encodePayload() throws if a value was spoiled after set()', () => {
     const list: unknown[] = [1];
     const session = new Session(NOW).set('list', list);
@@ -186,6 +190,14 @@ describe('07-session: the text in the cookie', () => {
 });
 
 describe('07-session: the site', () => {
+  it('greet() counts the visit, and shows the name, the count and the first visit', () => {
+    const session = new Session<{ count: number; name: string }>(NOW);
+    const time = '<p>First visit: Tue, 14 Nov 2023 22:13:20 GMT</p>';
+    const first = bodyText(greet(session));
+    assert.ok(first.includes(`<h1>Hi visitor</h1>\n<p>Count: 1</p>\n${time}`), first);
+    assert.match(bodyText(greet(session, 'Ada')), /<h1>Hi Ada<\/h1>\n<p>Count: 2<\/p>/);
+  });
+
   it('site() of step 7 keeps the count, the name and the first visit in one cookie', async () => {
     const clock = { now: NOW };
     const visitor = new Visitor(site(() => clock.now).handle);

@@ -4,11 +4,12 @@ import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
+import { Cookie } from '../src/02-cookie.ts';
 import { Signer } from '../src/03-signer.ts';
 import { type Handler, type HttpRequest, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
 import { Session } from '../src/07-session.ts';
-import { MAX_COOKIE_SIZE, SessionTooLarge } from '../src/08-session-factory.ts';
+import { CookieSessionFactory, MAX_COOKIE_SIZE, SessionTooLarge } from '../src/08-session-factory.ts';
 import { SignedCookieSessionFactory, site, withSession } from '../src/08-session-factory.ts';
 
 const it = explainedIt(import.meta.url);
@@ -34,6 +35,104 @@ const countPage: Page = ({ path, session }) => {
   if (path === '/throws') throw new Error('This page has a bug');
   return text(`Count: ${session.get('count')}`, path === '/fails' ? 503 : 200);
 };
+
+describe('08-session-factory: the signed cookie', () => {
+  it('new CookieSessionFactory() has the cookie of its options, or the cookie session', () => {
+    const codec = { encode: String, decode: String };
+    const options = { sessionClass: Session<Data> };
+    const cookie = new Cookie('id');
+    assert.equal(new CookieSessionFactory(codec, { ...options, cookie }).cookie, cookie);
+    assert.equal(new CookieSessionFactory(codec, options).cookie.name, 'session');
+  });
+
+  it('CookieSessionFactory.create() returns a new session, or one with a saved state', () => {
+    const codec = { encode: String, decode: String };
+    const options = { sessionClass: Session<Data>, now: () => NOW };
+    const factory = new CookieSessionFactory(codec, options);
+    const session = factory.create();
+    assert.deepEqual([session.isNew, session.created, session.size], [true, NOW, 0]);
+    const saved = factory.create({ accessed: 9, created: 8, data: { count: 7 } });
+    assert.deepEqual([saved.isNew, saved.created, saved.get('count')], [false, 8, 7]);
+  });
+
+  it('CookieSessionFactory.save() writes base64url(signature ‖ payload), as Pyramid', () => {
+    const payload = '[1700000000,1700000000.25,{"count":7}]';
+    const key = 'pyramid.session.' + 'itsaseekreet'; // the salt and the secret
+    const signature = createHmac('sha512', key).update(payload).digest();
+    const expected = Buffer.concat([signature, Buffer.from(payload)]).toString('base64url');
+    assert.equal(cookieWithCount(7), expected);
+  });
+
+  it('CookieSessionFactory.open() reads a cookie that real Pyramid wrote', () => {
+    const file = readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8');
+    const { good } = JSON.parse(file) as { good: { name: string; cookie: string }[] };
+    const { cookie = '' } = good.find(({ name }) => name === 'counter 12345') ?? {};
+    const session = makeFactory().open(cookie);
+    assert.deepEqual(session?.toJSON(), { counter: 12345 });
+    assert.equal(session?.created, NOW);
+  });
+
+  it('CookieSessionFactory.open() rejects a cookie with one flipped bit', () => {
+    const factory = makeFactory();
+    const bytes = Buffer.from(cookieWithCount(7), 'base64url');
+    assert.ok(factory.open(bytes.toString('base64url')), 'the unchanged cookie is valid');
+    for (let bit = 0; bit < bytes.length * 8; bit++) {
+      const flipped = Buffer.from(bytes);
+      flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+      assert.equal(factory.open(flipped.toString('base64url')), undefined, `bit ${bit} is flipped`);
+    }
+  });
+
+  it('CookieSessionFactory.open() rejects a cookie of another secret or salt', () => {
+    for (const options of [{ secrets: ['another'] }, { salt: 'another.' }]) {
+      const other = makeFactory(options);
+      const cookie = cookieWithCount(7, other);
+      assert.equal(other.open(cookie)?.get('count'), 7, 'its own factory accepts it');
+      assert.equal(makeFactory().open(cookie), undefined, JSON.stringify(options));
+    }
+  });
+
+  it('CookieSessionFactory.open() accepts an old secret during a rotation', () => {
+    const [before, during, after] = [['old'], ['new', 'old'], ['new']].map((secrets) =>
+      makeFactory({ secrets }),
+    );
+    const oldCookie = cookieWithCount(7, before);
+    assert.equal(during?.open(oldCookie)?.get('count'), 7, 'the old secret still verifies');
+    assert.ok(after?.open(cookieWithCount(8, during)), 'the first secret signs');
+    assert.equal(after?.open(oldCookie), undefined, 'the old secret is gone');
+  });
+
+  it('CookieSessionFactory.open() rejects a number that JavaScript changes', async () => {
+    const signer = new Signer({ secrets: SECRETS, salt: 'pyramid.session.' });
+    const value = signer.encode('[1700000000,1700000000,{"user_id":9007199254740993}]');
+    assert.equal(makeFactory().open(value), undefined);
+    const page = withSession(makeFactory())(({ path, session }) => {
+      if (path === '/set') session.set('name', 'Ada');
+      return text('');
+    });
+    const cookie = `session=${value}`;
+    const read = await page(makeRequest('GET', '/', { cookie }));
+    assert.deepEqual(setCookies(read), [], 'the cookie stays as it is');
+    const [header] = setCookies(await page(makeRequest('GET', '/set', { cookie })));
+    const [, saved = ''] = /^session=([^;]*)/.exec(header ?? '') ?? [];
+    assert.equal(signer.decode(saved), '[1700000000,1700000000.25,{"name":"Ada"}]');
+  });
+
+  it('CookieSessionFactory.save() throws SessionTooLarge with the bytes of each key', () => {
+    const factory = makeFactory();
+    const session = factory.create().set('count', 7).set('name', 'x'.repeat(3000));
+    assert.throws(() => factory.save(session), (error) => {
+      assert.ok(error instanceof SessionTooLarge);
+      assert.match(error.message, /^\d{4} bytes, and the limit is 4096: /);
+      assert.match(error.message, /\bcount 1\b/);
+      assert.match(error.message, /\bname 3002\b/, '3000 characters and two quotes');
+      return true;
+    });
+    session.set('name', 'x'.repeat(2900));
+    const value = factory.save(session) ?? '';
+    assert.ok('session'.length + value.length <= MAX_COOKIE_SIZE, `${value.length} characters`);
+  });
+});
 
 describe('08-session-factory: withSession', () => {
   it('withSession() opens the session before the page and saves it after the page', async () => {
@@ -158,86 +257,6 @@ describe('08-session-factory: withSession', () => {
     // @ts-expect-error: a factory needs the class of its sessions
     const make = () => new SignedCookieSessionFactory({ secrets: SECRETS });
     assert.ok(make);
-  });
-});
-
-describe('08-session-factory: the signed cookie', () => {
-  it('SignedCookieSessionFactory.save() writes base64url(signature ‖ payload), as Pyramid', () => {
-    const payload = '[1700000000,1700000000.25,{"count":7}]';
-    const key = 'pyramid.session.' + 'itsaseekreet'; // the salt and the secret
-    const signature = createHmac('sha512', key).update(payload).digest();
-    const expected = Buffer.concat([signature, Buffer.from(payload)]).toString('base64url');
-    assert.equal(cookieWithCount(7), expected);
-  });
-
-  it('SignedCookieSessionFactory.open() reads a cookie that real Pyramid wrote', () => {
-    const file = readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8');
-    const { good } = JSON.parse(file) as { good: { name: string; cookie: string }[] };
-    const { cookie = '' } = good.find(({ name }) => name === 'counter 12345') ?? {};
-    const session = makeFactory().open(cookie);
-    assert.deepEqual(session?.toJSON(), { counter: 12345 });
-    assert.equal(session?.created, NOW);
-  });
-
-  it('SignedCookieSessionFactory.open() rejects a cookie with one flipped bit', () => {
-    const factory = makeFactory();
-    const bytes = Buffer.from(cookieWithCount(7), 'base64url');
-    assert.ok(factory.open(bytes.toString('base64url')), 'the unchanged cookie is valid');
-    for (let bit = 0; bit < bytes.length * 8; bit++) {
-      const flipped = Buffer.from(bytes);
-      flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
-      assert.equal(factory.open(flipped.toString('base64url')), undefined, `bit ${bit} is flipped`);
-    }
-  });
-
-  it('SignedCookieSessionFactory.open() rejects a cookie of another secret or salt', () => {
-    for (const options of [{ secrets: ['another'] }, { salt: 'another.' }]) {
-      const other = makeFactory(options);
-      const cookie = cookieWithCount(7, other);
-      assert.equal(other.open(cookie)?.get('count'), 7, 'its own factory accepts it');
-      assert.equal(makeFactory().open(cookie), undefined, JSON.stringify(options));
-    }
-  });
-
-  it('SignedCookieSessionFactory.open() accepts an old secret during a rotation', () => {
-    const [before, during, after] = [['old'], ['new', 'old'], ['new']].map((secrets) =>
-      makeFactory({ secrets }),
-    );
-    const oldCookie = cookieWithCount(7, before);
-    assert.equal(during?.open(oldCookie)?.get('count'), 7, 'the old secret still verifies');
-    assert.ok(after?.open(cookieWithCount(8, during)), 'the first secret signs');
-    assert.equal(after?.open(oldCookie), undefined, 'the old secret is gone');
-  });
-
-  it('SignedCookieSessionFactory.open() rejects a number that JavaScript changes', async () => {
-    const signer = new Signer({ secrets: SECRETS, salt: 'pyramid.session.' });
-    const value = signer.encode('[1700000000,1700000000,{"user_id":9007199254740993}]');
-    assert.equal(makeFactory().open(value), undefined);
-    const page = withSession(makeFactory())(({ path, session }) => {
-      if (path === '/set') session.set('name', 'Ada');
-      return text('');
-    });
-    const cookie = `session=${value}`;
-    const read = await page(makeRequest('GET', '/', { cookie }));
-    assert.deepEqual(setCookies(read), [], 'the cookie stays as it is');
-    const [header] = setCookies(await page(makeRequest('GET', '/set', { cookie })));
-    const [, saved = ''] = /^session=([^;]*)/.exec(header ?? '') ?? [];
-    assert.equal(signer.decode(saved), '[1700000000,1700000000.25,{"name":"Ada"}]');
-  });
-
-  it('SignedCookieSessionFactory.save() throws SessionTooLarge with the bytes of each key', () => {
-    const factory = makeFactory();
-    const session = factory.create().set('count', 7).set('name', 'x'.repeat(3000));
-    assert.throws(() => factory.save(session), (error) => {
-      assert.ok(error instanceof SessionTooLarge);
-      assert.match(error.message, /^\d{4} bytes, and the limit is 4096: /);
-      assert.match(error.message, /\bcount 1\b/);
-      assert.match(error.message, /\bname 3002\b/, '3000 characters and two quotes');
-      return true;
-    });
-    session.set('name', 'x'.repeat(2900));
-    const value = factory.save(session) ?? '';
-    assert.ok('session'.length + value.length <= MAX_COOKIE_SIZE, `${value.length} characters`);
   });
 });
 

@@ -147,6 +147,12 @@ describe('09-tutorial: the view class', () => {
     assert.deepEqual(reads, ['/'], 'each further read would count one more visit');
   });
 
+  it('TutorialViews.home() and TutorialViews.hello() show their names', async () => {
+    const views = new TutorialViews(makeRequestWithSession());
+    assert.match(bodyText(await views.home()), /<h1>Hi Home View<\/h1>/);
+    assert.match(bodyText(await views.hello()), /<h1>Hi Hello View<\/h1>/);
+  });
+
   it('TutorialViews.render() escapes the name in the title and in the heading', () => {
     const views = new TutorialViews(makeRequestWithSession());
     const body = bodyText(views.render('</title><script>alert(1)</script>'));

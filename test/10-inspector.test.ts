@@ -8,7 +8,7 @@ import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { site as tutorial, type TutorialData } from '../src/09-tutorial.ts';
-import { addInspector, explainSigned, fillSlot, site } from '../src/10-inspector.ts';
+import { addInspector, dateOf, explainSigned, fillSlot, site } from '../src/10-inspector.ts';
 import { withInspector } from '../src/10-inspector.ts';
 
 const it = explainedIt(import.meta.url);
@@ -85,6 +85,11 @@ describe('10-inspector: the parts of a cookie', () => {
 });
 
 describe('10-inspector: the page /inspect', () => {
+  it('dateOf() returns a time in seconds as text, in UTC', () => {
+    assert.equal(dateOf(0), 'Thu, 01 Jan 1970 00:00:00 GMT');
+    assert.equal(dateOf(NOW), 'Tue, 14 Nov 2023 22:13:20 GMT');
+  });
+
   it('addInspector() shows a message if there is no session', async () => {
     for (const path of ['/inspect', '/inspect?flip=1']) {
       const body = await new Visitor(inspected()).text(path);

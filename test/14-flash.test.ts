@@ -103,9 +103,9 @@ describe('14-flash: FlashSession', () => {
     const session = newSession();
     session.flash('saved', 'success');
     session.flash({ text: 'careful' }, 'error');
-    assert.deepEqual(session.popFlash('success'), ['saved']);
-    assert.deepEqual(session.popFlash('error'), [{ text: 'careful' }]);
-    assert.deepEqual(session.popFlash(), []);
+    assert.deepEqual(session.peekFlash('success'), ['saved']);
+    assert.deepEqual(session.peekFlash('error'), [{ text: 'careful' }]);
+    assert.deepEqual(session.peekFlash(), []);
   });
 
   it('FlashSession.flash() keeps the newest 20 messages of a queue', () => {

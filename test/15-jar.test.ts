@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { Visitor } from '../.tools/request.ts';
+import { Router } from '../src/05-router.ts';
 import { MAX_COOKIE_SIZE } from '../src/08-session-factory.ts';
 import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
 import {
-  domainMatches, explainCookie, isTrustworthy, parseDate, parseSetCookie,
+  addCookiePage, domainMatches, explainCookie, isTrustworthy, parseDate, parseSetCookie,
   requireAcceptedCookie, site,
 } from '../src/15-jar.ts';
 
@@ -281,8 +282,8 @@ describe('15-jar: the check at startup and the page', () => {
     }
   });
 
-  it('site() of step 15 explains a cookie on a page', async () => {
-    const visitor = new Visitor(site().handle);
+  it('addCookiePage() explains a cookie on a page', async () => {
+    const visitor = new Visitor(addCookiePage(new Router()).handle);
     const ask = async (query: Record<string, string>): Promise<string> =>
       visitor.text(`/inspect/cookie?${new URLSearchParams(query)}`);
     const url = 'https://example.org/';
@@ -298,5 +299,11 @@ describe('15-jar: the check at startup and the page', () => {
     const embedded = await ask({ header, url, embedded: 'on' });
     assert.match(embedded, /drops it[^]*A third-party cookie needs/);
     assert.match(embedded, /name="embedded" checked>/);
+  });
+
+  it('site() of step 15 has the page and the style sheet', async () => {
+    const visitor = new Visitor(site().handle);
+    assert.match(await visitor.text('/inspect/cookie'), /Would a browser keep this cookie\?/);
+    assert.equal((await visitor.get('/style.css')).status, 200);
   });
 });

@@ -43,7 +43,7 @@ function reasonFor(
 }
 
 describe('17-csrf: the token', () => {
-  it('csrfToken() returns 160 random bits, the same until newCsrfToken()', () => {
+  it('CsrfSession.newCsrfToken() replaces the token, which has 160 random bits', () => {
     const session = new CsrfSession(0);
     const token = session.csrfToken();
     assert.match(token, /^[0-9a-f]{40}$/);
@@ -54,7 +54,7 @@ describe('17-csrf: the token', () => {
     assert.notEqual(new CsrfSession(0).csrfToken(), next, 'each session has its own token');
   });
 
-  it('csrfToken() returns the token of a session that real Pyramid saved', () => {
+  it('CsrfSession.csrfToken() returns the token of a session that real Pyramid saved', () => {
     const file = new URL('./pyramid/vectors.json', import.meta.url);
     const { good } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, Vector[]>;
     const { cookie = '' } = good?.find(({ name }) => name === 'csrf token') ?? {};
@@ -64,7 +64,7 @@ describe('17-csrf: the token', () => {
     assert.equal(session.isChanged, false, 'the token existed, so nothing has changed');
   });
 
-  it('isCsrfToken() accepts the token, and no other text', () => {
+  it('CsrfSession.isCsrfToken() accepts the token, and no other text', () => {
     const session = new CsrfSession(0);
     const token = session.csrfToken();
     assert.equal(session.isCsrfToken(token), true);
@@ -74,7 +74,7 @@ describe('17-csrf: the token', () => {
     }
   });
 
-  it('isCsrfToken() accepts no text if the session has no token, and creates none', () => {
+  it('CsrfSession.isCsrfToken() accepts no text if the session has no token, and creates none', () => {
     const session = new CsrfSession(0);
     for (const other of ['', 'undefined', 'null']) assert.equal(session.isCsrfToken(other), false);
     assert.equal(session.isChanged, false);

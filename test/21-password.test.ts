@@ -100,7 +100,7 @@ describe('21-password: a limited number of hashes', () => {
     assert.match(await hashPassword('a', CHEAP), /^4:/, 'two places would have been lost');
   });
 
-  it('withRetryLater sends the time to wait in Retry-After and in a sentence', async () => {
+  it('RetryLater and withRetryLater send the time to wait in Retry-After and in a sentence', async () => {
     const responses = [[503, 10], [429, 1]].map(async ([status = 0, seconds = 0]) => {
       const page = withRetryLater(() => {
         throw new RetryLater(status, seconds, 'Many visitors log in now.');

@@ -16,7 +16,7 @@ import { withCsrf } from '../src/17-csrf.ts';
 import { addCart } from '../src/18-cart.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { addLogin, safeRedirectPath, type SiteData, site } from '../src/22-login.ts';
-import { type UserRequest, UserSession, withLogin, withUser } from '../src/22-login.ts';
+import { userLinks, type UserRequest, UserSession, withLogin, withUser } from '../src/22-login.ts';
 
 const it = explainedIt(import.meta.url);
 const ORIGIN = 'http://localhost:6543';
@@ -261,6 +261,13 @@ describe('22-login: logout, and the site', () => {
     await send('/logout');
     const response = await getWith(handle, '/dashboard', copy);
     assert.equal(response.status, 200, 'the logout deleted the cookie in one browser only');
+  });
+
+  it('userLinks() returns the dashboard for a user, and the login for another visitor', () => {
+    const session = new UserSession<SiteData>(NOW);
+    assert.deepEqual(userLinks(session), [['/login', 'Login']]);
+    session.set('user', 'editor');
+    assert.deepEqual(userLinks(session), [['/dashboard', 'Dashboard']]);
   });
 
   it('site() of step 22 has a login, a dashboard and a cart', async () => {

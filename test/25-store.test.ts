@@ -34,8 +34,6 @@ describe('25-store: MemoryStore', () => {
     assert.deepEqual(store.get('a'), { ...entry, version: 1 });
     assert.equal(store.put('a', { ...entry, text: '[1]' }, 1), true, 'put() has replaced version 1');
     assert.deepEqual(store.get('a'), { ...entry, text: '[1]', version: 2 });
-    store.delete('a');
-    assert.equal(store.get('a'), undefined, 'the entry was deleted');
     assert.equal(store.put('b', { text: '[]', expires: Infinity }, 0), true, 'put() has stored b');
     assert.equal(store.get('b')?.expires, Infinity, 'an entry that never expires');
   });
@@ -62,6 +60,15 @@ describe('25-store: MemoryStore', () => {
     const next = { ...entry, expires: NOW + 20 };
     assert.equal(store.put('a', next, 0), true, 'put() accepts version 0: the entry is gone');
     assert.equal(store.get('a')?.version, 1, 'a new entry begins with version 1');
+  });
+
+  it('MemoryStore.delete() removes an entry, and ignores a key without an entry', () => {
+    const store = new MemoryStore({ now: () => NOW });
+    store.put('a', entry, 0);
+    store.delete('b');
+    assert.ok(store.get('a'), 'another entry is still there');
+    store.delete('a');
+    assert.equal(store.get('a'), undefined, 'the entry was deleted');
   });
 
   it('MemoryStore evicts the entries that no request has used for the longest time', () => {
@@ -102,10 +109,20 @@ describe('25-store: MemoryStore', () => {
 });
 
 describe('25-store: the id', () => {
-  it('explainStored() shows the id, and its key in the store', () => {
+  it('hashId() returns the SHA-256 hash in base64url', () => {
     assert.equal(hashId('x'), 'LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE', 'sha256sum says so');
+  });
+
+  it('explainStored() shows the id, and its key in the store', () => {
     const meaning = `A random number. The key in the store is ${hashId('x')}.`;
     assert.deepEqual(explainStored('x'), [{ name: 'id', text: 'x', meaning }]);
+  });
+
+  it('StoredSessionFactory.create() returns a new session, or one with a saved state', () => {
+    const { factory } = setUp(Factory);
+    assert.equal(factory.create().isNew, true);
+    const saved = factory.create({ accessed: 9, created: 8, data: { counter: 7 } });
+    assert.deepEqual([saved.isNew, saved.created, saved.get('counter')], [false, 8, 7]);
   });
 
   it('StoredSessionFactory.open() asks the store only about a value that can be an id', async () => {

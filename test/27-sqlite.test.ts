@@ -12,7 +12,7 @@ import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { type SessionStore, StoreUnavailable } from '../src/25-store.ts';
 import { makeStoredSite, VersionedSessionFactory } from '../src/26-versions.ts';
-import { rescueStore, SqliteStore } from '../src/27-sqlite.ts';
+import { rescueStore, site, SqliteStore } from '../src/27-sqlite.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
@@ -68,8 +68,21 @@ if (sqlite) {
       const other = { text: '{"é":"😀"}', expires: Infinity };
       assert.equal(store.put('a', other, 1), true, 'the entry still has version 1');
       assert.deepEqual(store.get('a'), { ...other, version: 2 }, 'each write adds 1');
+    });
+
+    it('SqliteStore.delete() removes an entry, and ignores a key without an entry', (t) => {
+      const store = makeStore(t);
+      store.put('a', entry, 0);
+      store.delete('b');
+      assert.ok(store.get('a'), 'another entry is still there');
       store.delete('a');
       assert.equal(store.get('a'), undefined, 'the entry was deleted');
+    });
+
+    it('SqliteStore.close() closes the file', (t) => {
+      const store = new SqliteStore(makeFile(t), () => NOW);
+      store.close();
+      assert.throws(() => store.get('a'), { code: 'ERR_INVALID_STATE' }, 'it is not open');
     });
 
     it('SqliteStore.put() compares the version, also between two stores with one file', (t) => {
@@ -212,6 +225,13 @@ if (sqlite) {
       const cookie = cookieOf(browser);
       assert.equal((await send(browser, '/logout')).status, 303);
       assert.equal(await visitWith(handle, cookie, '/dashboard'), 303, 'the copied cookie fails');
+    });
+
+    it('site() of step 27 counts the visits of a browser', async () => {
+      const browser = new Browser(site(':memory:'));
+      for (const count of [1, 2]) {
+        assert.match(bodyText(await browser.get('/')), new RegExp(`<p>Count: ${count}</p>`));
+      }
     });
   });
 }

@@ -10,7 +10,7 @@ import { Browser } from '../src/16-browser.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore, StoreUnavailable } from '../src/25-store.ts';
 import { makeDeviceSite, DeviceSessionFactory, endSessions, keysOf } from '../src/28-devices.ts';
-import { MAX_DEVICES } from '../src/28-devices.ts';
+import { MAX_DEVICES, site } from '../src/28-devices.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // 2023-11-14T22:13:20Z
@@ -92,6 +92,12 @@ describe('28-devices: the list and the factory', () => {
     }
     assert.deepEqual(await keysOf(store, 'ada'), [phone, desk].map(hashId));
     assert.ok(await factory.open(phone), 'the saves at the desk must not push out the phone');
+  });
+
+  it('makeDeviceSite() keeps its sessions in the store', async () => {
+    const { store, handle } = await setUp();
+    await new Browser(handle, ORIGIN).get('/');
+    assert.equal(store.count('put'), 1, 'the session of one visitor');
   });
 
   it('DeviceSessionFactory.open() needs no list for a visitor without a login', async () => {
@@ -251,5 +257,10 @@ describe('28-devices: the list decides', () => {
     assert.deepEqual([status, headers.location, headers['set-cookie']], [303, '/', undefined]);
     assert.deepEqual([await isIn(phone), await isIn(desk)], [false, true]);
     assert.equal(await store.get(key), undefined, 'the late request must not store it again');
+  });
+
+  it('site() of step 28 asks a visitor without a login to log in', async () => {
+    const { status, headers } = await new Browser(site(), ORIGIN).request('GET', '/sessions');
+    assert.deepEqual([status, headers.location], [303, '/login?next=%2Fsessions']);
   });
 });

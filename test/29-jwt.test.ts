@@ -10,7 +10,7 @@ import { deriveKey } from '../src/24-encryption.ts';
 import { MemoryStore } from '../src/25-store.ts';
 import { makeDeviceSite } from '../src/28-devices.ts';
 import { addToken, type Claims, hs256, json, type JwtRules, jwtRules } from '../src/29-jwt.ts';
-import { signJwt, verifyJwt } from '../src/29-jwt.ts';
+import { signJwt, site, verifyJwt } from '../src/29-jwt.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
@@ -264,5 +264,9 @@ describe('29-jwt: the token of this site', () => {
     const crossSite = { 'sec-fetch-site': 'cross-site' };
     assert.equal((await send(browser, '/api/token', {}, crossSite)).status, 403);
     assert.equal((await browser.request('GET', '/api/token')).status, 405);
+  });
+
+  it('site() of step 29 sends no token to a visitor without a login', async () => {
+    assert.equal((await send(new Browser(site()), '/api/token')).status, 403);
   });
 });

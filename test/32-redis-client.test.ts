@@ -8,7 +8,7 @@ import {
 import { skipRedis, startRedis } from '../.tools/redis.ts';
 import { makeRequest } from '../.tools/request.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
-import { RedisClient, site } from '../src/32-redis-client.ts';
+import { reasonOf, RedisClient, site } from '../src/32-redis-client.ts';
 
 const it = explainedIt(import.meta.url);
 const timeout = 10_000;
@@ -19,6 +19,15 @@ const NEVER: Respond = afterLogin(() => undefined);
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('32-redis-client: commands', () => {
+  it('reasonOf() removes what Redis 6 writes about a script, and the arguments of a command', () => {
+    const rows: [message: string, reason: string][] = [
+      ['READONLY no', 'READONLY no'],
+      ['ERR Error running script (call to f_a): @user_script:5: -READONLY no', 'READONLY no'],
+      ["ERR unknown command 'A', with args beginning with: 'secret'", "ERR unknown command 'A'"],
+    ];
+    for (const [message, reason] of rows) assert.equal(reasonOf(new Error(message)), reason);
+  });
+
   it('RedisClient.command() returns the reply of Redis', { timeout, skip: skipRedis }, async (t) => {
     const redis = await startRedis();
     t.after(() => redis.stop());

@@ -43,8 +43,6 @@ describe('33-redis-store: RedisStore', () => {
     assert.equal(await store.get('a'), undefined);
     assert.equal(await store.put('a', { text: '{"é":1}', expires: NOW + 60 }, 0), true);
     assert.deepEqual(await store.get('a'), { text: '{"é":1}', expires: NOW + 60, version: 1 });
-    await store.delete('a');
-    assert.equal(await store.get('a'), undefined);
   });
 
   it('RedisStore.put() stores only if the version is still the same', real, async (t) => {
@@ -55,6 +53,12 @@ describe('33-redis-store: RedisStore', () => {
     assert.equal(await store.put('a', entry, 0), false, 'the entry exists');
     assert.equal(await store.put('a', entry, 1), true);
     assert.equal((await store.get('a'))?.version, 2);
+  });
+
+  it('RedisStore.delete() removes the entry of a session', async () => {
+    const redis = makeSpy(() => 1);
+    await new RedisStore(redis, () => NOW).delete('a');
+    assert.deepEqual(redis.commands, [['DEL', 'session:a']]);
   });
 
   it('RedisStore throws StoreUnavailable for an error of any client, but not for our mistake', async () => {
