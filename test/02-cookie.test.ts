@@ -40,6 +40,9 @@ describe('02-cookie: reading', () => {
   it('parseCookies() treats __proto__ as a name', () => {
     const pairs = [['__proto__', '1'], ['constructor', '2']];
     assert.deepEqual(parseCookies('__proto__=1; constructor=2'), pairs);
+  });
+
+  it('Cookie.read() treats __proto__ as a name', () => {
     assert.equal(new Cookie('__proto__').read('__proto__=1'), '1');
     assert.equal(new Cookie('toString').read('a=1'), undefined, 'the client has not sent it');
   });

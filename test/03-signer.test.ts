@@ -60,7 +60,7 @@ describe('03-signer: encode and decode', () => {
     assert.equal(salted.encode(text), signer.encode(text), 'the key is the salt and the secret');
   });
 
-  it('Signer.encode() and decode() agree with a cookie of real Pyramid', () => {
+  it('Signer.decode() and encode() agree with a cookie of real Pyramid', () => {
     const signer = new Signer({ secrets: [SECRET], salt: 'pyramid.session.' });
     assert.equal(signer.decode(PYRAMID.cookie), PYRAMID.text);
     assert.equal(signer.encode(PYRAMID.text), PYRAMID.cookie);

@@ -128,7 +128,7 @@ describe('04-http: errors', () => {
     assert.equal(mock.callCount(), 1);
     const line = String(mock.calls[0]?.arguments[0]);
     assert.match(line, /^500 GET \/page "Error: first line\\nsecond line\\n    at .*the cause.*"$/);
-    assert.match(line, /04-http\.test\.ts/, 'the stack trace names the file');
+    assert.match(line, /04-http\.test\.[jt]s/, 'the stack trace names the file');
     assert.doesNotMatch(line, /token=secret/, 'the query can contain a secret');
   });
 

@@ -70,7 +70,7 @@ describe('05-router: paths', () => {
     }
   });
 
-  it('Router.get() matches a period in a pattern only with a period', async () => {
+  it('Router.handle() matches a period in a pattern only with a period', async () => {
     await assertPages(routerOf('/v1.0/:id'), [
       ['/v1.0/7', '/v1.0/:id {"id":"7"}', 'the period is a period'],
       ['/v1X0/7', '404', 'in a regular expression, a period matches any character'],

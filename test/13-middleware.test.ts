@@ -29,7 +29,12 @@ async function open(router: Router, path: string, method = 'GET'): Promise<strin
 }
 
 describe('13-middleware: RouteGroup', () => {
-  it('RouteGroup.of() makes a group that adds its pages to the router', async () => {
+  it('RouteGroup.of() makes a group without middleware', async () => {
+    const page = RouteGroup.of(new Router()).wrap(({ path }) => text(path));
+    assert.equal(bodyText(await page(makeRequest('GET', '/tea'))), '/tea');
+  });
+
+  it('RouteGroup.get() and RouteGroup.post() add pages to the router', async () => {
     const router = new Router();
     RouteGroup.of(router)
       .get('/', () => text('read'))
@@ -83,7 +88,7 @@ describe('13-middleware: RouteGroup', () => {
     }
   });
 
-  it('RouteGroup.get() runs no inner middleware if an outer middleware responds', async () => {
+  it('RouteGroup.with() runs no inner middleware if an outer middleware responds', async () => {
     const router = new Router();
     const ran: string[] = [];
     const noting: Middleware<object> = (page) => (request) => {
@@ -98,7 +103,7 @@ describe('13-middleware: RouteGroup', () => {
     assert.deepEqual(ran, ['inner']);
   });
 
-  it('RouteGroup.wrap() wraps a page without a route', async () => {
+  it('RouteGroup.with() and wrap() wrap a page without a route', async () => {
     const router = new Router();
     const group = RouteGroup.of(router).with(named('a')).with(named('b'));
     const handler = group.wrap(({ names }) => text(`${names}:`));
@@ -168,7 +173,7 @@ describe('13-middleware: sessions', () => {
 
 // A line below `@ts-expect-error` must not compile: `npm run check` reports it if it compiles.
 describe('13-middleware: what the compiler rejects', () => {
-  it('RouteGroup.with() does not compile if the request lacks what the middleware needs', () => {
+  it('RouteGroup does not compile if the request lacks what the middleware needs', () => {
     const router = new Router();
     const inOrder = RouteGroup.of(router).with(sessionFrom(factory)).with(withGreeting);
     // @ts-expect-error: without a session
@@ -182,7 +187,7 @@ describe('13-middleware: what the compiler rejects', () => {
     assert.ok(inOrder instanceof RouteGroup);
   });
 
-  it('RouteGroup.get() does not compile if the page needs more than the group adds', () => {
+  it('RouteGroup does not compile if the page needs more than the group adds', () => {
     const needsSession: Handler<SessionRequest<Data>> = ({ session }) => text(`${session.size}`);
     const router = new Router();
     const bare = RouteGroup.of(router);
@@ -198,7 +203,7 @@ describe('13-middleware: what the compiler rejects', () => {
     assert.ok(pages instanceof RouteGroup);
   });
 
-  it('RouteGroup.get() does not compile if a page misspells a key of the session', () => {
+  it('RouteGroup does not compile if a page misspells a key of the session', () => {
     const pages = RouteGroup.of(new Router()).with(sessionFrom(factory));
     pages.get('/right', ({ session }) => text(`${session.get('name')}`));
     // @ts-expect-error: a misspelled key

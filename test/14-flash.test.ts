@@ -9,7 +9,7 @@ import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { seeOther } from '../src/12-forms.ts';
-import { RouteGroup, sessionFrom } from '../src/13-middleware.ts';
+import { type Middleware, RouteGroup, sessionFrom } from '../src/13-middleware.ts';
 import { FlashSession, MAX_MESSAGES, rejectPrefetch, site, withFlash } from '../src/14-flash.ts';
 
 const it = explainedIt(import.meta.url);
@@ -40,11 +40,11 @@ function messagesOf(response: HttpResponse): string[][] {
 }
 
 /** A visitor of pages that flash, redirect, show, fail and throw. */
-function makeVisitor(): Visitor {
+function makeVisitor(guard: Middleware<object> = (page) => page): Visitor {
   const router = new Router();
   const options = { secrets: ['x'], sessionClass: FlashSession<Data> };
   const pages = RouteGroup.of(router)
-    .with(rejectPrefetch)
+    .with(guard)
     .with(sessionFrom(new SignedCookieSessionFactory(options)))
     .with(withFlash);
   const shown = page('A page', html`<h1>Here</h1>`);
@@ -196,7 +196,7 @@ describe('14-flash: withFlash and rejectPrefetch in a group', () => {
   });
 
   it('rejectPrefetch() responds 503, and does not count or remove anything', async () => {
-    const visitor = makeVisitor();
+    const visitor = makeVisitor(rejectPrefetch);
     assert.match(await visitor.text('/count'), /Count: 1/);
     await visitor.get('/leave?hello');
     for (const headers of PREFETCHES) {

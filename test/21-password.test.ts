@@ -30,7 +30,6 @@ describe('21-password: a hash', () => {
     const [one, two] = await Promise.all([hashPassword('a', CHEAP), hashPassword('a', CHEAP)]);
     assert.notEqual(one, two, 'the stolen file shows that two users have the same password');
     assert.match(one, /^4:[\w-]{22}:[\w-]{43}$/, '16 bytes of salt, and a hash of 32 bytes');
-    assert.deepEqual([await isPassword('a', one), await isPassword('a', two)], [true, true]);
   });
 
   it('isPassword() agrees with the example of RFC 7914', async () => {

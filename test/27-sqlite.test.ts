@@ -82,7 +82,7 @@ if (sqlite) {
     it('SqliteStore.close() closes the file', (t) => {
       const store = new SqliteStore(makeFile(t), () => NOW);
       store.close();
-      assert.throws(() => store.get('a'), { code: 'ERR_INVALID_STATE' }, 'it is not open');
+      assert.throws(() => store.close(), { code: 'ERR_INVALID_STATE' }, 'it is not open');
     });
 
     it('SqliteStore.put() compares the version, also between two stores with one file', (t) => {
@@ -111,7 +111,7 @@ if (sqlite) {
       assert.equal(store.get('a')?.version, 1, 'the versions of a new entry begin with 1');
     });
 
-    it('SqliteStore() finds the entries again after a restart', (t) => {
+    it('SqliteStore finds the entries again after a restart', (t) => {
       const file = makeFile(t);
       const before = new SqliteStore(file, () => NOW);
       before.put('a', entry, 0);
@@ -146,7 +146,7 @@ if (sqlite) {
       assert.equal(count(), 3, 'the entries a, b and c');
     });
 
-    it('SqliteStore() creates files that only this user can read', (t) => {
+    it('SqliteStore creates files that only this user can read', (t) => {
       const umask = process.umask(0o022); // the default of most systems: everyone can read
       t.after(() => process.umask(umask));
       const file = makeFile(t);
