@@ -57,10 +57,19 @@ async function makePlain(parts: readonly string[]): Promise<string> {
 
 async function makeFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'sessions-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 9 }));
+  deleteAtExit(folder);
   const packages = join(ROOT, 'node_modules'); // absent if this Node needs no tsx
   if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
   return folder;
+}
+
+/** Deletes a folder when this process ends. A file that another process still writes may stay. */
+export function deleteAtExit(folder: string): void {
+  process.on('exit', () => {
+    try {
+      rmSync(folder, { recursive: true, force: true, maxRetries: 9 });
+    } catch {} // here, an error would change the exit code
+  });
 }
 
 /** Writes a `.ts` file of a copy, and the `.js` file that Node runs for it. */
