@@ -1,0 +1,15 @@
+import { check, expectEqual, expectParts, startServer } from '../.tools/check.ts';
+import { countVisits } from '../src/02-cookie.ts';
+
+check('the page shows the time in the cookie `first`', async (t) => {
+  const send = await startServer(t, countVisits);
+  const visit = await send('/');
+  const setCookies = visit.headers.getSetCookie().map((header) => header.split(';')[0] ?? '');
+  const [time = ''] = setCookies.flatMap((one) => /^first=(\d{4}-\d\d-\d\dT.*Z)$/.exec(one)?.[1] ?? []);
+  expectParts('The Set-Cookie headers of the first visit', setCookies.join(', '), 'count=1', 'first=2');
+  expectEqual('The value of the cookie `first` is a time in ISO format', time !== '', true);
+  expectParts('The page of the first visit', await visit.text(), 'Count: 1', time);
+  const first = '2020-02-20T20:20:20.020Z';
+  const again = await send('/', { headers: { cookie: `count=7; first=${first}` } });
+  expectParts(`The page for the cookie first=${first}`, await again.text(), 'Count: 8', first);
+});

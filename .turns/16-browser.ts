@@ -1,0 +1,14 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { check, expectEqual } from '../.tools/check.ts';
+
+const isJs = import.meta.url.endsWith('.js'); // a copy for tests, without types
+const path = fileURLToPath(new URL(`../try.${isJs ? 'js' : 'ts'}`, import.meta.url));
+
+check('try.ts prints the count of each visit', () => {
+  expectEqual('The file try.ts exists', existsSync(path), true);
+  const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, path], { encoding: 'utf8' });
+  const counts = (stdout + stderr).trim().split(/\s*\n\s*/);
+  expectEqual('The output of try.ts', counts, ['Count: 1', 'Count: 2', 'Count: 1']);
+});
