@@ -40,7 +40,8 @@ function report(what: string, expected: string, received: string): never {
 }
 
 function show(value: unknown): string {
-  const text = typeof value === 'string' ? value.trim() : inspect(value, { breakLength: Infinity });
+  const options = { breakLength: Infinity, compact: true };
+  const text = (typeof value === 'string' ? value : inspect(value, options)).replace(/\s+/g, ' ').trim();
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}… (cut here)` : text || '(nothing)';
 }
 

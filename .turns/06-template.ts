@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { check, expectEqual, expectParts } from '../.tools/check.ts';
 import * as step from '../src/06-template.ts';
 
@@ -5,14 +6,14 @@ type Link = (url: string, text: string) => unknown;
 
 check('link() returns an <a> element, and rejects another site', () => {
   const { link } = step as { link?: Link };
-  if (!link) return expectEqual('src/06-template.ts must export link()', link, 'a function');
+  assert.ok(link, 'src/06-template.ts must export the function link().');
   for (const url of ['/', '/cart?item=tea#top', 'cart']) {
     const element = link(url, 'My <cart>');
-    expectEqual(`link('${url}', …) returns an object of Html`, element instanceof step.Html, true);
-    expectParts(`link('${url}', …)`, (element as step.Html).markup, '<a ', `href="${url}"`, 'My &lt;cart&gt;');
+    assert.ok(element instanceof step.Html, `link('${url}', …) must return an object of Html.`);
+    expectParts(`link('${url}', …)`, element.markup, '<a ', `href="${url}"`, 'My &lt;cart&gt;');
   }
   const element = link('/?" onclick="alert(1)', 'x') as step.Html;
-  expectEqual('A " in the URL ends the attribute', element.markup.includes('" onclick'), false);
+  assert.ok(!element.markup.includes('" onclick'), 'A " in the URL must not end the attribute.');
   for (const url of [
     'javascript:alert(1)', ' javascript:alert(1)', 'https://evil.example/', '//evil.example',
     String.raw`/\evil.example`, '\t//evil.example', 'data:text/html,x',
