@@ -41,8 +41,9 @@ function report(what: string, expected: string, received: string): never {
 
 function show(value: unknown): string {
   const options = { breakLength: Infinity, compact: true };
-  const text = (typeof value === 'string' ? value : inspect(value, options)).replace(/\s+/g, ' ').trim();
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}… (cut here)` : text || '(nothing)';
+  const text = typeof value === 'string' ? value : inspect(value, options);
+  const line = text.replace(/\s+/g, ' ').trim() || '(nothing)';
+  return line.length > MAX_SHOWN ? `${line.slice(0, MAX_SHOWN)}… (cut here)` : line;
 }
 
 /** Returns what a visitor reads: the content of a page without its tags, or a text as it is. */

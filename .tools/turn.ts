@@ -1,12 +1,12 @@
 //   npm run turn 5      checks the exercise "Your turn" of step 5, and then shows a solution
 //
-// The checks are small tests in `.turns/`. An exercise that changes no code has no check: the reader
-// compares the output of its commands with the solution.
+// The checks are small tests in `.turns/`. An exercise that changes no code has no check.
+// The reader runs its commands, and compares the output with the solution.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { fencesIn, parseLesson } from './page.ts';
+import { parseLesson } from './page.ts';
 
 type Result = { isDone: boolean; message: string };
 
@@ -21,14 +21,17 @@ export async function checkTurn(root: string, word = '', seconds = MAX_SECONDS):
     return name && `${folder}/${name}`;
   };
   const module = ofStep('src');
-  if (!module) return { isDone: false, message: `There is no step ${word}. Name a step: npm run turn 5` };
+  if (!module) return failed(`There is no step ${word}. Name a step: npm run turn 5`);
   const solution = `A solution:\n\n${solutionOf(root, module)}`;
   const check = ofStep('.turns');
   if (!check) return { isDone: true, message: `${commandsOf(root, step)}\n${solution}` };
   const { isSolved, output } = await run(root, check, seconds);
   if (isSolved) return { isDone: true, message: `${output}\n${solution}` };
-  const again = `The exercise of step ${step} is not solved yet. After a change: npm run turn ${step}`;
-  return { isDone: false, message: `${output}\n${again}` };
+  return failed(`${output}\nStep ${step} is not solved yet. After a change: npm run turn ${step}`);
+}
+
+function failed(message: string): Result {
+  return { isDone: false, message };
 }
 
 function readText(...path: string[]): string {
@@ -37,7 +40,8 @@ function readText(...path: string[]): string {
 
 /** Returns the section "Your turn" of the hints. */
 function solutionOf(root: string, module: string): string {
-  const hints = readText(root, module.replace('src/', 'test/').replace(/\.[jt]s$/, '.hints.md'));
+  const file = module.replace('src/', 'test/').replace(/[jt]s$/, 'hints.md');
+  const hints = readText(root, file);
   return /^## Your turn\n+([^]*?)\s*(?=^## |(?![^]))/m.exec(hints)?.[1] ?? '';
 }
 
@@ -46,20 +50,19 @@ function commandsOf(root: string, step: number): string {
   const exercise = parseLesson(readText(root, 'LESSON.md')).find(({ number }) => number === step);
   const turn = exercise?.sections.find(({ heading }) => heading === 'Your turn');
   const commands = (turn?.fences ?? []).flatMap(({ lines }) => lines.map((line) => `  ${line}`));
-  return [
-    `The exercise of step ${step} is a question, so there is no check. LESSON.md explains what to do` +
-      `${commands.length > 0 ? ':' : '.'}`,
-    ...commands, '',
-  ].join('\n');
+  const end = commands.length > 0 ? ':' : '.';
+  const why = `Step ${step} asks a question, so there is no check. LESSON.md says what to do${end}`;
+  return [why, ...commands, ''].join('\n');
 }
 
 /** Runs a check in a process of its own, and ends it if it takes too long. */
 function run(root: string, check: string, seconds: number) {
   const isNative = Boolean(Reflect.get(process.features, 'typescript')) || check.endsWith('.js');
-  const words = [...(isNative ? [] : ['--import', 'tsx']), '--test-reporter=./.tools/short.js', check];
+  const loader = isNative ? [] : ['--import', 'tsx'];
+  const words = [...loader, '--test-reporter=./.tools/short.js', check];
   const env = { ...process.env, NODE_NO_WARNINGS: '1' };
   const child = spawn(process.execPath, words, { cwd: root, env });
-  const timer = setTimeout(() => child.kill('SIGKILL'), seconds * 1000); // also ends an endless loop
+  const timer = setTimeout(() => child.kill('SIGKILL'), seconds * 1000); // ends an endless loop too
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -76,9 +79,13 @@ function run(root: string, check: string, seconds: number) {
   });
 }
 
-/** Returns the output without the lines of Node below an error, such as a syntax error. */
+// A place in a file with its line, and then the message of an error without the stack.
+const CRASH = /^(?:\S*\.[jt]s:\d+\n(?:.*\n){1,3}? *\^+\n\n)?\w*Error\b.*(?:\n(?! {4}at |\s*$).*)*/m;
+
+/** Returns the lines of the tests. If a file cannot be loaded, returns only the error in it. */
 function withoutStack(output: string): string {
-  return output.replace(/^(?: {4}at |Node\.js v|node:internal).*\n/gm, '').replace(/\n{3,}/g, '\n\n');
+  if (/^[✔✖]/m.test(output)) return output;
+  return `${CRASH.exec(output)?.[0] ?? output.trimEnd()}\n`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -12,6 +12,7 @@ check('the page shows the whole days since the first visit', async () => {
     const visitor = new Visitor(site().handle);
     const state = [now, now - age * DAY, { count: 6 }];
     visitor.cookies.set('session', signer.encode(JSON.stringify(state)));
-    expectParts(`A session that is ${age} days old`, shownText(await visitor.get('/')), `Days: ${days}`);
+    const text = shownText(await visitor.get('/'));
+    expectParts(`The page for a session that is ${age} days old`, text, `Days: ${days}`);
   }
 });

@@ -9,7 +9,8 @@ const path = fileURLToPath(new URL(`../try.${isJs ? 'js' : 'ts'}`, import.meta.u
 
 check('try.ts prints the count of each visit', () => {
   assert.ok(existsSync(path), 'The folder of the project must have a file try.ts.');
-  const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, path], { encoding: 'utf8' });
+  const words = [...process.execArgv, path]; // on Node 20, the first words load tsx
+  const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
   const counts = (stdout + stderr).trim().split(/\s*\n\s*/);
   expectEqual('The output of try.ts', counts, ['Count: 1', 'Count: 2', 'Count: 1']);
 });
