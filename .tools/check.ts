@@ -1,4 +1,5 @@
-// The checks of `npm run turn` are tests whose messages are short: what is expected, and what came.
+// The checks of `npm run turn` are tests with short messages. A message shows the expected value and
+// the received value.
 import { AssertionError, fail } from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';

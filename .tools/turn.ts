@@ -3,7 +3,7 @@
 // The checks are small tests in `.turns/`. An exercise that changes no code has no check.
 // The reader runs its commands, and compares the output with the solution.
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseLesson } from './page.ts';
@@ -21,7 +21,7 @@ export async function checkTurn(root: string, word = '', seconds = MAX_SECONDS):
     return name && `${folder}/${name}`;
   };
   const module = ofStep('src');
-  if (!module) return failed(`There is no step ${word}. Name a step: npm run turn 5`);
+  if (!module) return failed(`There is no step '${word}'. Name a step: npm run turn 5`);
   const solution = `A solution:\n\n${solutionOf(root, module)}`;
   const check = ofStep('.turns');
   if (!check) return { isDone: true, message: `${commandsOf(root, step)}\n${solution}` };
@@ -82,13 +82,16 @@ function run(root: string, check: string, seconds: number) {
 // A place in a file with its line, and then the message of an error without the stack.
 const CRASH = /^(?:\S*\.[jt]s:\d+\n(?:.*\n){1,3}? *\^+\n\n)?\w*Error\b.*(?:\n(?! {4}at |\s*$).*)*/m;
 
+// The rest of a line in the log of a site.
+const LOGGED_STACK = /\\n {4}at .*"$/gm;
+
 /** Returns the lines of the tests. If a file cannot be loaded, returns only the error in it. */
 function withoutStack(output: string): string {
-  if (/^[✔✖]/m.test(output)) return output;
+  if (/^[✔✖]/m.test(output)) return output.replace(LOGGED_STACK, '"');
   return `${CRASH.exec(output)?.[0] ?? output.trimEnd()}\n`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (realpathSync(process.argv[1] ?? '.') === fileURLToPath(import.meta.url)) {
   const root = fileURLToPath(new URL('..', import.meta.url));
   const { isDone, message } = await checkTurn(root, process.argv[2]);
   (isDone ? console.log : console.error)(message);

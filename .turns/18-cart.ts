@@ -8,7 +8,8 @@ check('totalOf() subtracts 10 % from € 100 or more, and returns whole cents', 
   ] as const;
   for (const [items, totals] of carts) {
     const total = totalOf({ items, note: '' });
-    const isRight = (totals as readonly number[]).includes(total);
-    if (!isRight) expectEqual(`totalOf() for ${JSON.stringify(items)}, in cents`, total, totals[0]);
+    if ((totals as readonly number[]).includes(total)) continue;
+    const what = `totalOf() for ${JSON.stringify(items)}, in cents`;
+    expectEqual(what, String(total), totals.join(' or '));
   }
 });

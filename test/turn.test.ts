@@ -37,8 +37,8 @@ async function borrowCopy(t: TestContext): Promise<string> {
 }
 
 /**
- * Applies the fences of a solution: a `diff` changes the module, a proof is added to it, a command
- * runs, and another fence with the name of a file is this file.
+ * Applies the fences of a solution. A `diff` changes the module. A proof is added to the module. The
+ * command that writes forged.txt runs. Another fence with the name of a file becomes this file.
  */
 async function applySolution(t: TestContext, folder: string, name: string): Promise<void> {
   const module = `src/${name}`;
@@ -95,7 +95,7 @@ describe('npm run turn', () => {
     for (const word of ['40', '0', 'x', undefined]) {
       const { isDone, message } = await checkTurn(ROOT, word);
       assert.equal(isDone, false);
-      assert.match(message, /^There is no step .*Name a step: npm run turn 5$/);
+      assert.match(message, /^There is no step '\w*'\. Name a step: npm run turn 5$/);
     }
   });
 
