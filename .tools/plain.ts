@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const PARTS = ['src', 'public', 'test', '.proofs', '.tools', 'LESSON.md', 'package.json'];
+const CODE = ['src', 'test', '.proofs', '.turns', '.tools'];
+const PARTS = [...CODE, 'public', 'LESSON.md', 'package.json'];
 const esbuild = await import('esbuild').catch(() => undefined);
 
 const SITE = ['src', 'public', 'package.json']; // what a server reads
@@ -47,7 +48,7 @@ export async function copyProject(): Promise<string> {
 async function makePlain(parts: readonly string[]): Promise<string> {
   const folder = await makeFolder();
   for (const part of parts) await cp(join(ROOT, part), join(folder, part), { recursive: true });
-  for (const part of ['src', 'test', '.proofs', '.tools'].filter((name) => parts.includes(name))) {
+  for (const part of CODE.filter((name) => parts.includes(name))) {
     const names = await readdir(join(folder, part));
     const files = names.filter((name) => name.endsWith('.ts')).map((name) => join(folder, part, name));
     await Promise.all(files.map(async (file) => writeSource(file, await readFile(file, 'utf8'))));
