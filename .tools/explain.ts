@@ -303,5 +303,5 @@ async function watchBrowsers(): Promise<void> {
 // test that imports it reports the problem. The promise is created here and not in a test, because
 // Node reports an error that no code catches in the test that created the promise. The tests of
 // earlier steps use no Browser, and start faster without it.
-const [, step = BROWSER_STEP] = /\b(\d\d)-[\w-]+\.test\.[jt]s$/.exec(process.argv[1] ?? '') ?? [];
+const [, step = BROWSER_STEP] = /\b(\d\d)-[\w-]+(?:\.test)?\.[jt]s$/.exec(process.argv[1] ?? '') ?? [];
 if (Number(step) >= BROWSER_STEP) await watchBrowsers().catch(() => {});
