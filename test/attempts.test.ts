@@ -8,9 +8,9 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { emptyBodies } from '../.tools/practice.ts';
+import { emptyBodies, hintsOf } from '../.tools/practice.ts';
 import { skipSlow } from '../.tools/quick.ts';
-import { runTest, testFileOf, workshopWith } from '../.tools/workshop.ts';
+import { runTest, testFileOf, type TestRun, workshopWith } from '../.tools/workshop.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FILE = 'test/attempts.test.ts';
@@ -44,6 +44,124 @@ describe('npm run practice empties each step', { concurrency: CONCURRENCY }, () 
   }
 });
 
+/** Returns the names of all functions of a step, also of the one that starts the program. */
+function namesOf(source: string): string[] {
+  const [, start = ''] = /\nif \((\w+)\(import\.meta\.url\)/.exec(source) ?? [];
+  return [...emptyBodies(source, 0).names, ...emptyBodies(source, 0, start).names];
+}
+
+/** Returns the names at the beginning of a hint or of the title of a test: `a() and b() return …`. */
+function namesAt(text: string, names: readonly string[]): string[] {
+  const found: string[] = [];
+  for (let rest = text; ; ) {
+    const [word = '', name = ''] = /^(?:new )?`?((?:new )?[\w.#]+)(?:\(\))?`?/.exec(rest) ?? [];
+    const isConstructor = /^(?:new )?`?(?:new )?[A-Z]\w*\(\)/.test(word); // `Signer()`, not `Signer`
+    const full = isConstructor ? `new ${name.replace('new ', '')}()` : name;
+    found.push(...names.filter((one) => one === full || one === `${name}()`));
+    const [, next] = /^(?:,| and) (.*)/s.exec(rest.slice(word.length)) ?? [];
+    if (next === undefined) return found;
+    rest = next;
+  }
+}
+
+/** Returns the functions of a step in the order of its hints, which is from easy to hard. */
+function orderOf(file: string, source: string): string[] {
+  const markdown = readFileSync(join(ROOT, testFileOf(file).replace('.test.ts', '.hints.md')), 'utf8');
+  return [...new Set(hintsOf(markdown).flatMap((hint) => namesAt(hint, namesOf(source))))];
+}
+
+describe('the hints of a step', () => {
+  for (const { number, file, source } of modules) {
+    it(`step ${number} has hints for each function, and each begins with the name of one`, () => {
+      const names = namesOf(source);
+      assert.deepEqual(orderOf(file, source).sort(), names.sort());
+      const markdown = readFileSync(join(ROOT, testFileOf(file).replace('.test.ts', '.hints.md')), 'utf8');
+      for (const hint of hintsOf(markdown)) assert.notDeepEqual(namesAt(hint, names), [], hint);
+    });
+  }
+});
+
+type Failure = { readonly title: string; readonly details: string };
+
+/** Returns the tests that failed, without the groups. */
+function failuresIn({ tap }: TestRun): Failure[] {
+  const parts = tap.split(/^( *)(?=(?:not )?ok \d+ - )/m);
+  const failures: Failure[] = [];
+  for (let i = 2; i < parts.length; i += 2) {
+    const part = parts[i] ?? '';
+    const [, title] = /^not ok \d+ - (.*)/.exec(part) ?? [];
+    if (title === undefined || /^ *type: 'suite'/m.test(part)) continue;
+    failures.push({ title: title.replace(/\\(?=[\\#])/g, ''), details: part });
+  }
+  return failures;
+}
+
+// A function that no test can call alone: a constructor, and a method that is private or protected.
+const isInner = (name: string, source: string): boolean =>
+  /^new |#/.test(name) ||
+  new RegExp(`protected .*\\b${name.split('.').at(-1)?.replace('()', '')}\\b`).test(source);
+
+// Scrypt with the real cost takes seconds. These tests run for `site()` only.
+const EXPENSIVE: Record<number, string> = { 21: '^(USERS|site|hashPassword.. has OWASP)' };
+
+/**
+ * If one of these functions is empty, a test of an easier function fails too. The easier function
+ * calls it, or the test needs it.
+ */
+const NEEDED_EARLIER: Record<number, string[]> = {
+  13: ['RouteGroup.with()'],
+  16: ['CookieJar.headerFor()'],
+  25: ['MemoryStore.put()', 'StoredSessionFactory.save()'],
+  27: ['SqliteStore.put()', 'SqliteStore.delete()'],
+  28: ['addDevices()', 'makeDeviceSite()'],
+  30: ['addApi()'],
+  31: ['RespConnection.close()'],
+  33: ['RedisStore.put()'],
+  34: ['fileHandler()'],
+  35: ['respondAndClose()'],
+  38: ['operate()'],
+  39: ['FastSigner.encode()', 'FastSigner.decode()'],
+};
+
+// They start a process for each function, so they run on one Node: the newest.
+const isOld = !Reflect.get(process.features, 'typescript');
+
+describe('an empty function fails its own tests', { concurrency: CONCURRENCY }, () => {
+  const skip = isOld ? false : skipSlow(FILE);
+  for (const { number, file, source: original } of isOld ? [] : runnable) {
+    const order = orderOf(file, original);
+    for (const name of namesOf(original)) {
+      it(`step ${number} without ${name}`, { skip }, async (t) => {
+        const plainName = name.replace(/^new |\(\)$/g, '');
+        const { source } = emptyBodies(original, number, plainName);
+        const folder = await workshopWith(t, file, source);
+        const expensive = name === 'site()' ? undefined : EXPENSIVE[number];
+        const options = expensive ? [`--test-skip-pattern=${expensive}`] : [];
+        const run = await runTest(folder, testFileOf(file), options, { TIME_LIMIT: '8' });
+        const details = `: ${file}\n${run.tap}${run.stderr}`;
+        assert.ok(!run.isTimedOut, `A test hangs instead of a failure${details}`);
+        assert.deepEqual(run.leftovers, [], `A process did not end${details}`);
+        const cause = `Step ${number}: ${name} is still to be written`;
+        assert.ok((run.tap + run.stderr).includes(cause), `No failure names the function${details}`);
+        const failures = failuresIn(run);
+        const isLoaded = failures.some(({ title }) => !title.endsWith('.js'));
+        if (!isLoaded) return; // the module calls the function while it loads, so no test can run
+        const own = failures.filter(({ title }) => namesAt(title, order).includes(name));
+        const isNamed = own.some((failure) => failure.details.includes(cause));
+        assert.ok(isNamed || isInner(name, original), `No test of its own fails${details}`);
+        if (NEEDED_EARLIER[number]?.includes(name)) return;
+        const earlier = order.slice(0, order.indexOf(name));
+        const others = failures.filter(({ title }) => {
+          const owners = namesAt(title, order);
+          return owners.length > 0 && owners.every((owner) => earlier.includes(owner));
+        });
+        const titles = others.map(({ title }) => title);
+        assert.deepEqual(titles, [], `The tests of an easier function fail${details}`);
+      });
+    }
+  }
+});
+
 const NEVER = 'new Promise(() => {})';
 
 /** Wrong attempts that a reader can make: the whole body of a function. */
@@ -56,21 +174,21 @@ const ATTEMPTS: [step: number, name: string, what: string, body: string][] = [
   [4, 'toListener', 'never calls the handler', 'return () => {};'],
   [4, 'toListener', 'never ends the response', 'return (_, response) => response.writeHead(200);'],
   [5, 'Router.handle', 'never settles', `return ${NEVER};`],
-  [7, 'Session.update', 'is an endless loop', 'for (;;) this.set(key, change(this.get(key)));'],
+  [7, 'Session.update', 'is an endless loop', 'for (;;) this.set(key, fn(this.get(key)));'],
   [8, 'CookieSessionFactory.open', 'never settles', `return ${NEVER};`],
   [8, 'CookieSessionFactory.save', 'never settles', `return ${NEVER};`],
-  [8, 'withSession', 'never calls the page', `return () => ${NEVER};`],
-  [11, 'withTimeouts', 'opens with itself', 'return { ...factory, open(v) { return this.open(v); } };'],
+  [8, 'withSession', 'never calls the page', `return () => () => ${NEVER};`],
+  [11, 'withTimeouts', 'never opens', `factory.open = () => ${NEVER}; return factory;`],
   [12, 'readForm', 'never reads the body', `return ${NEVER};`],
-  [13, 'RouteGroup.get', 'waits for nothing', `this.router.get(pattern, () => ${NEVER}); return this;`],
+  [13, 'RouteGroup.with', 'never calls the page', `return new RouteGroup(this.#router, () => () => ${NEVER});`],
   [16, 'Browser.#follow', 'follows endless redirects', [
     'const { headers } = await this.request(method, path, body);',
     "return this.#follow('GET', headers.location ?? path);",
   ].join('\n')],
   [16, 'Browser.request', 'never asks the handler', `return ${NEVER};`],
   [19, 'rescue', 'never calls the page', `return () => () => ${NEVER};`],
-  [22, 'withLogin', 'never calls the page', `return ${NEVER};`],
-  [25, 'MemoryStore.get', 'never settles', `return ${NEVER};`],
+  [22, 'withLogin', 'never calls the page', `return () => () => ${NEVER};`],
+  [25, 'StoredSessionFactory.open', 'never settles', `return ${NEVER};`],
   [26, 'VersionedSessionFactory.#replace', 'tries again without an end', 'for (;;) await 0;'],
   [31, 'RespConnection.#receive', 'ignores the bytes', ''],
   [31, 'RespConnection.close', 'leaves the socket open', ''],
@@ -92,7 +210,6 @@ describe('a wrong attempt fails its tests, and nothing hangs', { concurrency: 4 
       const run = await runTest(folder, testFileOf(file), [], { TIME_LIMIT: '4' });
       const { isTimedOut, hasFailed, tap, stderr, leftovers } = run;
       const details = `: ${file}\n${tap}${stderr}`;
-      if (process.env.SHOW) console.log(`@@ ${number} ${name} ${what}\n${tap.match(/.*not ok.*|.*error: [^]*?code:/g)?.slice(0,3).join('\n')}\n${stderr.slice(0,300)}`);
       assert.ok(!isTimedOut, `A test hangs instead of a failure${details}`);
       assert.ok(hasFailed, `The tests pass${details}`);
       assert.match(tap + stderr, new RegExp(`\\bStep ${number}\\b`), `No step${details}`);

@@ -247,6 +247,12 @@ describe('emptyBodies()', () => {
     assert.deepEqual(selected('ge'), []);
   });
 
+  it('emptyBodies() keeps the function that starts the program, unless its name is wanted', () => {
+    const source = 'export const a = () => 1;\nexport const b = () => 1;\nif (b(import.meta.url)) a();\n';
+    assert.deepEqual(emptyBodies(source, 7).names, ['a()']);
+    assert.deepEqual(emptyBodies(source, 7, 'b').names, ['b()']);
+  });
+
   it('hintsOf() returns the items of the numbered list, or nothing without a list', () => {
     assert.deepEqual(hintsOf(HINTS), ['Add them.', 'All.']);
     assert.deepEqual(hintsOf(''), []);
