@@ -32,7 +32,7 @@ let watchdog: Worker | undefined;
 export const mustSkip = (): boolean => isLate && variable > 0;
 
 /**
- * Runs a test, such as `Step 3: Signer.decode()`. After the limit, it throws a `TimeLimitError` that
+ * Runs a test, such as `Step 3: Signer.decode()`. After the limit, throws a `TimeLimitError` that
  * begins with this name. `whatWaits` returns what the test waits for. A test that computes, such as
  * the hash of a password, gets twice the time: a slow machine may need it.
  */
@@ -51,7 +51,8 @@ export async function withinLimit(
         const isComputing = (user + system) / 1e6 > LIMIT / 10;
         if (isComputing && seconds === LIMIT) return wait(2 * LIMIT);
         const message = `${name} did not end within ${seconds} seconds. ${whatWaits()}`;
-        setImmediate(() => reject(new TimeLimitError(message))); // Node first reads what has arrived
+        // Node first reads what has arrived.
+        setImmediate(() => reject(new TimeLimitError(message)));
       }, LIMIT * 1000);
       if (!(variable > 0)) timer.unref(); // Node itself fails a test that waits for nothing
     };

@@ -1,5 +1,5 @@
-// A workshop for the tests of the tests: a copy of the project with one file that is wrong, and the
-// test file of its step in a process of its own.
+// A workshop is a copy of the project in which one file is wrong. A test can run the tests of a
+// step there, in a process of its own.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -77,7 +77,7 @@ function groupOf(leader: number): string[] {
   return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
     try {
       const [, name, state, group] = /\((.*)\) (.) \d+ (\d+)/s.exec(read(pid, 'stat')) ?? [];
-      const isRunning = group === `${leader}` && state !== 'Z' && state !== 'X'; // a zombie has ended
+      const isRunning = group === `${leader}` && !/[ZX]/.test(state ?? ''); // a zombie has ended
       return isRunning ? [`${name}: ${read(pid, 'cmdline').replaceAll('\0', ' ')}`] : [];
     } catch {
       return []; // it has just ended

@@ -1,7 +1,7 @@
 // `npm run try 2 "words"` on a small project: it runs the tests with these words in their names.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -66,6 +66,15 @@ describe('npm run try', () => {
 
   it('shows the reason of a skipped test, and hides the tests that the words exclude', () => {
     assert.deepEqual(tryStep('2', 'waits'), [0, '– add() waits (skipped: needs Redis)\n']);
+  });
+
+  it('shows the error of a file that cannot be loaded', (t) => {
+    const file = join(root, 'test/03-broken.test.ts');
+    writeFileSync(file, "throw new Error('Step 3: sum() is still to be written');\n");
+    t.after(() => rmSync(file));
+    const [status, output] = tryStep('3');
+    assert.equal(status, 1);
+    assert.match(output, /^✖ .*03-broken\.test\.ts\n {2}Error: Step 3: sum\(\) is still/);
   });
 
   it('fails if no test has these words, or if there is no such step', () => {
