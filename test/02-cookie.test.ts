@@ -7,16 +7,6 @@ import { Cookie, countVisits, parseCookies } from '../src/02-cookie.ts';
 const it = explainedIt(import.meta.url);
 
 describe('02-cookie: reading', () => {
-  it('parseCookies() returns each pair of the header in order', () => {
-    const pairs = [['count', '7'], ['theme', 'dark'], ['count', '8']];
-    assert.deepEqual(parseCookies('count=7; theme=dark; count=8'), pairs);
-  });
-
-  it('parseCookies() treats __proto__ as a name', () => {
-    const pairs = [['__proto__', '1'], ['constructor', '2']];
-    assert.deepEqual(parseCookies('__proto__=1; constructor=2'), pairs);
-  });
-
   it('Cookie.read() returns the value of the cookie', () => {
     assert.equal(new Cookie('count').read('count=7'), '7');
     assert.equal(new Cookie('count').read('theme=dark; count=7; a=1'), '7');
@@ -40,6 +30,16 @@ describe('02-cookie: reading', () => {
     const first = 'a browser sends the cookie with the longest path first';
     assert.equal(new Cookie('a').read('a=1; b=2; a=3'), '1', first);
     assert.equal(new Cookie('a').read('a=; a=3'), '', first);
+  });
+
+  it('parseCookies() returns each pair of the header in order', () => {
+    const pairs = [['count', '7'], ['theme', 'dark'], ['count', '8']];
+    assert.deepEqual(parseCookies('count=7; theme=dark; count=8'), pairs);
+  });
+
+  it('parseCookies() treats __proto__ as a name', () => {
+    const pairs = [['__proto__', '1'], ['constructor', '2']];
+    assert.deepEqual(parseCookies('__proto__=1; constructor=2'), pairs);
   });
 
   it('Cookie.read() treats __proto__ as a name', () => {
