@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { Signer } from '../src/03-signer.ts';
 import { type Handler, problem, text } from '../src/04-http.ts';
@@ -209,7 +209,7 @@ describe('10-inspector: the panel on each page', () => {
   });
 
   it('site() of step 10 never shows a secret', async () => {
-    const visitors = [new Visitor(site()), new Visitor(makeSite())];
+    const visitors = [new Visitor(ofStep(site())), new Visitor(makeSite())];
     for (const visitor of visitors) {
       for (const path of ['/', '/howdy', '/inspect', '/inspect?flip=1', '/nonsense']) {
         const response = await visitor.get(path);

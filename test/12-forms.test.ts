@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { explainedIt, witness } from '../.tools/explain.ts';
+import { explainedIt, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest } from '../.tools/request.ts';
 import { type Handler, type HttpRequest, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -233,7 +233,7 @@ describe('12-forms: the articles', () => {
   });
 
   it('site() of step 12 has the articles, and redirects from / to them', async () => {
-    const { handle } = site();
+    const handle = witness(ofStep(site().handle));
     assert.match(await open(handle), /<h1>Articles<\/h1>/);
     assert.equal((await handle(makeRequest('GET', '/style.css'))).status, 200);
     const { status, headers } = await handle(makeRequest('GET', '/'));

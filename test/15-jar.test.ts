@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { Visitor } from '../.tools/request.ts';
 import { MAX_COOKIE_SIZE } from '../src/08-session-factory.ts';
 import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
@@ -252,7 +252,8 @@ describe('15-jar: the check at startup and the page', () => {
     requireAcceptedCookie(new SessionCookie(options).write(''), new URL(url));
 
   it('requireAcceptedCookie() throws if browsers would drop the cookie of the site', () => {
-    const start = "Cannot start: browsers reject 'session=; Path=/; HttpOnly; SameSite=None'.";
+    const header = new SessionCookie({ sameSite: 'None' }).write('');
+    const start = `Cannot start: browsers reject '${header}'.`;
     const error = { name: 'RangeError', message: `${start} ${NONE}` };
     assert.throws(() => check({ sameSite: 'None' }), error);
     const host = { cookieName: '__Host-session', secure: true };
@@ -263,8 +264,9 @@ describe('15-jar: the check at startup and the page', () => {
   });
 
   it('requireAcceptedCookie() throws if browsers would ignore or change an attribute', () => {
-    const message = "Cannot start: browsers reject 'session=; Max-Age=1.5; Path=/; HttpOnly; " +
-      "SameSite=Lax'. They do not read Max-Age=1.5 as it is written";
+    const header = new SessionCookie({ maxAge: 1.5 }).write('');
+    const message = `Cannot start: browsers reject '${header}'. ` +
+      'They do not read Max-Age=1.5 as it is written';
     assert.throws(() => check({ maxAge: 1.5 }), { name: 'RangeError', message });
     const ages = [-1, MAX_COOKIE_AGE + 1, NaN, Infinity, 1e21].map((maxAge) => ({ maxAge }));
     const long = `/${'x'.repeat(1023)}`; // browsers ignore a longer path
@@ -282,7 +284,7 @@ describe('15-jar: the check at startup and the page', () => {
   });
 
   it('site() of step 15 explains a cookie on a page', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     const ask = async (query: Record<string, string>): Promise<string> =>
       visitor.text(`/inspect/cookie?${new URLSearchParams(query)}`);
     const url = 'https://example.org/';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { formsOf, formTo, tokenOf } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { type Handler, text } from '../src/04-http.ts';
@@ -245,7 +245,7 @@ describe('17-csrf: the middleware', () => {
   });
 
   it('site() of step 17 saves an article from its own page, and from no other page', async () => {
-    const browser = new Browser(site());
+    const browser = new Browser(ofStep(site()));
     const article = { title: 'On tea', body: 'It is hot.' };
     const { fields } = formTo(bodyText(await browser.get('/articles')), '/articles');
     const saved = await browser.post('/articles', { ...fields, ...article });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, setCookies } from '../.tools/request.ts';
 import { requestBytes, startServer } from '../.tools/serve.ts';
 import { cartIn, cookieOf, openShop, send, shopFactory } from '../.tools/shop.ts';
@@ -219,7 +219,7 @@ describe('18-cart: what a form can send', () => {
 describe('18-cart: two limits', () => {
   it('site() of step 18 sends a 500 if a note does not fit, and the cart stays', async (t) => {
     const log = t.mock.method(console, 'error', () => {});
-    const { exchange } = await startServer(t, toListener(site()));
+    const { exchange } = await startServer(t, toListener(ofStep(site())));
     const post = (path: string, form: string, more = ''): Promise<string> => {
       const type = 'Content-Type: application/x-www-form-urlencoded\r\n';
       const headers = `${type}Sec-Fetch-Site: same-origin\r\nContent-Length: ${form.length}\r\n`;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { scryptSync } from 'node:crypto';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep, witness } from '../.tools/explain.ts';
 import { countHashes } from '../.tools/hashes.ts';
 import { bodyText, makeRequest } from '../.tools/request.ts';
 import { text } from '../src/04-http.ts';
@@ -149,7 +149,7 @@ describe('21-password: users', () => {
 
 describe('21-password: the page', () => {
   it('site() of step 21 shows the hash of a password, which is another one each time', async () => {
-    const handle = site();
+    const handle = witness(ofStep(site()));
     assert.match(bodyText(await handle(makeRequest())), /<form method="post" action="\/">/);
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
     const hashes: string[] = [];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -264,7 +264,7 @@ describe('22-login: logout, and the site', () => {
   });
 
   it('site() of step 22 has a login, a dashboard and a cart', async () => {
-    const browser = new Browser(site(), ORIGIN);
+    const browser = new Browser(ofStep(site()), ORIGIN);
     assert.match(bodyText(await browser.get('/')), /<a href="\/login">Login<\/a>/);
     const fields = { username: 'viewer', password: 'viewer' };
     const body = new URLSearchParams(fields).toString();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText } from '../.tools/request.ts';
 import { Signer } from '../src/03-signer.ts';
 import { Session } from '../src/07-session.ts';
@@ -205,7 +205,7 @@ describe('24-encryption: sessions', () => {
   });
 
   it('site() of step 24 has the cart and the login, and the cookie says nothing of them', async () => {
-    const browser = new Browser(site(), ORIGIN);
+    const browser = new Browser(ofStep(site()), ORIGIN);
     const send = (path: string, form: string) =>
       browser.request('POST', path, form, { 'sec-fetch-site': 'same-origin' });
     await send('/cart/add', 'item=tea');

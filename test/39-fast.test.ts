@@ -3,7 +3,7 @@ import crypto, { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, setCookies, Visitor } from '../.tools/request.ts';
 import { Signer } from '../src/03-signer.ts';
 import { Session } from '../src/07-session.ts';
@@ -226,7 +226,7 @@ describe('39-fast: the site', () => {
   });
 
   it('site() continues a count of step 9, and step 9 continues its count', async () => {
-    const [fast, slow] = [new Visitor(site()), new Visitor(tutorial().handle)];
+    const [fast, slow] = [new Visitor(ofStep(site())), new Visitor(tutorial().handle)];
     assert.match(bodyText(await slow.get('/')), /Count: 1/);
     for (const [name, value] of slow.cookies) fast.cookies.set(name, value);
     const response = await fast.get('/howdy');

@@ -7,8 +7,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { curlOf, explainedIt, noteBytes, placeOf, witness } from '../.tools/explain.ts';
+import { explainedIt, given, noteBytes, ofStep, witness } from '../.tools/explain.ts';
 import { makeRequest } from '../.tools/request.ts';
+import { curlOf, placeOf } from '../.tools/story.ts';
 import { type Handler, text } from '../src/04-http.ts';
 import { readForm } from '../src/12-forms.ts';
 import { Browser } from '../src/16-browser.ts';
@@ -105,7 +106,7 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
   },
   'a test writes bytes to a socket': {
     run() {
-      noteBytes("GET /%'\\ HTTP/1.1\r\n\xff", '');
+      noteBytes("GET /%'\\ HTTP/1.1\r\n\xff", () => '');
       throw 'no error'; // a message must show this value too
     },
     says: [
