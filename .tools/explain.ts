@@ -115,7 +115,7 @@ export function noteBytes(sent: string | Buffer, came: () => string): void {
     target: line.split(' ')[1] ?? '',
     command: () => printfOf(sent),
     words: () => `${line} …`,
-    came: () => came() || '(nothing)',
+    came: () => came().replaceAll('\r', '') || '(nothing)',
   });
 }
 
@@ -125,7 +125,11 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
     const { method, path, search, headers } = request;
     const target = path + search;
     const last = exchanges.getStore()?.requests?.at(-1);
-    if (last?.target === target && last.came === THREW) return handler(request); // of a Browser
+    if (last?.target === target && last.came === THREW) { // a Browser has noted this request
+      const response = await handler(request);
+      last.came = () => answerIn(response);
+      return response;
+    }
     const { body, textOf } = recordingOf(request.body);
     const lines = Object.entries(headers);
     const noted = note({

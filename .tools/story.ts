@@ -32,8 +32,9 @@ export const ORIGIN = 'http://localhost:6543';
 const COLUMNS = 80; // of a terminal
 const LABEL = 11; // characters, including the space
 const WIDTH = COLUMNS - LABEL - 2; // `npm run try` indents a message by 2
-const MAX_ROWS = 14; // of a message, below the title of the test
-const MAX_COMMAND = 6 * WIDTH; // characters: a longer command is described in words
+const MAX_ROWS = 15; // of a message, below the title of the test
+const MAX_COMMAND = 6; // rows: a longer command is described in words
+const MAX_ANSWER = 5; // rows
 const MAX_HEADERS = 3; // of a response
 
 /** Returns the message of an error, and the story below it. */
@@ -48,10 +49,7 @@ export function tell(
     if (text !== undefined) parts.push([label, clip(text, rows)]);
   };
   add('input:', exchange.given?.(), 2);
-  const [last, ...before] = [...(exchange.requests ?? [])].reverse();
   const index = parts.length;
-  if (last) add('sent:', sentOf(last), 6);
-  if (last) add('came back:', last.came(), 4);
   add('logged:', exchange.logged, 2);
   const actual = error instanceof AssertionError ? error.actual : undefined;
   if (actual instanceof Error) add('thrown:', String(actual), 2); // `throws` does not show it
@@ -60,6 +58,13 @@ export function tell(
   const head = clip(headOf(error), 4, WIDTH + LABEL);
   let rest = MAX_ROWS - rowsOf(head, COLUMNS - 2) - 1;
   for (const [, text] of parts) rest -= rowsOf(text);
+  const [last, ...before] = [...(exchange.requests ?? [])].reverse();
+  if (last) {
+    const sent = sentOf(last, rest - 1);
+    const came = clip(last.came(), Math.max(1, Math.min(MAX_ANSWER, rest - rowsOf(sent))));
+    rest -= rowsOf(sent) + rowsOf(came);
+    parts.splice(index, 0, ['sent:', sent], ['came back:', came]);
+  }
   for (const one of before) {
     const sent = sentOf(one);
     rest -= rowsOf(sent);
@@ -99,10 +104,13 @@ function middle(text: string, limit: number): string {
 
 /** Returns the words of a test, without the long comparison that Node adds. */
 function headOf(error: Error): string {
-  if (!(error instanceof AssertionError) || !error.generatedMessage) return error.message;
   const isShown = valuesOf(error).length > 0;
-  const [first = ''] = error.message.split('\n');
-  return isShown ? first.replace(/ Input:$/, '') : error.message;
+  if (!(error instanceof AssertionError) || !isShown) return error.message;
+  const [words = ''] = error.message.split('\n+ actual - expected'); // also below own words
+  const [first = ''] = words.split('\n');
+  if (!error.generatedMessage) return words;
+  return first.replace(/^The input did not match.*/, 'The text does not match the pattern.')
+    .replace(/^The input was expected to not match.*/, 'The text matches the pattern.');
 }
 
 /** Returns the two values of a comparison around their first difference. */
@@ -113,8 +121,8 @@ function valuesOf(error: Error): [label: string, text: string][] {
   if (/^(?:not)?(?:strict|deep|deepStrict)?equal$/i.test(operator)) {
     // as it is
   } else if (operator === 'match' || operator === 'doesNotMatch') {
-    return [['pattern:', middle(String(expected), 2 * WIDTH)],
-      ['received:', clip(`${typeof actual === 'string' ? actual : show(actual)}`, 4)]];
+    const text = typeof actual === 'string' ? actual : show(actual);
+    return [['pattern:', middle(String(expected), 2 * WIDTH)], ['received:', near(expected, text)]];
   } else if (/^(?:throws|rejects)$/.test(operator) && isRules(expected) && actual instanceof Error) {
     // `throws` compares only these properties of the error.
     const error = actual;
@@ -123,6 +131,21 @@ function valuesOf(error: Error): [label: string, text: string][] {
   } else return [];
   const [one, other] = differenceOf(show(expected), show(actual));
   return [['expected:', one], ['received:', other]];
+}
+
+/** Returns the part of a text where the beginning of a pattern could match. */
+function near(pattern: unknown, text: string): string {
+  const { source = '' } = pattern as Partial<RegExp>;
+  const [literal = ''] = source.replace(/^\^/, '').replace(/\\([^\w])/g, '$1').split(/[\\^$.*+?()[\]{}|]/);
+  let start = -1;
+  for (let size = literal.length; size > 2 && start === -1; size--) {
+    start = text.indexOf(literal.slice(0, size));
+  }
+  if (text.length <= 2 * WIDTH) start = 0;
+  else if (start === -1) start = Math.max(0, text.indexOf('<main'));
+  const part = text.slice(start, start + 2 * WIDTH - 20);
+  const isEnd = start + part.length === text.length;
+  return `${start > 0 ? '… ' : ''}${show(part)}${isEnd ? '' : ' …'}`;
 }
 
 function isRules(value: unknown): value is object {
@@ -151,7 +174,7 @@ function differenceOf(one: string, other: string): [one: string, other: string] 
 
 /** Returns the place in the code of the reader or of the test, and the class of the error. */
 function frameOf(error: Error): string | undefined {
-  const place = /\b(?:src|test|\.proofs)\/[\w.-]+\.[jt]s:\d+/.exec(framesOf(error))?.[0];
+  const place = /(?<=\/)(?:src|test|\.proofs)\/[\w.-]+\.[jt]s:\d+/.exec(framesOf(error))?.[0];
   const isPlain = error instanceof AssertionError || error.name === 'Error';
   return place && (isPlain ? place : `${place} (${error.name})`);
 }
@@ -161,10 +184,10 @@ function framesOf({ stack = '' }: Error): string {
 }
 
 /** Returns a command that can be pasted, or a description. */
-function sentOf(request: Noted): string {
+function sentOf(request: Noted, rows = MAX_COMMAND): string {
   if (!request.isOfStep) return `${request.words()} (to a site of the test)`;
   const command = request.command();
-  if (command !== undefined && command.length <= MAX_COMMAND) return command;
+  if (command !== undefined && rowsOf(command) <= Math.min(rows, MAX_COMMAND)) return command;
   return `${request.words()} (too long to paste)`;
 }
 
@@ -172,13 +195,23 @@ function sentOf(request: Noted): string {
 export function wordsOf(method: string, target: string, headers: Lines, body = ''): string {
   const cookie = [...headers].find(([name]) => name.toLowerCase() === 'cookie')?.[1];
   const words = [`${method} ${middle(target, WIDTH)}`];
-  if (typeof cookie === 'string') words.push(`with the cookie ${middle(cookie, WIDTH)}`);
-  if (body !== '') words.push(`with the body ${middle(show(body), WIDTH)}`);
+  if (typeof cookie === 'string') words.push(`with the cookie ${middle(cookie, 40)}`);
+  if (body !== '') words.push(`with the body ${middle(show(body), 40)}`);
   return words.join(' ');
 }
 
-/** Returns a command for bash or zsh that sends the same request to the server of the step. */
-export function curlOf(method: string, target: string, headers: Lines, body = ''): string {
+/**
+ * Returns a command for bash or zsh that sends the same request to the server of the step, or
+ * `undefined` if curl would send another request.
+ */
+export function curlOf(
+  method: string,
+  target: string,
+  headers: Lines,
+  body = '',
+): string | undefined {
+  const isExact = /^\/[!"$-~]*$/.test(target); // curl keeps these characters
+  if (!isExact || [body, ...headers].some((part) => String(part).includes('\0'))) return undefined;
   const words = ['curl -si'];
   const isPost = method === 'POST';
   if (method === 'HEAD') words.push('-I');
@@ -195,19 +228,24 @@ export function curlOf(method: string, target: string, headers: Lines, body = ''
     const isEmpty = value === '';
     if (value !== undefined && !isImplied) words.push(`-H ${quote(isEmpty ? `${name};` : line)}`);
   }
-  if (hasBody) words.push(`--data-binary ${quote(body)}`);
-  const isPath = target.startsWith('/');
-  if (isPath && target.includes('/.')) words.push('--path-as-is'); // curl would change it
+  const isFile = body.startsWith('@'); // for --data-binary, this is the name of a file
+  if (hasBody) words.push(`${isFile ? '--data-raw' : '--data-binary'} ${quote(body)}`);
+  if (target.includes('/.')) words.push('--path-as-is'); // curl would change it
   if (/[[\]{}]/.test(target)) words.push('-g'); // curl would expand them
-  words.push(quote(isPath ? ORIGIN + target : new URL(target, ORIGIN).href));
+  words.push(quote(ORIGIN + target));
   return words.join(' ');
 }
 
 const FORM_TYPE = 'content-type: application/x-www-form-urlencoded';
 
 function quote(text: string): string {
-  return /^[\w./:@%-][\w./:=@%-]*$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  if (/^[\w./:@%-][\w./:=@%-]*$/.test(text)) return text; // zsh replaces a word that begins with =
+  if (!CONTROL.test(text)) return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  const escaped = text.replace(/[\\']/g, String.raw`\$&`);
+  return `$'${escaped.replace(new RegExp(CONTROL, 'g'), escapeByte)}'`;
 }
+
+const CONTROL = /[\0-\x1f\x7f]/; // a line break in a message would be indented
 
 /** Returns a command for bash or zsh that sends these bytes to the server of the step. */
 export function printfOf(sent: string | Buffer): string {
@@ -232,15 +270,17 @@ export function answerOf(status: string | number, headers: Lines, body: string):
   const lines = [...headers].flatMap(([name, value]) =>
     COMMON.test(name) ? [] : [value].flat().map((one) => middle(`${name}: ${String(one)}`, WIDTH)),
   );
-  const content = body.slice(Math.max(0, body.indexOf('<main'))).replace(/\s+/g, ' ').trim();
-  const shown = body === '' ? [] : [middle(content, 2 * WIDTH)];
+  const [, main = body] = /<main[^>]*>([^]*)/.exec(body) ?? [];
+  const content = main.replace(/\s+/g, ' ').trim();
+  const isLong = content.length > 2 * WIDTH;
+  const shown = isLong ? [`${content.slice(0, 2 * WIDTH - 2)} …`] : body === '' ? [] : [content];
   return [status, ...lines.slice(0, MAX_HEADERS), ...shown].join('\n');
 }
 
 // Each page has these headers. A test that is about one of them shows its value.
 const COMMON = new RegExp(
   '^(?:date|connection|keep-alive|content-length|content-type|content-security-policy|' +
-    'x-content-type-options|referrer-policy|vary|cache-control|transfer-encoding)$',
+    'x-content-type-options|referrer-policy|vary|cache-control|transfer-encoding|cross-origin-resource-policy)$',
   'i',
 );
 
@@ -292,6 +332,7 @@ export function placeOf(module: string, title: string): string {
   // A paragraph whose first name is another function of the fence is about that function.
   const isOfOther = (at: number): boolean => others.includes(/`(#?[\w$]+)(?:\([^`)]*\))?`/.exec(textOf(at))?.[1] ?? '');
   const own = (found ?? []).filter((at) => !isOfOther(at));
+  if (found === undefined && owner !== '') return placeOf(module, owner); // a field of a class
   const at = found?.find(isNaming)
     ?? (isClass ? undefined : before.find(isNaming))
     ?? own.findLast(isTopic) ?? own.at(-1) ?? before.findLast(isTopic) ?? start;

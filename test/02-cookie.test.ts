@@ -11,7 +11,11 @@ describe('02-cookie: reading', () => {
   it('Cookie.read() returns the value of the cookie', () => {
     assert.equal(new Cookie('count').read(given('count=7')), '7');
     assert.equal(new Cookie('count').read(given('theme=dark; count=7; a=1')), '7');
-    assert.equal(new Cookie('theme').read(given('count=7;theme=dark')), 'dark', 'the space is optional');
+    assert.equal(
+      new Cookie('theme').read(given('count=7;theme=dark')),
+      'dark',
+      'the space is optional',
+    );
     assert.equal(new Cookie('count').read(given('count=')), '', 'an empty value is a value');
   });
 
@@ -42,7 +46,11 @@ describe('02-cookie: reading', () => {
     const pairs = [['__proto__', '1'], ['constructor', '2']];
     assert.deepEqual(parseCookies(given('__proto__=1; constructor=2')), pairs);
     assert.equal(new Cookie('__proto__').read(given('__proto__=1')), '1');
-    assert.equal(new Cookie('toString').read(given('a=1')), undefined, 'the client has not sent it');
+    assert.equal(
+      new Cookie('toString').read(given('a=1')),
+      undefined,
+      'the client has not sent it',
+    );
   });
 });
 

@@ -44,7 +44,10 @@ describe('03-signer: encode and decode', () => {
   it('Signer.encode() writes the HMAC of node:crypto before the text, in base64url', () => {
     const signature = crypto.createHmac('sha512', 'count.itsaseekreet').update('7').digest();
     const expected = Buffer.concat([signature, Buffer.from('7')]).toString('base64url');
-    assert.equal(new Signer(given({ secrets: [SECRET], salt: 'count.' })).encode(given('7')), expected);
+    assert.equal(
+      new Signer(given({ secrets: [SECRET], salt: 'count.' })).encode(given('7')),
+      expected,
+    );
   });
 
   it('Signer.encode() agrees with test case 2 of RFC 4231', () => {
@@ -58,7 +61,11 @@ describe('03-signer: encode and decode', () => {
     assert.equal(bytes.subarray(0, SIZE).toString('hex'), signature);
     assert.equal(bytes.subarray(SIZE).toString(), text, 'everyone can read the text');
     const salted = new Signer(given({ secrets: ['fe'], salt: 'Je' }));
-    assert.equal(salted.encode(given(text)), signer.encode(given(text)), 'the key is the salt and the secret');
+    assert.equal(
+      salted.encode(given(text)),
+      signer.encode(given(text)),
+      'the key is the salt and the secret',
+    );
   });
 
   it('Signer.encode() and decode() agree with a cookie of real Pyramid', () => {
@@ -84,7 +91,11 @@ describe('03-signer: attacks', () => {
     const signer = countSigner();
     for (const value of [COUNT_1, signer.encode('a longer text')]) {
       for (let length = 0; length < value.length; length++) {
-        assert.equal(signer.decode(given(value.slice(0, length))), undefined, `the first ${length}`);
+        assert.equal(
+          signer.decode(given(value.slice(0, length))),
+          undefined,
+          `the first ${length}`,
+        );
       }
     }
   });
@@ -112,7 +123,11 @@ describe('03-signer: attacks', () => {
     const signer = countSigner();
     for (const secret of ['guessed', `${SECRET} `, SECRET.slice(1), SECRET.toUpperCase(), 'é']) {
       const attacker = new Signer(given({ secrets: [secret], salt: 'count.' }));
-      assert.equal(signer.decode(given(attacker.encode('9999'))), undefined, `the secret ${secret}`);
+      assert.equal(
+        signer.decode(given(attacker.encode('9999'))),
+        undefined,
+        `the secret ${secret}`,
+      );
     }
   });
 
@@ -122,7 +137,11 @@ describe('03-signer: attacks', () => {
     const token = forMail.encode('ada@example.com');
     assert.equal(forMail.decode(given(token)), 'ada@example.com');
     assert.equal(forLogin.decode(given(token)), undefined, 'a token from a mail must not log in');
-    assert.equal(new Signer(given({ secrets: [SECRET] })).decode(given(token)), undefined, 'no purpose');
+    assert.equal(
+      new Signer(given({ secrets: [SECRET] })).decode(given(token)),
+      undefined,
+      'no purpose',
+    );
   });
 
   it('Signer.decode() rejects every other text and never throws', () => {
@@ -148,7 +167,11 @@ describe('03-signer: attacks', () => {
         assert.deepEqual(sizes, [[SIZE, SIZE], [SIZE, SIZE]], story);
       }
       compare.mock.mockImplementation(() => false);
-      assert.equal(rotated.decode(given(value)), undefined, 'no other comparison may accept the value');
+      assert.equal(
+        rotated.decode(given(value)),
+        undefined,
+        'no other comparison may accept the value',
+      );
     } finally {
       compare.mock.restore();
       syncBuiltinESMExports();
@@ -167,7 +190,11 @@ describe('03-signer: secrets', () => {
     assert.equal(rotated.decode(given(only('unknown').encode('1'))), undefined);
     assert.equal(rotated.encode('1'), only('newest').encode('1'));
     const later = new Signer(given({ secrets: ['newest'], salt: 'a.' }));
-    assert.equal(later.decode(given(only('oldest').encode('1'))), undefined, 'a secret was removed');
+    assert.equal(
+      later.decode(given(only('oldest').encode('1'))),
+      undefined,
+      'a secret was removed',
+    );
     assert.equal(later.decode(given(rotated.encode('1'))), '1');
   });
 

@@ -10,7 +10,9 @@ import { addGreetings, Router, site } from '../src/05-router.ts';
 
 const it = explainedIt(import.meta.url);
 
-async function send(router: Pick<Router, 'handle'>, method: string, path: string): Promise<HttpResponse> {
+type Site = Pick<Router, 'handle'>;
+
+async function send(router: Site, method: string, path: string): Promise<HttpResponse> {
   return witness(router.handle)(makeRequest(method, path));
 }
 
@@ -205,7 +207,8 @@ describe('05-router: the site', () => {
   });
 
   it('site() inserts a script from the URL into the page, which is a flaw', async () => {
-    const response = await send({ handle: ofStep(site().handle) }, 'GET', '/howdy/%3Cscript%3Ealert(1)%3C%2Fscript%3E');
+    const path = '/howdy/%3Cscript%3Ealert(1)%3C%2Fscript%3E';
+    const response = await send({ handle: ofStep(site().handle) }, 'GET', path);
     const heading = '<h1>Hi <script>alert(1)</script></h1>';
     assert.ok(bodyText(response).startsWith(heading), 'step 6 fixes this');
   });

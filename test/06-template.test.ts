@@ -163,7 +163,8 @@ describe('06-template: the site', () => {
 
   it('site() of step 6 shows a script in the URL as text', async () => {
     const script = '<script>alert(1)</script>';
-    const body = await new Visitor(ofStep(site().handle)).text(`/howdy/${encodeURIComponent(script)}`);
+    const visitor = new Visitor(ofStep(site().handle));
+    const body = await visitor.text(`/howdy/${encodeURIComponent(script)}`);
     assert.ok(!body.includes('<script'), `the browser runs this script:\n${body}`);
     assert.ok(body.includes('<h1>Hi &lt;script&gt;alert(1)&lt;/script&gt;</h1>'), body);
   });

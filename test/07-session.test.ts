@@ -104,7 +104,10 @@ describe('07-session: only JSON values', () => {
     const message = "Cannot keep 'when' in a session: JSON would lose or change its value";
     const session = new Session(NOW);
     assert.throws(() => session.set('when', given(new Date(0))), { name: 'TypeError', message });
-    assert.throws(() => session.update(given('when'), () => undefined), { name: 'TypeError', message });
+    assert.throws(
+      () => session.update(given('when'), () => undefined),
+      { name: 'TypeError', message },
+    );
   });
 
   it('encodePayload() throws if a value was spoiled after set()', () => {

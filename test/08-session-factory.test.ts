@@ -187,7 +187,11 @@ describe('08-session-factory: the signed cookie', () => {
     for (let bit = 0; bit < bytes.length * 8; bit++) {
       const flipped = Buffer.from(bytes);
       flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
-      assert.equal(factory.open(given(flipped.toString('base64url'))), undefined, `bit ${bit} is flipped`);
+      assert.equal(
+        factory.open(given(flipped.toString('base64url'))),
+        undefined,
+        `bit ${bit} is flipped`,
+      );
     }
   });
 

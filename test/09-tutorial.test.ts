@@ -161,7 +161,8 @@ describe('09-tutorial: the routes', () => {
     const pages = new Map<string, (request: SessionRequest<TutorialData>) => unknown>();
     addTutorial({ get: (path, page) => pages.set(path, page) });
     assert.deepEqual([...pages.keys()], ['/', '/howdy']);
-    const body = bodyText((await pages.get('/howdy')?.(given(makeRequestWithSession()))) as HttpResponse);
+    const request = given(makeRequestWithSession());
+    const body = bodyText((await pages.get('/howdy')?.(request)) as HttpResponse);
     assert.match(body, /<h1>Hi Hello View<\/h1>/);
   });
 
