@@ -32,11 +32,15 @@ export function setCookies({ headers }: HttpResponse): string[] {
   return [headers['set-cookie'] ?? []].flat();
 }
 
-/** Compares a `Set-Cookie` header with another one. The attributes can be in any order. */
+/**
+ * Compares a `Set-Cookie` header with another one. The attributes can be in any order, except two
+ * with the same name: the last one counts (RFC 6265bis §5.6).
+ */
 export function assertCookie(actual: string | undefined, expected: string, why?: string): void {
   const partsOf = (header = ''): string[] => {
     const [pair = '', ...attributes] = header.split('; ');
-    return [pair, ...attributes.sort()];
+    const nameOf = (attribute: string): string => attribute.split('=')[0] ?? '';
+    return [pair, ...attributes.sort((a, b) => nameOf(a).localeCompare(nameOf(b)))];
   };
   assert.deepEqual(partsOf(actual), partsOf(expected), why);
 }

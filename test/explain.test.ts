@@ -187,6 +187,17 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: ['words', 'logged:    "Error: because\n', "received:  { name: 'RangeError' }\n"],
   },
+  'everything is long': {
+    async run() {
+      const long = 'long '.repeat(500);
+      const page: Handler = () => text(`<main>${long}`, 200, { 'set-cookie': [long, long], a: long });
+      const browser = new Browser(ofStep(page));
+      for (let i = 0; i < 5; i++) await browser.post(`/${i}`, { body: 'x'.repeat(200) });
+      console.error(long);
+      assert.equal(given([long]).join(), `${long}.`, long);
+    },
+    says: ['long long', 'expected:', 'input:', 'sent:      POST /4', 'came back: 200', 'logged:'],
+  },
   'the time limit is over': {
     run: () => Promise.reject(AbortSignal.abort(new DOMException('too late')).reason),
     says: ['too late', 'explained: LESSON.md:LINE, Step 3 · A signature'],
@@ -222,6 +233,16 @@ if (process.env.EXPLAIN_FAILING) {
     it('explainedIt() reports each failure', () => {
       assert.equal(status, 1);
       assert.equal(messages.length, Object.keys(FAILING).length, stdout);
+    });
+
+    it('explainedIt() writes at most 15 lines of 80 columns below the title', () => {
+      for (const message of messages) {
+        const [, shown = ''] = /error: \|-\n([^]*?)\n {8}\w+: /.exec(message) ?? [];
+        const lines = shown.trimEnd().replace(/^ {10}/gm, '').split('\n');
+        const rows = lines.map((line) => Math.ceil((line.length + 2) / 80) || 1);
+        const sum = rows.reduce((total, count) => total + count, 0);
+        assert.ok(sum > 0 && sum <= 15, `${sum} lines:\n${shown}`);
+      }
     });
 
     for (const [index, [title, { says }]] of Object.entries(FAILING).entries()) {

@@ -3,7 +3,7 @@
 // the program of the step with those in the messages.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { copyProject, plain, readerEnvironment, writeSource } from '../.tools/plain.ts';
@@ -78,6 +78,19 @@ describe('the commands in a message', { skip, concurrency: 2 }, () => {
       }
     });
   }
+});
+
+it('ofStep() is used only for the handlers that the program of a step serves', async () => {
+  const folder = new URL('.', import.meta.url);
+  const names = (await readdir(folder)).filter((name) => /^\d\d-.*\.test\.ts$/.test(name));
+  const uses: string[] = [];
+  for (const name of names) {
+    const source = await readFile(new URL(name, folder), 'utf8');
+    uses.push(...[...source.matchAll(/\bofStep\((.*)/g)].map(([, rest]) => `${name}: ${rest}`));
+  }
+  const isAllowed = /: (?:countVisits|site\(\)|site\(\)\.handle)\)/;
+  assert.deepEqual(uses.filter((use) => !isAllowed.test(use)), []);
+  assert.ok(uses.length >= 30, `${uses.length} uses`);
 });
 
 /** Returns a copy of the project in which each test of a step throws an error at its end. */
