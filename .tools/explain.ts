@@ -62,7 +62,8 @@ function explain(
 
 /** Returns the same value, and notes it as the input of the function under test. */
 export function given<T>(value: T): T {
-  Object.assign(exchanges.getStore() ?? {}, { given: () => show(value) });
+  const input = { text: () => show(value), at: new Error('given') };
+  Object.assign(exchanges.getStore() ?? {}, { given: input });
   return value;
 }
 

@@ -19,10 +19,13 @@ export type Noted = {
   came: () => string;
 };
 
+/** The input of the function under test, and the line of the test that passes it. */
+export type Given = { readonly text: () => string; readonly at: Error };
+
 /** What a test did before it failed. */
 export type Exchange = {
   requests?: Noted[]; // the last ones
-  given?: () => string; // the input of the function under test
+  given?: Given;
   logged?: string;
 };
 
@@ -36,6 +39,7 @@ const MAX_ROWS = 15; // of a message, below the title of the test
 const MAX_COMMAND = 6; // rows: a longer command is described in words
 const MAX_ANSWER = 5; // rows
 const MAX_HEADERS = 3; // of a response
+const MAX_DISTANCE = 6; // lines between the input of a function and an assertion about it
 
 /** Returns the message of an error, and the story below it. */
 export function tell(
@@ -48,7 +52,8 @@ export function tell(
   const add = (label: string, text: string | undefined, rows: number): void => {
     if (text !== undefined) parts.push([label, clip(text, rows)]);
   };
-  add('input:', exchange.given?.(), 2);
+  const { given } = exchange;
+  if (given && isNear(given, error)) add('input:', given.text(), 2);
   const index = parts.length;
   add('logged:', exchange.logged, 2);
   const actual = error instanceof AssertionError ? error.actual : undefined;
@@ -170,6 +175,16 @@ function differenceOf(one: string, other: string): [one: string, other: string] 
     return `${start > 0 ? '… ' : ''}${part}${start + part.length < text.length ? ' …' : ''}`;
   };
   return [around(one), around(other)];
+}
+
+/** Whether an assertion is about the result for this input, and not about a later one. */
+function isNear({ at }: Given, error: Error): boolean {
+  if (!(error instanceof AssertionError)) return true; // the function threw
+  const linesOf = (one: Error): string[][] =>
+    [...framesOf(one).matchAll(/\/(?:test|\.proofs)\/([\w.-]+):(\d+)/g)].map(([, ...place]) => place);
+  const places = linesOf(at);
+  return linesOf(error).some(([file, line]) => places.some(([other, number]) =>
+    file === other && Math.abs(Number(line) - Number(number)) <= MAX_DISTANCE));
 }
 
 /** Returns the place in the code of the reader or of the test, and the class of the error. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe } from 'node:test';
-import { explainedIt, ofStep } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { assertCookie, bodyText, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
 import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
@@ -103,7 +103,11 @@ describe('25-store: MemoryStore', () => {
 
 describe('25-store: the id', () => {
   it('explainStored() shows the id, and its key in the store', () => {
-    assert.equal(hashId('x'), 'LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE', 'sha256sum says so');
+    assert.equal(
+      hashId(given('x')),
+      'LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE',
+      'sha256sum says so',
+    );
     const meaning = `A random number. The key in the store is ${hashId('x')}.`;
     assert.deepEqual(explainStored('x'), [{ name: 'id', text: 'x', meaning }]);
   });
@@ -114,9 +118,15 @@ describe('25-store: the id', () => {
       '', MADE_UP.slice(1), `${MADE_UP}A`, `${MADE_UP}=`, ` ${MADE_UP}`, `${MADE_UP}\n`,
       `é${MADE_UP.slice(1)}`,
     ];
-    for (const value of values) assert.equal(await factory.open(value), undefined, `'${value}'`);
+    for (const value of values) {
+      assert.equal(await factory.open(given(value)), undefined, `'${value}'`);
+    }
     assert.equal(store.count('get'), 0, 'calls of get() for values that cannot be an id');
-    assert.equal(await factory.open(MADE_UP), undefined, 'an id that the store does not have');
+    assert.equal(
+      await factory.open(given(MADE_UP)),
+      undefined,
+      'an id that the store does not have',
+    );
     assert.equal(store.count('get'), 1, 'calls of get() for a value that can be an id');
   });
 
@@ -152,13 +162,13 @@ describe('25-store: the id', () => {
 
   it('StoredSessionFactory.open() accepts no id that the visitor made up', async () => {
     const { browse, memory } = setUp(Factory);
-    for (const sent of [MADE_UP, hashId(MADE_UP), 'x', '__proto__', `${MADE_UP}=`, '']) {
+    for (const sent of [MADE_UP, hashId(given(MADE_UP)), 'x', '__proto__', `${MADE_UP}=`, '']) {
       const browser = browse(countVisits);
       const response = await browser.request('GET', '/', '', { cookie: `session=${sent}` });
       assert.equal(response.body, '1', sent);
       assert.match(idOf(browser), /^[\w-]{43}$/);
       assert.notEqual(idOf(browser), sent, 'the site uses an id that the visitor made up');
-      assert.equal(memory.get(hashId(sent)), undefined, 'no entry under this id');
+      assert.equal(memory.get(hashId(given(sent))), undefined, 'no entry under this id');
     }
   });
 
@@ -198,7 +208,7 @@ describe('25-store: the end of a session', () => {
     const browser = browse(page);
     await browser.get('/');
     const copy = { cookie: `session=${idOf(browser)}` };
-    const key = hashId(idOf(browser));
+    const key = hashId(given(idOf(browser)));
     assert.equal((await browse(page).request('GET', '/', '', copy)).body, '2', 'the copy works');
     const response = await browser.get('/logout');
     assert.match(setCookies(response)[0] ?? '', /^session=;.*; Max-Age=0$/);
@@ -213,7 +223,7 @@ describe('25-store: the end of a session', () => {
     const old = idOf(browser);
     assert.equal((await browser.get('/login')).body, '2');
     assert.notEqual(idOf(browser), old, 'the id must change');
-    assert.equal(memory.get(hashId(old)), undefined, 'the store still has the old id');
+    assert.equal(memory.get(hashId(given(old))), undefined, 'the store still has the old id');
     assert.equal((await browser.get('/')).body, '3');
     const attack = { cookie: `session=${old}` };
     assert.equal((await browse(page).request('GET', '/', '', attack)).body, '1', 'a planted cookie');

@@ -30,6 +30,19 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: ['input:     undefined\nfailed at: test/explain.test.ts:LINE (TypeError)\n'],
   },
+  'an assertion is far from the last input': {
+    run() {
+      given('far');
+      // These lines stand for other code of a test. The assertion below them is about something
+      // else, so that the input above them would mislead the reader.
+      //
+      //
+      //
+      //
+      assert.fail('of its own');
+    },
+    says: ['of its own\n\nfailed at: '],
+  },
   'a request follows a call of a function': {
     async run() {
       given('old');
