@@ -1,6 +1,6 @@
 // A failing test should teach. `it` of a test file comes from here. It adds several lines to the
-// message of an assertion: the input, the last requests, the response, the log, and the place in
-// LESSON.md that explains the code under test. `story.ts` writes these lines.
+// message of an error. They show the input, the last requests, the response and the log. The last
+// line names the place in LESSON.md that explains the code. `story.ts` writes these lines.
 //
 // Each Browser of step 16 and `fetch` note their requests. A test that calls a handler or writes to
 // a socket uses `witness` or `noteBytes`. A test that calls a function uses `given`. The text is

@@ -2,7 +2,7 @@
 // writes it in about 15 lines of 80 columns: long values are cut in the middle or around their
 // first difference. A request is a curl command only if the reader can paste it.
 import { AssertionError } from 'node:assert';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 
 /** Headers, in the order in which they are shown. */
@@ -36,7 +36,7 @@ const COLUMNS = 80; // of a terminal
 const LABEL = 11; // characters, including the space
 const WIDTH = COLUMNS - LABEL - 2; // `npm run try` indents a message by 2
 const MAX_ROWS = 15; // of a message, below the title of the test
-const MAX_COMMAND = 6; // rows: a longer command is described in words
+const MAX_COMMAND = 6; // rows; `wordsOf` describes a longer command
 const MAX_ANSWER = 5; // rows
 const MAX_HEADERS = 3; // of a response
 const MAX_DISTANCE = 6; // lines between the input of a function and an assertion about it
@@ -58,6 +58,7 @@ export function tell(
   add('logged:', exchange.logged, 2);
   const actual = error instanceof AssertionError ? error.actual : undefined;
   if (actual instanceof Error) add('thrown:', String(actual), 2); // `throws` does not show it
+  if (!(error instanceof AssertionError)) add('test line:', testLineOf(error), 2);
   add('failed at:', frameOf(error), 1);
   if (module !== undefined) add('explained:', placeOf(module, title), 1);
   const head = clip(headOf(error), 4, WIDTH + LABEL);
@@ -194,6 +195,14 @@ function frameOf(error: Error): string | undefined {
   return place && (isPlain ? place : `${place} (${error.name})`);
 }
 
+/** Returns the line of the test that called the code of the reader. It can contain the input. */
+function testLineOf(error: Error): string | undefined {
+  const [, file, line] = /\/((?:test|\.proofs)\/[\w.-]+):(\d+)/.exec(framesOf(error)) ?? [];
+  const url = new URL(`../${file}`, import.meta.url);
+  if (file === undefined || !existsSync(url)) return undefined;
+  return readFileSync(url, 'utf8').split('\n')[Number(line) - 1]?.trim();
+}
+
 function framesOf({ stack = '' }: Error): string {
   return stack.split('\n').filter((line) => /^ +at /.test(line)).join('\n').replaceAll('\\', '/');
 }
@@ -292,7 +301,7 @@ export function answerOf(status: string | number, headers: Lines, body: string):
   return [status, ...lines.slice(0, MAX_HEADERS), ...shown].join('\n');
 }
 
-// Each page has these headers. A test that is about one of them shows its value.
+// Each page has these headers. A test about such a header shows its value.
 const COMMON = new RegExp(
   '^(?:date|connection|keep-alive|content-length|content-type|content-security-policy|' +
     'x-content-type-options|referrer-policy|vary|cache-control|transfer-encoding|cross-origin-resource-policy)$',
@@ -302,11 +311,11 @@ const COMMON = new RegExp(
 let lesson: string[] | undefined; // the lines of LESSON.md
 
 /**
- * Returns the place in LESSON.md that explains the symbol of a title. It is a paragraph between the
- * fence that defines the symbol and the fence before it: the first that names the symbol, or else
- * the one that begins a topic, or else the last. If no such paragraph is about the symbol, it is the
- * first paragraph of the step that names it, the topic, or the heading of the step. It is never a
- * fence, because the reader may be writing that code.
+ * Returns the place in LESSON.md that explains the symbol of a title. It prefers the paragraphs
+ * directly above the fence that defines the symbol. There it takes the first that names the symbol.
+ * Otherwise, it takes an earlier paragraph that names the symbol. Then come the paragraph that begins
+ * the topic, the last paragraph, and the heading of the step. It is never a fence, because the
+ * reader may be writing that code.
  */
 export function placeOf(module: string, title: string): string {
   lesson ??= readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
@@ -324,7 +333,7 @@ export function placeOf(module: string, title: string): string {
   const before: number[] = []; // all paragraphs above it
   let [isAfterFence, isClass] = [false, false];
   let found: number[] | undefined; // the group above the definition
-  let others: string[] = []; // what the same fence defines
+  let others: string[] = []; // the other symbols of the same fence
   for (let i = code + 1; i > 0 && i < end && found === undefined; i++) {
     const line = lines[i] ?? '';
     const isFolded = line.startsWith('<details');
@@ -332,7 +341,7 @@ export function placeOf(module: string, title: string): string {
       const close = lines.indexOf('```', i + 1);
       const defined = lines.slice(i + 1, close).flatMap(definedIn);
       if (defined.includes(symbol)) {
-        [found, others] = [group, defined.filter((name) => name !== symbol && name !== owner)];
+        [found, others] = [group, defined.filter((name) => name !== symbol && !/^[A-Z]/.test(name))];
         isClass = new RegExp(`^(?:export )?class ${symbol}\\b`, 'm')
           .test(lines.slice(i + 1, close).join('\n'));
       }

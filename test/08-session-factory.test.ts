@@ -20,7 +20,7 @@ type Page = Handler<HttpRequest & { session: Session<Data> }>;
 
 function makeFactory(options: { secrets?: string[]; salt?: string } = {}) {
   const defaults = { secrets: SECRETS, sessionClass: Session<Data>, now: () => NOW };
-  return new SignedCookieSessionFactory({ ...defaults, ...options });
+  return new SignedCookieSessionFactory(given({ ...defaults, ...options }));
 }
 
 /** Returns the value of a cookie that keeps a count. */

@@ -28,7 +28,10 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       const value = undefined as unknown as string;
       assert.equal(given(value).length, 1);
     },
-    says: ['input:     undefined\nfailed at: test/explain.test.ts:LINE (TypeError)\n'],
+    says: [
+      'input:     undefined\ntest line: assert.equal(given(value).length, 1);\n',
+      'failed at: test/explain.test.ts:LINE (TypeError)\n',
+    ],
   },
   'an assertion is far from the last input': {
     run() {
@@ -331,6 +334,7 @@ if (process.env.EXPLAIN_FAILING) {
         ['02-cookie', 'Cookie.read() returns', '`read` finds a value'],
         ['05-router', 'Router.#find() decodes', 'The keys of the `Map` are patterns. `#find` first'],
         ['07-session', 'Session.isNew is', 'The constructor receives the saved `state`'],
+        ['08-session-factory', 'SignedCookieSessionFactory.open() x', '`CookieSessionFactory` keeps'],
         ['19-rescue', 'rescue() responds', 'So **rescue** is middleware'],
         ['21-password', 'hashPassword() adds', '**A salt.**'],
         ['23-throttle', 'throttled() rejects', '**Count first.** `throttled` wraps'],

@@ -1,6 +1,6 @@
-// Each command in the message of a failing test can be pasted into a shell. This file lets all tests
-// of some steps fail in a copy of the project, pastes their commands, and compares the responses of
-// the program of the step with those in the messages.
+// Each command in the message of a failing test can be pasted into a shell. In a copy of the
+// project, all tests of some steps fail. This file pastes their commands. The program of the step
+// must send the same responses as in the messages.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
@@ -29,7 +29,7 @@ function commandsIn(output: string): Step[] {
   return [...output.matchAll(labeled)].map(([, , command = '', came = '']) => ({ command, came }));
 }
 
-/** Runs the tests of a step. Each fails at its end, so that its message shows its requests. */
+/** Runs the tests of a step. Each test fails at its end, and its message shows the requests. */
 async function failAll(root: string, module: string): Promise<string> {
   const args = [
     ...NODE_ARGS, '--test', '--test-reporter=./.tools/short.js',
