@@ -38,7 +38,7 @@ const WIDTH = COLUMNS - LABEL - 2; // `npm run try` indents a message by 2
 const MAX_ROWS = 15; // of a message, below the title of the test
 const MAX_COMMAND = 6; // rows; `wordsOf` describes a longer command
 const MAX_ANSWER = 5; // rows
-const MAX_HEADERS = 3; // of a response
+const MAX_HEADERS = 3; // of a response or a described request
 const MAX_DISTANCE = 6; // lines between the input of a function and an assertion about it
 
 /** Returns the message of an error, and the story below it. */
@@ -105,7 +105,7 @@ function clip(text: string, rows: number, width = WIDTH): string {
 function middle(text: string, limit: number): string {
   if (text.length <= limit) return text;
   const half = Math.floor((limit - 3) / 2);
-  return `${text.slice(0, text.length - half > half ? limit - 3 - half : half)} … ${text.slice(-half)}`;
+  return `${text.slice(0, limit - 3 - half)} … ${text.slice(-half)}`;
 }
 
 /** Returns the words of a test, without the long comparison that Node adds. */
@@ -129,12 +129,14 @@ function valuesOf(error: Error): [label: string, text: string][] {
   } else if (operator === 'match' || operator === 'doesNotMatch') {
     const text = typeof actual === 'string' ? actual : show(actual);
     return [['pattern:', middle(String(expected), 2 * WIDTH)], ['received:', near(expected, text)]];
-  } else if (/^(?:throws|rejects)$/.test(operator) && isRules(expected) && actual instanceof Error) {
+  } else {
+    const isThrow = /^(?:throws|rejects)$/.test(operator);
+    if (!isThrow || !isRules(expected) || !(actual instanceof Error)) return [];
     // `throws` compares only these properties of the error.
-    const error = actual;
+    const thrown = actual;
     const names = Object.keys(expected);
-    actual = Object.fromEntries(names.map((name) => [name, Reflect.get(error, name)]));
-  } else return [];
+    actual = Object.fromEntries(names.map((name) => [name, Reflect.get(thrown, name)]));
+  }
   const [one, other] = differenceOf(show(expected), show(actual));
   return [['expected:', one], ['received:', other]];
 }
@@ -142,7 +144,8 @@ function valuesOf(error: Error): [label: string, text: string][] {
 /** Returns the part of a text where the beginning of a pattern could match. */
 function near(pattern: unknown, text: string): string {
   const { source = '' } = pattern as Partial<RegExp>;
-  const [literal = ''] = source.replace(/^\^/, '').replace(/\\([^\w])/g, '$1').split(/[\\^$.*+?()[\]{}|]/);
+  const plain = source.replace(/^\^/, '').replace(/\\([^\w])/g, '$1');
+  const [literal = ''] = plain.split(/[\\^$.*+?()[\]{}|]/);
   let start = -1;
   for (let size = literal.length; size > 2 && start === -1; size--) {
     start = text.indexOf(literal.slice(0, size));
@@ -181,8 +184,10 @@ function differenceOf(one: string, other: string): [one: string, other: string] 
 /** Whether an assertion is about the result for this input, and not about a later one. */
 function isNear({ at }: Given, error: Error): boolean {
   if (!(error instanceof AssertionError)) return true; // the function threw
-  const linesOf = (one: Error): string[][] =>
-    [...framesOf(one).matchAll(/\/(?:test|\.proofs)\/([\w.-]+):(\d+)/g)].map(([, ...place]) => place);
+  const linesOf = (one: Error): string[][] => {
+    const found = framesOf(one).matchAll(/\/(?:test|\.proofs)\/([\w.-]+):(\d+)/g);
+    return [...found].map(([, ...place]) => place);
+  };
   const places = linesOf(at);
   return linesOf(error).some(([file, line]) => places.some(([other, number]) =>
     file === other && Math.abs(Number(line) - Number(number)) <= MAX_DISTANCE));
@@ -211,7 +216,8 @@ function framesOf({ stack = '' }: Error): string {
 function sentOf(request: Noted, rows = MAX_COMMAND): string {
   if (!request.isOfStep) return `${request.words()} (to a site of the test)`;
   const command = request.command();
-  if (command !== undefined && rowsOf(command) <= Math.min(rows, MAX_COMMAND)) return command;
+  if (command === undefined) return `${request.words()} (cannot be pasted)`;
+  if (rowsOf(command) <= Math.min(rows, MAX_COMMAND)) return command;
   return `${request.words()} (too long to paste)`;
 }
 
@@ -220,6 +226,11 @@ export function wordsOf(method: string, target: string, headers: Lines, body = '
   const cookie = [...headers].find(([name]) => name.toLowerCase() === 'cookie')?.[1];
   const words = [`${method} ${middle(target, WIDTH)}`];
   if (typeof cookie === 'string') words.push(`with the cookie ${middle(cookie, 40)}`);
+  for (const [name, value] of headers) {
+    const isShown = value !== undefined && !/^(?:cookie|content-type|host|accept)$/i.test(name);
+    const isLast = words.length > MAX_HEADERS;
+    if (isShown && !isLast) words.push(`with ${middle(`${name}: ${value}`, 40)}`);
+  }
   if (body !== '') words.push(`with the body ${middle(show(body), 40)}`);
   return words.join(' ');
 }
@@ -304,7 +315,8 @@ export function answerOf(status: string | number, headers: Lines, body: string):
 // Each page has these headers. A test about such a header shows its value.
 const COMMON = new RegExp(
   '^(?:date|connection|keep-alive|content-length|content-type|content-security-policy|' +
-    'x-content-type-options|referrer-policy|vary|cache-control|transfer-encoding|cross-origin-resource-policy)$',
+    'x-content-type-options|referrer-policy|vary|cache-control|transfer-encoding|' +
+    'cross-origin-resource-policy)$',
   'i',
 );
 
@@ -313,9 +325,9 @@ let lesson: string[] | undefined; // the lines of LESSON.md
 /**
  * Returns the place in LESSON.md that explains the symbol of a title. It prefers the paragraphs
  * directly above the fence that defines the symbol. There it takes the first that names the symbol.
- * Otherwise, it takes an earlier paragraph that names the symbol. Then come the paragraph that begins
- * the topic, the last paragraph, and the heading of the step. It is never a fence, because the
- * reader may be writing that code.
+ * Otherwise, it takes an earlier paragraph that names the symbol. Then come the paragraph that
+ * begins the topic, the last paragraph, and the heading of the step. It is never a fence, because
+ * the reader may be writing that code.
  */
 export function placeOf(module: string, title: string): string {
   lesson ??= readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
@@ -341,7 +353,8 @@ export function placeOf(module: string, title: string): string {
       const close = lines.indexOf('```', i + 1);
       const defined = lines.slice(i + 1, close).flatMap(definedIn);
       if (defined.includes(symbol)) {
-        [found, others] = [group, defined.filter((name) => name !== symbol && !/^[A-Z]/.test(name))];
+        found = group;
+        others = defined.filter((name) => name !== symbol && !/^[A-Z]/.test(name)); // no class
         isClass = new RegExp(`^(?:export )?class ${symbol}\\b`, 'm')
           .test(lines.slice(i + 1, close).join('\n'));
       }
@@ -354,7 +367,8 @@ export function placeOf(module: string, title: string): string {
     }
   }
   // A paragraph whose first name is another function of the fence is about that function.
-  const isOfOther = (at: number): boolean => others.includes(/`(#?[\w$]+)(?:\([^`)]*\))?`/.exec(textOf(at))?.[1] ?? '');
+  const isOfOther = (at: number): boolean =>
+    others.includes(/`(#?[\w$]+)(?:\([^`)]*\))?`/.exec(textOf(at))?.[1] ?? '');
   const own = (found ?? []).filter((at) => !isOfOther(at));
   if (found === undefined && owner !== '') return placeOf(module, owner); // a field of a class
   const at = found?.find(isNaming)
@@ -369,10 +383,15 @@ function namesIn(paragraph: string): string[] {
   return [...codes].map(([, name, member, bold]) => name ?? member ?? bold ?? '');
 }
 
+const MODIFIER = '(?:static|override|readonly|async|get|private|protected)';
+const MEMBER = new RegExp(
+  String.raw`^ {2}(?:${MODIFIER} )*(#?[\w$]+)(?:[<(].*\{$|\($| = \(|: .*=> \{$)`,
+);
+
 /** Returns the name of the function, class, constant or method whose definition begins here. */
 function definedIn(line: string): string[] {
   const declared = /^(?:export |async )*(?:function|class|const) ([\w$]+)/.exec(line)?.[1];
-  const member = /^ {2}(?:(?:static|override|readonly|async|get|private|protected) )*(#?[\w$]+)(?:[<(].*\{$|\($| = \(|: .*=> \{$)/;
-  const name = declared ?? member.exec(line)?.[1];
-  return name === undefined || /^(?:if|for|while|return|switch|constructor)$/.test(name) ? [] : [name];
+  const name = declared ?? MEMBER.exec(line)?.[1];
+  const isStatement = /^(?:if|for|while|return|switch|constructor)$/.test(name ?? '');
+  return name === undefined || isStatement ? [] : [name];
 }

@@ -32,9 +32,11 @@ it('each test except one accepts the attributes of a cookie in another order', a
     const wanted = names.filter((name) => STEPS.includes(name.slice(0, 2)));
     return wanted.map((name) => plain(`${folder}/${name}`));
   });
-  const args = [...NODE_ARGS, '--test', '--test-concurrency=2', '--test-reporter=./.tools/short.js'];
-  const options = { cwd: root, env: readerEnvironment(), timeout: TIME_LIMIT } as const;
-  const { stdout } = spawnSync(process.execPath, [...args, ...files], { ...options, encoding: 'utf8' });
+  const reporter = '--test-reporter=./.tools/short.js';
+  const args = [...NODE_ARGS, '--test', '--test-concurrency=2', reporter, ...files];
+  const env = readerEnvironment();
+  const options = { cwd: root, env, timeout: TIME_LIMIT, encoding: 'utf8' } as const;
+  const { stdout } = spawnSync(process.execPath, args, options);
   const failed = [...stdout.matchAll(/^✖ (.*)/gm)].map(([, title]) => title);
   const title = 'Cookie.write() writes Path, HttpOnly and SameSite in this order, as Pyramid does';
   assert.deepEqual(failed, [title], stdout);

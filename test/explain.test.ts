@@ -60,7 +60,9 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       assert.equal(`${long}1${long}`, `${long}2${long}`, 'words');
     },
     says: [
-      `words\n\nexpected:  … ${'x'.repeat(47)}2xxx`, `received:  … ${'x'.repeat(47)}1xxx`, 'xxx …\n',
+      `words\n\nexpected:  … ${'x'.repeat(47)}2xxx`,
+      `received:  … ${'x'.repeat(47)}1xxx`,
+      'xxx …\n',
     ],
   },
   'a page does not match a pattern': {
@@ -153,9 +155,10 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       assert.fail('of its own');
     },
     says: [
-      'before it: OPTIONS * (too long to paste)',
+      'before it: OPTIONS * (cannot be pasted)',
       'before it: GET / with the cookie a=xxxx',
-      'sent:      POST / (too long to paste)',
+      'xxxx (too long to paste)',
+      'sent:      POST / (cannot be pasted)',
     ],
   },
   'fetch receives a response': {
@@ -206,7 +209,8 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
   'everything is long': {
     async run() {
       const long = 'long '.repeat(500);
-      const page: Handler = () => text(`<main>${long}`, 200, { 'set-cookie': [long, long], a: long });
+      const headers = { 'set-cookie': [long, long], a: long };
+      const page: Handler = () => text(`<main>${long}`, 200, headers);
       const browser = new Browser(ofStep(page));
       for (let i = 0; i < 5; i++) await browser.post(`/${i}`, { body: 'x'.repeat(200) });
       console.error(long);
@@ -264,7 +268,8 @@ if (process.env.EXPLAIN_FAILING) {
     for (const [index, [title, { says }]] of Object.entries(FAILING).entries()) {
       it(`explainedIt() adds the traffic and a place in the lesson if ${title}`, () => {
         const message = messages[index] ?? '';
-        const shown = message.replace(/^ +/gm, '').replace(/\b(LESSON\.md|test\.ts):\d+/g, '$1:LINE');
+        const withoutLines = message.replace(/\b(LESSON\.md|test\.ts):\d+/g, '$1:LINE');
+        const shown = withoutLines.replace(/^ +/gm, '');
         for (const part of says) assert.ok(shown.includes(part), `it lacks ${part}:\n${message}`);
       });
     }
@@ -330,11 +335,11 @@ if (process.env.EXPLAIN_FAILING) {
     it('placeOf() prefers a paragraph about the symbol to a paragraph about another one', () => {
       const lesson = readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
       const rows = [
-        ['01-server', 'serve() prints', '<details><summary>You can skip this: how the server starts'],
+        ['01-server', 'serve() prints', '<details><summary>You can skip this: how the '],
         ['02-cookie', 'Cookie.read() returns', '`read` finds a value'],
-        ['05-router', 'Router.#find() decodes', 'The keys of the `Map` are patterns. `#find` first'],
+        ['05-router', 'Router.#find() decodes', 'The keys of the `Map` are patterns. `#find`'],
         ['07-session', 'Session.isNew is', 'The constructor receives the saved `state`'],
-        ['08-session-factory', 'SignedCookieSessionFactory.open() x', '`CookieSessionFactory` keeps'],
+        ['08-session-factory', 'SignedCookieSessionFactory.open() x', '`CookieSessionFactory`'],
         ['19-rescue', 'rescue() responds', 'So **rescue** is middleware'],
         ['21-password', 'hashPassword() adds', '**A salt.**'],
         ['23-throttle', 'throttled() rejects', '**Count first.** `throttled` wraps'],

@@ -13,7 +13,7 @@ const SHELLS = ['bash', 'zsh'].filter((shell) => spawnSync(shell, ['-c', ':']).s
 const hasCurl = spawnSync('curl', ['--version']).status === 0;
 const isReady = hasCurl && SHELLS.length > 0;
 const skip = isReady || process.env.CI ? false : 'needs curl and bash';
-const TIME_LIMIT = 60_000; // milliseconds for one step
+const TIME_LIMIT = 60_000; // milliseconds for one step: its tests wait for processes
 
 /** A step, and the number of different commands that its messages show at least. */
 const STEPS: [module: string, commands: number][] = process.env.CI
@@ -25,8 +25,10 @@ type Step = { command: string; came: string };
 
 /** Returns the commands in the messages of a run, each with the beginning of its response. */
 function commandsIn(output: string): Step[] {
-  const labeled = /^ {2}(before it|sent): +((?:curl|printf) .*)(?:\n {2}came back: (.*(?:\n {13}.*)*))?/gm;
-  return [...output.matchAll(labeled)].map(([, , command = '', came = '']) => ({ command, came }));
+  const sent = /^ {2}(?:before it|sent): +((?:curl|printf) .*)/;
+  const response = /(?:\n {2}came back: (.*(?:\n {13}.*)*))?/;
+  const found = output.matchAll(new RegExp(sent.source + response.source, 'gm'));
+  return [...found].map(([, command = '', came = '']) => ({ command, came }));
 }
 
 /** Runs the tests of a step. Each test fails at its end, and its message shows the requests. */
