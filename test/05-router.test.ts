@@ -26,6 +26,26 @@ async function assertPages(
   }
 }
 
+describe('05-router: mistakes', () => {
+  const page = (): HttpResponse => text('a page');
+
+  it('Router.get() and Router.post() throw a TypeError for a pattern that has a handler', () => {
+    const router = new Router().get('/a', page).post('/a', page).get('/howdy/:name', page);
+    const wrong = { name: 'TypeError', message: /^Cannot add \w+ \// };
+    assert.throws(() => router.get(given('/a'), page), wrong);
+    assert.throws(() => router.post(given('/a'), page), wrong);
+    assert.throws(() => router.get(given('/howdy/:name'), page), wrong);
+    router.post('/howdy/:name', page); // another method
+  });
+
+  it('Router.get() throws a TypeError for a pattern that does not begin with a slash', () => {
+    for (const pattern of ['', 'howdy', '*', ':name', 'http://host/']) {
+      const message = `Cannot add '${pattern}': it must begin with /`;
+      assert.throws(() => new Router().get(given(pattern), page), { name: 'TypeError', message });
+    }
+  });
+});
+
 describe('05-router: paths', () => {
   it('Router.handle() finds the page of a path', async () => {
     await assertPages(routerOf('/', '/howdy', '/a/b'), [
@@ -151,27 +171,19 @@ describe('05-router: methods', () => {
   });
 });
 
-describe('05-router: mistakes', () => {
-  const page = (): HttpResponse => text('a page');
-
-  it('Router.get() and Router.post() throw a TypeError for a pattern that has a handler', () => {
-    const router = new Router().get('/a', page).post('/a', page).get('/howdy/:name', page);
-    const wrong = { name: 'TypeError', message: /^Cannot add \w+ \// };
-    assert.throws(() => router.get(given('/a'), page), wrong);
-    assert.throws(() => router.post(given('/a'), page), wrong);
-    assert.throws(() => router.get(given('/howdy/:name'), page), wrong);
-    router.post('/howdy/:name', page); // another method
-  });
-
-  it('Router.get() throws a TypeError for a pattern that does not begin with a slash', () => {
-    for (const pattern of ['', 'howdy', '*', ':name', 'http://host/']) {
-      const message = `Cannot add '${pattern}': it must begin with /`;
-      assert.throws(() => new Router().get(given(pattern), page), { name: 'TypeError', message });
-    }
-  });
-});
-
 describe('05-router: the site', () => {
+  it('addGreetings() adds the cookie to the headers of each page', async () => {
+    const greet = (name: string, count: number): HttpResponse =>
+      text(`${name} ${count}`, 200, { 'x-mine': 'yes' });
+    const response = await send(addGreetings(new Router(), greet), 'GET', '/howdy/caf%C3%A9');
+    assert.equal(bodyText(response), 'café 1');
+    assert.equal(response.headers['x-mine'], 'yes');
+    const [header = '', ...others] = setCookies(response);
+    assert.deepEqual(others, []);
+    const withoutValue = header.replace(/^count=[\w-]+/, 'count=x');
+    assertCookie(withoutValue, 'count=x; Path=/; HttpOnly; SameSite=Lax');
+  });
+
   it('site() has three pages that share one count', async () => {
     const ada = new Visitor(ofStep(site().handle));
     assert.equal(await ada.text('/'), '<h1>Hi Home View</h1><p>Count: 1</p>\n');
@@ -211,17 +223,5 @@ describe('05-router: the site', () => {
     const response = await send({ handle: ofStep(site().handle) }, 'GET', path);
     const heading = '<h1>Hi <script>alert(1)</script></h1>';
     assert.ok(bodyText(response).startsWith(heading), 'step 6 fixes this');
-  });
-
-  it('addGreetings() adds the cookie to the headers of each page', async () => {
-    const greet = (name: string, count: number): HttpResponse =>
-      text(`${name} ${count}`, 200, { 'x-mine': 'yes' });
-    const response = await send(addGreetings(new Router(), greet), 'GET', '/howdy/caf%C3%A9');
-    assert.equal(bodyText(response), 'café 1');
-    assert.equal(response.headers['x-mine'], 'yes');
-    const [header = '', ...others] = setCookies(response);
-    assert.deepEqual(others, []);
-    const withoutValue = header.replace(/^count=[\w-]+/, 'count=x');
-    assertCookie(withoutValue, 'count=x; Path=/; HttpOnly; SameSite=Lax');
   });
 });

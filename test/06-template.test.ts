@@ -13,11 +13,6 @@ describe('06-template: escaping', () => {
     assert.equal(new Html('<b>').markup, '<b>');
   });
 
-  it('html escapes a value in text', () => {
-    const name = '<b>Ada & Bob</b>';
-    assert.equal(html`<p>${given(name)}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
-  });
-
   it('escape() replaces the five characters that have a meaning in markup', () => {
     const escaped = '&lt;a href=&quot;x&quot; id=&#39;y&#39;&gt;&amp;&lt;/a&gt;';
     assert.equal(escape(given(`<a href="x" id='y'>&</a>`)), escaped);
@@ -27,6 +22,11 @@ describe('06-template: escaping', () => {
 
   it('escape() escapes & too, so the reader sees exactly what the visitor wrote', () => {
     assert.equal(escape(given('&lt;')), '&amp;lt;');
+  });
+
+  it('html escapes a value in text', () => {
+    const name = '<b>Ada & Bob</b>';
+    assert.equal(html`<p>${given(name)}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
   });
 
   it('html escapes both quotes, so a value cannot end its attribute', () => {
@@ -86,6 +86,16 @@ describe('06-template: pages', () => {
     assert.deepEqual([title, main.markup, slots], ['Tea', '<p>', empty]);
   });
 
+  it('Page.render() puts the slots around the content: header, notices, footer', () => {
+    const body = new Page('Title', html`<h1>Title</h1>`);
+    const header = [html`<nav>1</nav>`, html`<nav>2</nav>`];
+    const slots = { header, notices: [html`<p>Saved</p>`], footer: [html`<footer>3</footer>`] };
+    const later = new Page(body.title, body.main, slots);
+    const order = /<nav>1<\/nav><nav>2<\/nav><main .*>\n<p>Saved<\/p><h1>.*\n<\/main>\n<footer>3</;
+    assert.match(later.render(), order);
+    assert.doesNotMatch(body.render(), /<nav>|Saved|<footer>/, 'the first page is unchanged');
+  });
+
   it('page() shows its title and its content', () => {
     const response = page(given('News'), html`<h1>${'News & more'}</h1>`);
     const body = bodyText(response);
@@ -126,16 +136,6 @@ describe('06-template: pages', () => {
   it('page() obeys its own policy: it contains no script, style element or event handler', () => {
     const body = bodyText(page(given('Title'), html`<h1>Title</h1>`));
     assert.doesNotMatch(body, /<script|<style|\sstyle=|\son\w+=/i);
-  });
-
-  it('Page.render() puts the slots around the content: header, notices, footer', () => {
-    const body = new Page('Title', html`<h1>Title</h1>`);
-    const header = [html`<nav>1</nav>`, html`<nav>2</nav>`];
-    const slots = { header, notices: [html`<p>Saved</p>`], footer: [html`<footer>3</footer>`] };
-    const later = new Page(body.title, body.main, slots);
-    const order = /<nav>1<\/nav><nav>2<\/nav><main .*>\n<p>Saved<\/p><h1>.*\n<\/main>\n<footer>3</;
-    assert.match(later.render(), order);
-    assert.doesNotMatch(body.render(), /<nav>|Saved|<footer>/, 'the first page is unchanged');
   });
 });
 

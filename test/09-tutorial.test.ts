@@ -31,6 +31,112 @@ function makeRequestWithSession(): SessionRequest<TutorialData> {
   return { ...makeRequest(), session: new Session<TutorialData>(0) };
 }
 
+describe('09-tutorial: the view class', () => {
+  it('TutorialViews.counter counts when it is read', () => {
+    const request = makeRequestWithSession();
+    const views = new TutorialViews(given(request));
+    assert.equal(request.session.get('counter'), undefined, 'a new object is not a visit');
+    assert.equal(views.counter, 1);
+    assert.equal(views.counter, 2);
+    assert.equal(request.session.get('counter'), 2);
+  });
+
+  it('TutorialViews reads counter once per page', async () => {
+    const reads: string[] = [];
+    class WatchedViews extends TutorialViews {
+      override get counter(): number {
+        reads.push(this.request.path);
+        return 7;
+      }
+    }
+    const views = new WatchedViews(given(makeRequestWithSession()));
+    assert.equal(await count(views.hello()), 7, 'the page shows the overridden counter');
+    assert.deepEqual(reads, ['/'], 'each further read would count one more visit');
+  });
+
+  it('TutorialViews.render() escapes the name in the title and in the heading', () => {
+    const views = new TutorialViews(given(makeRequestWithSession()));
+    const body = bodyText(views.render('</title><script>alert(1)</script>'));
+    assert.doesNotMatch(body, /<script/);
+    assert.match(body, /<title>Quick Tutorial: &lt;\/title&gt;/);
+    assert.match(body, /<h1>Hi &lt;\/title&gt;/);
+  });
+
+  it('TutorialViews.home() and TutorialViews.hello() show their names', async () => {
+    const views = new TutorialViews(makeRequestWithSession());
+    assert.match(bodyText(await views.home()), /<h1>Hi Home View<\/h1>/);
+    assert.match(bodyText(await views.hello()), /<h1>Hi Hello View<\/h1>/);
+  });
+});
+
+describe('09-tutorial: the routes', () => {
+  it('addTutorial() adds / and /howdy', async () => {
+    const pages = new Map<string, (request: SessionRequest<TutorialData>) => unknown>();
+    addTutorial({ get: (path, page) => pages.set(path, page) });
+    assert.deepEqual([...pages.keys()], ['/', '/howdy']);
+    const request = given(makeRequestWithSession());
+    const body = bodyText((await pages.get('/howdy')?.(request)) as HttpResponse);
+    assert.match(body, /<h1>Hi Hello View<\/h1>/);
+  });
+
+  it('addTutorial() does not compile if the routes have no session with a counter', () => {
+    const get = (): void => {};
+    const otherPages: Pages<SessionRequest<{ conuter: number }>> = { get };
+    // @ts-expect-error: a misspelled key
+    addTutorial(otherPages);
+    const plainPages: Pages<ReturnType<typeof makeRequest>> = { get };
+    // @ts-expect-error: requests without a session
+    addTutorial(plainPages);
+    const request = makeRequestWithSession();
+    // @ts-expect-error: a misspelled key
+    request.session.get('conuter');
+    // @ts-expect-error: a string, where a number is required
+    request.session.set('counter', '7');
+    assert.ok(request);
+  });
+
+  it('site() of step 9 accepts a factory that keeps its sessions in memory', async () => {
+    const sessions: Session<TutorialData>[] = [];
+    const factory: SessionFactory<Session<TutorialData>> = {
+      cookie: new Cookie('id'),
+      open: async (value) => sessions[Number(value)],
+      create: () => new Session<TutorialData>(0),
+      save: async (session) => {
+        if (sessions.includes(session)) return undefined; // the browser has the id
+        return String(sessions.push(session) - 1);
+      },
+    };
+    const { handle } = site(factory);
+    const [ada, bob] = [new Visitor(handle), new Visitor(handle)];
+    assert.equal(await count(ada.get('/')), 1);
+    assert.equal(await count(bob.get('/')), 1);
+    assert.equal(await count(ada.get('/howdy')), 2);
+    assert.deepEqual([...ada.cookies, ...bob.cookies], [['id', '0'], ['id', '1']]);
+  });
+
+  it('site() of step 9 opens a session only for the two pages', async () => {
+    const opened: string[] = [];
+    const factory = makeFactory();
+    const { handle: unwatched } = site({
+      cookie: factory.cookie,
+      open: (value) => (opened.push(value), undefined),
+      create: () => (opened.push('new'), factory.create()),
+      save: () => undefined,
+    });
+    const handle = witness(unwatched);
+    const requests = [
+      ['GET', '/style.css'], ['GET', '/favicon.svg'], ['GET', '/nonsense'], ['POST', '/'],
+    ] as const;
+    for (const [method, path] of requests) {
+      const { headers } = await handle(makeRequest(method, path, { cookie: 'session=x' }));
+      assert.equal(headers.vary, undefined, `${path} does not depend on the cookie`);
+    }
+    assert.deepEqual(opened, []);
+    await handle(makeRequest('GET', '/', { cookie: 'session=x' }));
+    assert.deepEqual(opened, ['x', 'new']);
+  });
+});
+
 describe('09-tutorial: what the visitor sees', () => {
   it('site() of step 9 shows the title, the heading and the count of the original', async () => {
     const visitor = new Visitor(ofStep(site().handle));
@@ -121,111 +227,5 @@ describe('09-tutorial: what the visitor sees', () => {
     await visitor.get('/');
     clock.now += YEAR;
     assert.equal(await count(visitor.get('/')), 2);
-  });
-});
-
-describe('09-tutorial: the view class', () => {
-  it('TutorialViews.counter counts when it is read', () => {
-    const request = makeRequestWithSession();
-    const views = new TutorialViews(given(request));
-    assert.equal(request.session.get('counter'), undefined, 'a new object is not a visit');
-    assert.equal(views.counter, 1);
-    assert.equal(views.counter, 2);
-    assert.equal(request.session.get('counter'), 2);
-  });
-
-  it('TutorialViews reads counter once per page', async () => {
-    const reads: string[] = [];
-    class WatchedViews extends TutorialViews {
-      override get counter(): number {
-        reads.push(this.request.path);
-        return 7;
-      }
-    }
-    const views = new WatchedViews(given(makeRequestWithSession()));
-    assert.equal(await count(views.hello()), 7, 'the page shows the overridden counter');
-    assert.deepEqual(reads, ['/'], 'each further read would count one more visit');
-  });
-
-  it('TutorialViews.home() and TutorialViews.hello() show their names', async () => {
-    const views = new TutorialViews(makeRequestWithSession());
-    assert.match(bodyText(await views.home()), /<h1>Hi Home View<\/h1>/);
-    assert.match(bodyText(await views.hello()), /<h1>Hi Hello View<\/h1>/);
-  });
-
-  it('TutorialViews.render() escapes the name in the title and in the heading', () => {
-    const views = new TutorialViews(given(makeRequestWithSession()));
-    const body = bodyText(views.render('</title><script>alert(1)</script>'));
-    assert.doesNotMatch(body, /<script/);
-    assert.match(body, /<title>Quick Tutorial: &lt;\/title&gt;/);
-    assert.match(body, /<h1>Hi &lt;\/title&gt;/);
-  });
-});
-
-describe('09-tutorial: the routes', () => {
-  it('addTutorial() adds / and /howdy', async () => {
-    const pages = new Map<string, (request: SessionRequest<TutorialData>) => unknown>();
-    addTutorial({ get: (path, page) => pages.set(path, page) });
-    assert.deepEqual([...pages.keys()], ['/', '/howdy']);
-    const request = given(makeRequestWithSession());
-    const body = bodyText((await pages.get('/howdy')?.(request)) as HttpResponse);
-    assert.match(body, /<h1>Hi Hello View<\/h1>/);
-  });
-
-  it('addTutorial() does not compile if the routes have no session with a counter', () => {
-    const get = (): void => {};
-    const otherPages: Pages<SessionRequest<{ conuter: number }>> = { get };
-    // @ts-expect-error: a misspelled key
-    addTutorial(otherPages);
-    const plainPages: Pages<ReturnType<typeof makeRequest>> = { get };
-    // @ts-expect-error: requests without a session
-    addTutorial(plainPages);
-    const request = makeRequestWithSession();
-    // @ts-expect-error: a misspelled key
-    request.session.get('conuter');
-    // @ts-expect-error: a string, where a number is required
-    request.session.set('counter', '7');
-    assert.ok(request);
-  });
-
-  it('site() of step 9 accepts a factory that keeps its sessions in memory', async () => {
-    const sessions: Session<TutorialData>[] = [];
-    const factory: SessionFactory<Session<TutorialData>> = {
-      cookie: new Cookie('id'),
-      open: async (value) => sessions[Number(value)],
-      create: () => new Session<TutorialData>(0),
-      save: async (session) => {
-        if (sessions.includes(session)) return undefined; // the browser has the id
-        return String(sessions.push(session) - 1);
-      },
-    };
-    const { handle } = site(factory);
-    const [ada, bob] = [new Visitor(handle), new Visitor(handle)];
-    assert.equal(await count(ada.get('/')), 1);
-    assert.equal(await count(bob.get('/')), 1);
-    assert.equal(await count(ada.get('/howdy')), 2);
-    assert.deepEqual([...ada.cookies, ...bob.cookies], [['id', '0'], ['id', '1']]);
-  });
-
-  it('site() of step 9 opens a session only for the two pages', async () => {
-    const opened: string[] = [];
-    const factory = makeFactory();
-    const { handle: unwatched } = site({
-      cookie: factory.cookie,
-      open: (value) => (opened.push(value), undefined),
-      create: () => (opened.push('new'), factory.create()),
-      save: () => undefined,
-    });
-    const handle = witness(unwatched);
-    const requests = [
-      ['GET', '/style.css'], ['GET', '/favicon.svg'], ['GET', '/nonsense'], ['POST', '/'],
-    ] as const;
-    for (const [method, path] of requests) {
-      const { headers } = await handle(makeRequest(method, path, { cookie: 'session=x' }));
-      assert.equal(headers.vary, undefined, `${path} does not depend on the cookie`);
-    }
-    assert.deepEqual(opened, []);
-    await handle(makeRequest('GET', '/', { cookie: 'session=x' }));
-    assert.deepEqual(opened, ['x', 'new']);
   });
 });

@@ -46,6 +46,19 @@ describe('13-middleware: RouteGroup', () => {
     assert.equal((await router.handle(makeRequest('GET', '/nonsense'))).status, 404);
   });
 
+  it('RouteGroup.get() and RouteGroup.post() wrap each page in the middleware', async () => {
+    const router = new Router();
+    const group = RouteGroup.of(router).with(withKey);
+    const page: Handler = () => assert.fail('the page ran without a key');
+    for (const path of ['/a', '/b', '/c']) group.get(path, page).post(path, page);
+    for (const path of ['/a', '/b', '/c']) {
+      for (const method of ['GET', 'HEAD', 'POST']) {
+        const { status } = await router.handle(makeRequest(method, path));
+        assert.equal(status, 403, `${method} ${path}`);
+      }
+    }
+  });
+
   it('RouteGroup.with() adds a property to the request of each page', async () => {
     const router = new Router();
     RouteGroup.of(router)
@@ -73,19 +86,6 @@ describe('13-middleware: RouteGroup', () => {
     assert.equal(await open(router, '/inner'), 'inner b a');
     assert.equal(await open(router, '/outer'), 'outer a');
     assert.equal(await open(router, '/bare'), 'bare');
-  });
-
-  it('RouteGroup.get() and RouteGroup.post() wrap each page in the middleware', async () => {
-    const router = new Router();
-    const group = RouteGroup.of(router).with(withKey);
-    const page: Handler = () => assert.fail('the page ran without a key');
-    for (const path of ['/a', '/b', '/c']) group.get(path, page).post(path, page);
-    for (const path of ['/a', '/b', '/c']) {
-      for (const method of ['GET', 'HEAD', 'POST']) {
-        const { status } = await router.handle(makeRequest(method, path));
-        assert.equal(status, 403, `${method} ${path}`);
-      }
-    }
   });
 
   it('RouteGroup.with() runs no inner middleware if an outer middleware responds', async () => {

@@ -88,17 +88,6 @@ describe('14-flash: FlashSession', () => {
     assert.deepEqual(later.get('_f_'), all, 'step 26 can add the messages to a newer session');
   });
 
-  it('FlashSession.popFlash() returns each message once, the oldest first', () => {
-    const session = newSession();
-    session.flash('saved');
-    session.flash('sent');
-    const next = saved(session);
-    assert.deepEqual(next.popFlash(), ['saved', 'sent']);
-    assert.deepEqual(next.popFlash(), [], 'the messages are gone');
-    assert.deepEqual(saved(next).popFlash(), [], 'also for the next request');
-    assert.equal(next.size, 0);
-  });
-
   it('FlashSession.flash() keeps each queue separate', () => {
     const session = newSession();
     session.flash('saved', 'success');
@@ -124,6 +113,17 @@ describe('14-flash: FlashSession', () => {
     session.flash({ k: [1] }, 'info');
     session.flash('x');
     assert.deepEqual(session.toJSON(), pyramid?.dict);
+  });
+
+  it('FlashSession.popFlash() returns each message once, the oldest first', () => {
+    const session = newSession();
+    session.flash('saved');
+    session.flash('sent');
+    const next = saved(session);
+    assert.deepEqual(next.popFlash(), ['saved', 'sent']);
+    assert.deepEqual(next.popFlash(), [], 'the messages are gone');
+    assert.deepEqual(saved(next).popFlash(), [], 'also for the next request');
+    assert.equal(next.size, 0);
   });
 });
 

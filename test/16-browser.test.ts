@@ -49,14 +49,6 @@ describe('16-browser: CookieJar', () => {
     }
   });
 
-  it('CookieJar.headerFor() returns the cookies that store() has kept', () => {
-    const jar = jarWith(ORIGIN, 'session=abc; Path=/; HttpOnly', 'theme=dark; Path=/');
-    assert.equal(sentTo(jar, ORIGIN), 'session=abc; theme=dark');
-    assert.equal(sentTo(jar, `${ORIGIN}/howdy?a=1`), 'session=abc; theme=dark');
-    assert.equal(sentTo(jar, 'http://localhost:7000/'), 'session=abc; theme=dark', 'another port');
-    assert.equal(sentTo(jar, 'http://other.example/'), undefined);
-  });
-
   it('CookieJar.store() returns false for a cookie that a browser drops', () => {
     const jar = jarWith(HTTPS, 'a=1; Path=/');
     const bad = ['a=2; Path=/; SameSite=None', 'a=2; Domain=evil.example', 'a=\0', '__Host-a=2'];
@@ -64,6 +56,49 @@ describe('16-browser: CookieJar', () => {
       assert.equal(jar.store(header, new URL(HTTPS), NOW), false, header);
     }
     assert.equal(sentTo(jar, HTTPS), 'a=1', 'the old cookie is still there');
+  });
+
+  it('CookieJar.store() replaces a cookie with the same name, domain and path', () => {
+    const jar = jarWith(HTTP, 'a=1', 'a=2');
+    assert.equal(sentTo(jar, HTTP), 'a=2');
+    jar.store('a=3; Domain=www.example.org', new URL(HTTP), NOW); // also for the hosts below
+    jar.store('a=4; Path=/app', new URL(HTTP), NOW);
+    jar.store('A=5', new URL(HTTP), NOW);
+    assert.equal(sentTo(jar, `${HTTP}app`), 'a=4; a=2; a=3; A=5');
+  });
+
+  it('CookieJar.store() deletes a cookie only if the path and the domain are the same', () => {
+    for (const end of ['Max-Age=0', 'Max-Age=-1', 'Expires=Thu, 01 Jan 1970 00:00:00 GMT']) {
+      const jar = jarWith(HTTP, 'a=1; Path=/', 'b=1; Path=/', `a=; Path=/; ${end}`);
+      assert.equal(sentTo(jar, HTTP), 'b=1', end);
+      const other = jarWith(HTTP, 'a=1; Path=/', `a=; Path=/app; ${end}`);
+      assert.equal(sentTo(other, HTTP), 'a=1', `${end} for another path`);
+    }
+  });
+
+  it('CookieJar.store() lets no response over http replace or hide a Secure cookie', () => {
+    const jar = jarWith(HTTPS, 'id=secret; Secure; Path=/login', 'theme=dark; Path=/');
+    const rows: [header: string, url: string, isKept: boolean][] = [
+      ['id=forged; Path=/login', HTTP, false],
+      ['id=forged; Path=/login/form', HTTP, false], // the longer path would come first
+      ['id=forged; Path=/login; Domain=example.org', 'http://evil.example.org/', false],
+      ['id=1; Path=/', HTTP, true], // it comes after the Secure cookie
+      ['theme=light; Path=/', HTTP, true],
+      ['id=2; Path=/login', 'http://other.example/', true],
+      ['id=new; Path=/login; Secure', HTTPS, true],
+    ];
+    for (const [header, url, isKept] of rows) {
+      assert.equal(jar.store(header, new URL(url), NOW), isKept, `${header} from ${url}`);
+    }
+    assert.equal(sentTo(jar, `${HTTPS}login`), 'id=new; theme=light; id=1');
+  });
+
+  it('CookieJar.headerFor() returns the cookies that store() has kept', () => {
+    const jar = jarWith(ORIGIN, 'session=abc; Path=/; HttpOnly', 'theme=dark; Path=/');
+    assert.equal(sentTo(jar, ORIGIN), 'session=abc; theme=dark');
+    assert.equal(sentTo(jar, `${ORIGIN}/howdy?a=1`), 'session=abc; theme=dark');
+    assert.equal(sentTo(jar, 'http://localhost:7000/'), 'session=abc; theme=dark', 'another port');
+    assert.equal(sentTo(jar, 'http://other.example/'), undefined);
   });
 
   it('CookieJar.headerFor() sends a Domain cookie to hosts below, and others to one host', () => {
@@ -99,46 +134,11 @@ describe('16-browser: CookieJar', () => {
     assert.equal(sentTo(jar, `${ORIGIN}/`), 'a=new; b=2; c=3', 'it keeps its place');
   });
 
-  it('CookieJar.store() replaces a cookie with the same name, domain and path', () => {
-    const jar = jarWith(HTTP, 'a=1', 'a=2');
-    assert.equal(sentTo(jar, HTTP), 'a=2');
-    jar.store('a=3; Domain=www.example.org', new URL(HTTP), NOW); // also for the hosts below
-    jar.store('a=4; Path=/app', new URL(HTTP), NOW);
-    jar.store('A=5', new URL(HTTP), NOW);
-    assert.equal(sentTo(jar, `${HTTP}app`), 'a=4; a=2; a=3; A=5');
-  });
-
   it('CookieJar.headerFor() returns a cookie until it expires', () => {
     const jar = jarWith(HTTP, 'a=1; Max-Age=60', 'b=2');
     assert.equal(sentTo(jar, HTTP, NOW + 59.9), 'a=1; b=2');
     assert.equal(sentTo(jar, HTTP, NOW + 60), 'b=2');
     assert.equal(sentTo(jar, HTTP, NOW + 1e9), 'b=2', 'without an end, until the browser closes');
-  });
-
-  it('CookieJar.store() deletes a cookie only if the path and the domain are the same', () => {
-    for (const end of ['Max-Age=0', 'Max-Age=-1', 'Expires=Thu, 01 Jan 1970 00:00:00 GMT']) {
-      const jar = jarWith(HTTP, 'a=1; Path=/', 'b=1; Path=/', `a=; Path=/; ${end}`);
-      assert.equal(sentTo(jar, HTTP), 'b=1', end);
-      const other = jarWith(HTTP, 'a=1; Path=/', `a=; Path=/app; ${end}`);
-      assert.equal(sentTo(other, HTTP), 'a=1', `${end} for another path`);
-    }
-  });
-
-  it('CookieJar.store() lets no response over http replace or hide a Secure cookie', () => {
-    const jar = jarWith(HTTPS, 'id=secret; Secure; Path=/login', 'theme=dark; Path=/');
-    const rows: [header: string, url: string, isKept: boolean][] = [
-      ['id=forged; Path=/login', HTTP, false],
-      ['id=forged; Path=/login/form', HTTP, false], // the longer path would come first
-      ['id=forged; Path=/login; Domain=example.org', 'http://evil.example.org/', false],
-      ['id=1; Path=/', HTTP, true], // it comes after the Secure cookie
-      ['theme=light; Path=/', HTTP, true],
-      ['id=2; Path=/login', 'http://other.example/', true],
-      ['id=new; Path=/login; Secure', HTTPS, true],
-    ];
-    for (const [header, url, isKept] of rows) {
-      assert.equal(jar.store(header, new URL(url), NOW), isKept, `${header} from ${url}`);
-    }
-    assert.equal(sentTo(jar, `${HTTPS}login`), 'id=new; theme=light; id=1');
   });
 });
 
@@ -171,6 +171,19 @@ describe('16-browser: Browser', () => {
     assert.equal(body, 'GET | /welcome |  | flash=hello; id=7');
   });
 
+  it('Browser.get() follows 20 redirects, and throws for one more', async () => {
+    let visits = 0;
+    const chain = (length: number): Browser => {
+      visits = 0;
+      return new Browser(() => (visits++ < length ? redirect(`/${visits}`) : text('the end')));
+    };
+    assert.equal((await chain(MAX_REDIRECTS).get('/')).body, 'the end');
+    await assert.rejects(chain(MAX_REDIRECTS + 1).get('/'), RangeError);
+    assert.equal(visits, MAX_REDIRECTS + 1);
+    const circle = new Browser(() => redirect('/'));
+    await assert.rejects(circle.get('/'), /^RangeError: The redirects do not end/);
+  });
+
   it('Browser.post() follows the redirect, and the page shows the flash message', async () => {
     const browser = new Browser(flashSite());
     const response = await browser.post('/articles', { title: 'On tea', body: 'It is hot.' });
@@ -187,18 +200,5 @@ describe('16-browser: Browser', () => {
       const expected = isRepeated ? 'POST | /new?id=1 | a=1' : 'GET | /new?id=1 | ';
       assert.equal(body, `${expected} | no cookie`, `after ${status}`);
     }
-  });
-
-  it('Browser.get() follows 20 redirects, and throws for one more', async () => {
-    let visits = 0;
-    const chain = (length: number): Browser => {
-      visits = 0;
-      return new Browser(() => (visits++ < length ? redirect(`/${visits}`) : text('the end')));
-    };
-    assert.equal((await chain(MAX_REDIRECTS).get('/')).body, 'the end');
-    await assert.rejects(chain(MAX_REDIRECTS + 1).get('/'), RangeError);
-    assert.equal(visits, MAX_REDIRECTS + 1);
-    const circle = new Browser(() => redirect('/'));
-    await assert.rejects(circle.get('/'), /^RangeError: The redirects do not end/);
   });
 });

@@ -217,26 +217,6 @@ describe('18-cart: what a form can send', () => {
 });
 
 describe('18-cart: two limits', () => {
-  it('site() of step 18 sends a 500 if a note does not fit, and the cart stays', async (t) => {
-    const log = t.mock.method(console, 'error', () => {});
-    const { exchange } = await startServer(t, toListener(ofStep(site())));
-    const post = (path: string, form: string, more = ''): Promise<string> => {
-      const type = 'Content-Type: application/x-www-form-urlencoded\r\n';
-      const headers = `${type}Sec-Fetch-Site: same-origin\r\nContent-Length: ${form.length}\r\n`;
-      return exchange(requestBytes('POST', path, headers + more, form));
-    };
-    const added = await post('/cart/add', 'item=tea');
-    const [, cookie = ''] = /^set-cookie: (session=[^;]+)/m.exec(added) ?? [];
-    const note = encodeURIComponent('€'.repeat(2000)); // 6000 bytes
-    const received = await post('/cart/note', `note=${note}`, `Cookie: ${cookie}\r\n`);
-    assert.match(received, /^HTTP\/1\.1 500 /);
-    assert.doesNotMatch(received, /^set-cookie/m);
-    const [line = ''] = log.mock.calls.map(({ arguments: [text] }) => String(text));
-    assert.match(line, /^500 POST \/cart\/note .*the limit is 4096: .*cart \d{4}/);
-    const page = await exchange(requestBytes('GET', '/cart', `Cookie: ${cookie}\r\n`));
-    assert.match(page, /Tea, a tin<\/strong> 1 for/);
-  });
-
   it('addCart() loses one of two products from two tabs', { timeout: 10_000 }, async () => {
     const browser = openShop();
     await send(browser, '/cart/add', 'item=pot');
@@ -273,5 +253,25 @@ describe('18-cart: two limits', () => {
     const plain = RouteGroup.of(new Router());
     // @ts-expect-error the requests of this group have no session
     addCart(plain);
+  });
+
+  it('site() of step 18 sends a 500 if a note does not fit, and the cart stays', async (t) => {
+    const log = t.mock.method(console, 'error', () => {});
+    const { exchange } = await startServer(t, toListener(ofStep(site())));
+    const post = (path: string, form: string, more = ''): Promise<string> => {
+      const type = 'Content-Type: application/x-www-form-urlencoded\r\n';
+      const headers = `${type}Sec-Fetch-Site: same-origin\r\nContent-Length: ${form.length}\r\n`;
+      return exchange(requestBytes('POST', path, headers + more, form));
+    };
+    const added = await post('/cart/add', 'item=tea');
+    const [, cookie = ''] = /^set-cookie: (session=[^;]+)/m.exec(added) ?? [];
+    const note = encodeURIComponent('€'.repeat(2000)); // 6000 bytes
+    const received = await post('/cart/note', `note=${note}`, `Cookie: ${cookie}\r\n`);
+    assert.match(received, /^HTTP\/1\.1 500 /);
+    assert.doesNotMatch(received, /^set-cookie/m);
+    const [line = ''] = log.mock.calls.map(({ arguments: [text] }) => String(text));
+    assert.match(line, /^500 POST \/cart\/note .*the limit is 4096: .*cart \d{4}/);
+    const page = await exchange(requestBytes('GET', '/cart', `Cookie: ${cookie}\r\n`));
+    assert.match(page, /Tea, a tin<\/strong> 1 for/);
   });
 });

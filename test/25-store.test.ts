@@ -157,6 +157,18 @@ describe('25-store: the id', () => {
     assert.equal((await ada.get('/')).body, '4', 'the visit of Bob does not change the session of Ada');
   });
 
+  it('StoredSessionFactory.open() accepts no id that the visitor made up', async () => {
+    const { browse, memory } = setUp(Factory);
+    for (const sent of [MADE_UP, hashId(given(MADE_UP)), 'x', '__proto__', `${MADE_UP}=`, '']) {
+      const browser = browse(countVisits);
+      const response = await browser.request('GET', '/', '', { cookie: `session=${sent}` });
+      assert.equal(response.body, '1', sent);
+      assert.match(idOf(browser), /^[\w-]{43}$/);
+      assert.notEqual(idOf(browser), sent, 'the site uses an id that the visitor made up');
+      assert.equal(memory.get(hashId(given(sent))), undefined, 'no entry under this id');
+    }
+  });
+
   it('StoredSessionFactory.save() creates an id of 256 bits, and stores only its hash', async () => {
     const { browse, memory, store } = setUp(Factory);
     const ids = new Set<string>();
@@ -175,18 +187,6 @@ describe('25-store: the id', () => {
     assert.equal(ids.size, 20, 'different ids of 20 sessions');
     const everything = JSON.stringify(store.calls);
     for (const id of ids) assert.ok(!everything.includes(id), 'the store never sees an id');
-  });
-
-  it('StoredSessionFactory.open() accepts no id that the visitor made up', async () => {
-    const { browse, memory } = setUp(Factory);
-    for (const sent of [MADE_UP, hashId(given(MADE_UP)), 'x', '__proto__', `${MADE_UP}=`, '']) {
-      const browser = browse(countVisits);
-      const response = await browser.request('GET', '/', '', { cookie: `session=${sent}` });
-      assert.equal(response.body, '1', sent);
-      assert.match(idOf(browser), /^[\w-]{43}$/);
-      assert.notEqual(idOf(browser), sent, 'the site uses an id that the visitor made up');
-      assert.equal(memory.get(hashId(given(sent))), undefined, 'no entry under this id');
-    }
   });
 
   it('StoredSessionFactory.save() writes only changes, and sends the id only once', async () => {

@@ -72,6 +72,15 @@ describe('28-devices: the list and the factory', () => {
     }
   });
 
+  it('DeviceSessionFactory.open() needs no list for a visitor without a login', async () => {
+    const { handle, store } = await setUp();
+    const visitor = new Browser(handle, ORIGIN, () => NOW);
+    await visitor.get('/');
+    assert.match(bodyText(await visitor.get('/')), /Count: 2/);
+    const keys = new Set(store.calls.map(({ key }) => key));
+    assert.equal(keys.size, 1, 'the store is asked only for the session');
+  });
+
   it('endSessions() ends the chosen sessions, and no other', async () => {
     const { store, factory, save } = makeFactory();
     const [phone, desk] = [await save(), await save()];
@@ -98,15 +107,6 @@ describe('28-devices: the list and the factory', () => {
     const { store, handle } = await setUp();
     await new Browser(handle, ORIGIN).get('/');
     assert.equal(store.count('put'), 1, 'the session of one visitor');
-  });
-
-  it('DeviceSessionFactory.open() needs no list for a visitor without a login', async () => {
-    const { handle, store } = await setUp();
-    const visitor = new Browser(handle, ORIGIN, () => NOW);
-    await visitor.get('/');
-    assert.match(bodyText(await visitor.get('/')), /Count: 2/);
-    const keys = new Set(store.calls.map(({ key }) => key));
-    assert.equal(keys.size, 1, 'the store is asked only for the session');
   });
 });
 

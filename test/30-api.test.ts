@@ -52,6 +52,51 @@ function apiOver(denied: SessionStore): Handler {
   return handle;
 }
 
+describe('30-api: scripts of other origins', () => {
+  const ask = (path: string, origin?: string) => {
+    const handle = withCors([APP], ({ path }) => text(path, 200, { vary: 'Cookie' }));
+    return new Browser(handle).request('GET', path, '', origin === undefined ? {} : { origin });
+  };
+
+  it('withCors() allows an origin of its list to read the API with a token', async () => {
+    const { headers } = await ask('/api/counter', APP);
+    assert.equal(headers['access-control-allow-origin'], APP);
+    assert.equal(headers['access-control-allow-headers'], 'authorization');
+    assert.equal(headers.vary, 'Cookie, Origin');
+  });
+
+  it('withCors() never allows a cookie, another origin or another page', async () => {
+    const allowed = await ask('/api/counter', APP);
+    assert.equal(allowed.headers['access-control-allow-credentials'], undefined);
+    const origins = [undefined, '', 'null', '*', 'https://evil.example', `${APP}.evil.example`,
+      `${APP}:444`, APP.replace('https', 'http'), APP.toUpperCase(), `${APP}/`];
+    for (const origin of origins) {
+      const { headers } = await ask('/api/counter', origin);
+      assert.equal(headers['access-control-allow-origin'], undefined, origin);
+      assert.match(String(headers.vary), /Origin/, 'a cache must not mix up two origins');
+    }
+    for (const path of ['/', '/sessions', '/apix', '/login?next=/api/']) {
+      const { headers } = await ask(path, APP);
+      assert.equal(headers['access-control-allow-origin'], undefined, path);
+    }
+  });
+
+  it('site() responds to the question that a browser sends before the request', async () => {
+    const { handle: whole } = await visit();
+    const preflight = {
+      origin: APP,
+      'access-control-request-method': 'GET',
+      'access-control-request-headers': 'authorization',
+    };
+    const response = await new Browser(whole).request('OPTIONS', '/api/counter', '', preflight);
+    assert.equal(response.status, 204);
+    assert.equal(response.headers['access-control-allow-origin'], APP);
+    assert.equal(response.headers['access-control-allow-headers'], 'authorization');
+    const { headers } = await new Browser(whole).request('GET', '/api/counter', '', { origin: APP });
+    assert.equal(headers['access-control-allow-origin'], APP, 'the script can read the 401');
+  });
+});
+
 describe('30-api: the routes', () => {
   it('addApi() counts for each user who sends a token', async () => {
     const { ask, handle } = await visit();
@@ -125,51 +170,6 @@ describe('30-api: the routes', () => {
       throw new StoreUnavailable('down');
     };
     assert.equal((await other('GET', '/api/counter')).status, 503, 'without the store, no token is valid');
-  });
-});
-
-describe('30-api: scripts of other origins', () => {
-  const ask = (path: string, origin?: string) => {
-    const handle = withCors([APP], ({ path }) => text(path, 200, { vary: 'Cookie' }));
-    return new Browser(handle).request('GET', path, '', origin === undefined ? {} : { origin });
-  };
-
-  it('withCors() allows an origin of its list to read the API with a token', async () => {
-    const { headers } = await ask('/api/counter', APP);
-    assert.equal(headers['access-control-allow-origin'], APP);
-    assert.equal(headers['access-control-allow-headers'], 'authorization');
-    assert.equal(headers.vary, 'Cookie, Origin');
-  });
-
-  it('withCors() never allows a cookie, another origin or another page', async () => {
-    const allowed = await ask('/api/counter', APP);
-    assert.equal(allowed.headers['access-control-allow-credentials'], undefined);
-    const origins = [undefined, '', 'null', '*', 'https://evil.example', `${APP}.evil.example`,
-      `${APP}:444`, APP.replace('https', 'http'), APP.toUpperCase(), `${APP}/`];
-    for (const origin of origins) {
-      const { headers } = await ask('/api/counter', origin);
-      assert.equal(headers['access-control-allow-origin'], undefined, origin);
-      assert.match(String(headers.vary), /Origin/, 'a cache must not mix up two origins');
-    }
-    for (const path of ['/', '/sessions', '/apix', '/login?next=/api/']) {
-      const { headers } = await ask(path, APP);
-      assert.equal(headers['access-control-allow-origin'], undefined, path);
-    }
-  });
-
-  it('site() responds to the question that a browser sends before the request', async () => {
-    const { handle: whole } = await visit();
-    const preflight = {
-      origin: APP,
-      'access-control-request-method': 'GET',
-      'access-control-request-headers': 'authorization',
-    };
-    const response = await new Browser(whole).request('OPTIONS', '/api/counter', '', preflight);
-    assert.equal(response.status, 204);
-    assert.equal(response.headers['access-control-allow-origin'], APP);
-    assert.equal(response.headers['access-control-allow-headers'], 'authorization');
-    const { headers } = await new Browser(whole).request('GET', '/api/counter', '', { origin: APP });
-    assert.equal(headers['access-control-allow-origin'], APP, 'the script can read the 401');
   });
 });
 

@@ -130,6 +130,23 @@ describe('32-redis-client: commands', () => {
 });
 
 describe('32-redis-client: Redis is down', () => {
+  it('RedisClient() rejects a URL that is not a URL of Redis, and does not show a password', () => {
+    const others = ['http://localhost', 'xredis://localhost', 'redisss://localhost', '//localhost'];
+    for (const url of ['', 'localhost', ...others, 'redis', 'redis://', 'redis:h', 'redis://u:hunter2@[', 'redis://:hunter2%zz@h']) {
+      const message = /^A Redis URL looks like redis:\/\/localhost:6379\. Write %40 for @ in a password$/;
+      assert.throws(() => new RedisClient(url), { name: 'TypeError', message }, url);
+    }
+  });
+
+  it('RedisClient.close() gives its reason to commands without a reply', { timeout }, async (t) => {
+    const { url } = await startFakeRedis(t, NEVER);
+    const client = makeClient(t, url);
+    const reply = client.command('GET', 'a');
+    client.close();
+    await assertUnavailable(reply, /^The client was closed$/);
+    await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
+  });
+
   it('RedisClient.command() fails immediately while Redis is down', { timeout }, async (t) => {
     const { url, stop } = await startFakeRedis(t, OK);
     await stop();
@@ -223,23 +240,6 @@ describe('32-redis-client: Redis is down', () => {
       assert.equal(await client.command('SET', 'a', 'd'), 'OK', 'well within a second');
       assert.equal(sockets.length, 2, 'the old connection would lead to the former primary');
       t.mock.timers.reset();
-    }
-  });
-
-  it('RedisClient.close() gives its reason to commands without a reply', { timeout }, async (t) => {
-    const { url } = await startFakeRedis(t, NEVER);
-    const client = makeClient(t, url);
-    const reply = client.command('GET', 'a');
-    client.close();
-    await assertUnavailable(reply, /^The client was closed$/);
-    await assertUnavailable(client.command('GET', 'a'), /^Redis is down$/);
-  });
-
-  it('RedisClient() rejects a URL that is not a URL of Redis, and does not show a password', () => {
-    const others = ['http://localhost', 'xredis://localhost', 'redisss://localhost', '//localhost'];
-    for (const url of ['', 'localhost', ...others, 'redis', 'redis://', 'redis:h', 'redis://u:hunter2@[', 'redis://:hunter2%zz@h']) {
-      const message = /^A Redis URL looks like redis:\/\/localhost:6379\. Write %40 for @ in a password$/;
-      assert.throws(() => new RedisClient(url), { name: 'TypeError', message }, url);
     }
   });
 

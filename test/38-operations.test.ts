@@ -47,161 +47,6 @@ async function startSlowRequests(t: TestContext, program: Program, count: number
   return clients;
 }
 
-describe('38-operations: starting', () => {
-  it('operate() prints the pages to open, responds there, and stops at SIGTERM', async (t) => {
-    const program = startProgram(t, [MODULE]);
-    const origin = await program.printed(/^Step 38 · (http:\/\/localhost:\d+)\n/);
-    assert.match((await fetchReply(await program.origin())).body, /Count: 1/);
-    program.kill('SIGTERM');
-    const { code, stdout, stderr } = await program.ended();
-    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
-    const pages = `  open ${origin}/\n  open ${origin}/howdy\n`;
-    assert.equal(stdout, `Step 38 · ${origin}\n${pages}  stop with Ctrl-C\n`);
-  });
-
-  it('operate() prints an address that responds, for each HOST', async (t) => {
-    const table: [host: string, printed: string, isHere: boolean][] = [
-      ['127.0.0.1', 'localhost', true],
-      [' \r\n', 'localhost', true],
-      ['127.0.0.2', '127.0.0.2', process.platform === 'linux'],
-      ['localhost', 'localhost', true],
-      ['0.0.0.0', 'localhost', true],
-      ['::', 'localhost', hasIPv6],
-      ['::1', '[::1]', hasIPv6],
-    ];
-    const rows = table.filter(([, , isHere]) => isHere);
-    const program = startProgram(t, ['--input-type=module', '--eval', `
-      import { operate } from './src/38-operations.ts';
-      for (const [i, host] of ${JSON.stringify(rows.map(([host]) => host))}.entries()) {
-        process.env.HOST = host;
-        operate((request, response) => response.end(host), 'Test ' + i, ['/']);
-      }
-    `]);
-    for (const [i, [host, name]] of rows.entries()) {
-      const origin = await program.printed(new RegExp(`^Test ${i} · (http://.*)\\n`, 'm'));
-      assert.equal(origin.replace(/:\d+$/, ''), `http://${name}`, `HOST='${host}'`);
-      assert.equal((await fetchReply(`${origin}/`)).body, host, `${origin} for HOST='${host}'`);
-    }
-  });
-
-  it('operate() names HOST if it is not an address of this machine', async (t) => {
-    const HOST = '192.0.2.1'; // an address for examples, which no machine has (RFC 5737)
-    const { code, stdout, stderr } = await startProgram(t, [MODULE], { HOST }).ended();
-    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
-    assert.match(stderr, /HOST is '192\.0\.2\.1', which is not an address of this machine\./);
-    assert.match(stderr, /Unset HOST/);
-    assert.equal(stderr.split('\n').length, 2, 'one line, without a stack trace');
-  });
-
-  it('operate() names PORT and its value if it is not a port', async (t) => {
-    const { code, stdout, stderr } = await startProgram(t, [MODULE], { PORT: 'abc' }).ended();
-    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
-    const rule = 'PORT must be a whole number from 0 to 65535';
-    assert.equal(stderr, `Cannot listen: ${rule}, not 'abc'.\n`);
-  });
-
-  it('operate() reports a port that is in use, and does not blame HOST', async (t) => {
-    const { port } = await startServer(t, hello);
-    const program = startProgram(t, [MODULE], { PORT: String(port) });
-    const { code, stderr } = await program.ended();
-    assert.equal(code, 1);
-    assert.match(stderr, new RegExp(`^Cannot listen on port ${port}: .*in use.*\\n$`));
-    assert.doesNotMatch(stderr, /HOST/);
-  });
-
-  it('isProgram() is true if the process manager pm2 imports the program', async (t) => {
-    const importIt = ['--input-type=module', '--eval', `import './${MODULE}';`];
-    const managed = startProgram(t, importIt, { pm_exec_path: join(ROOT, MODULE) });
-    const others = [join(ROOT, 'src/37-strict.ts'), join(ROOT, 'absent.js')];
-    await Promise.all(others.map(async (pm_exec_path) => {
-      const { code, stdout } = await startProgram(t, importIt, { pm_exec_path }).ended();
-      assert.deepEqual({ code, stdout }, { code: 0, stdout: '' }, `pm2 runs ${pm_exec_path}`);
-    }));
-    assert.equal((await fetchReply(await managed.origin())).status, 200);
-  });
-});
-
-describe('38-operations: the log', () => {
-  it('operate() responds although no program reads its log any more', async (t) => {
-    const page = `(request, response) => {
-      console.error('a line of the log');
-      console.log('another line');
-      response.end('Hello');
-    }`;
-    const program = startOperated(t, page);
-    const port = await portOf(program);
-    program.child.stderr.destroy();
-    program.child.stdout.destroy();
-    for (const visit of [1, 2, 3]) {
-      const { body } = await fetchReply(`http://127.0.0.1:${port}/`);
-      assert.equal(body, 'Hello', `visit ${visit}`);
-    }
-    const closed = once(program.child, 'exit');
-    program.kill('SIGTERM');
-    assert.deepEqual(await closed, [0, null], 'a clean stop');
-  });
-});
-
-describe('38-operations: signals', () => {
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`stopOnSignals() lets a request finish after ${signal}, and exits with 0`, async (t) => {
-      const program = startOperated(t, SLOW);
-      const [client] = await startSlowRequests(t, program, 1);
-      program.kill(signal);
-      const port = await portOf(program);
-      while (await fetchReply(`http://127.0.0.1:${port}/`).then(() => true, () => false));
-      client?.socket.write('done.');
-      assert.match(await (client?.received ?? ''), /^HTTP\/1\.1 200 OK\r\n[^]*complete/);
-      const { code, signal: killer, stderr } = await program.ended();
-      assert.deepEqual({ code, killer, stderr }, { code: 0, killer: null, stderr: '' });
-    });
-  }
-
-  it('stopOnSignals() counts a signal that npm passes on as the same Ctrl-C', async (t) => {
-    const program = startOperated(t, `(...all) => (${SLOW})(...all)`);
-    const clients = await startSlowRequests(t, program, 4);
-    for (let i = 0; i < 3; i++) program.kill('SIGINT');
-    const port = await portOf(program);
-    while (await fetchReply(`http://127.0.0.1:${port}/`).then(() => true, () => false));
-    for (const { socket } of clients) socket.write('done.');
-    for (const { received } of clients) assert.equal(statusesOf(await received), '200');
-    assert.equal((await program.ended()).code, 0);
-  });
-
-  it('stopOnSignals() ends the process at a second signal after more than a second', async (t) => {
-    const clock = t.mock.method(performance, 'now', () => 5_000);
-    const exit = t.mock.method(process, 'exit', (() => {}) as () => never);
-    const stopping = await startServer(t, readBody, (inner) => {
-      const server = makePipelined(inner);
-      stopOnSignals(server);
-      return server;
-    });
-    const arrived = once(stopping.server, 'request');
-    const client = stopping.open(HALF_BODY).resume();
-    await arrived;
-    process.emit('SIGINT');
-    clock.mock.mockImplementation(() => 6_000);
-    process.emit('SIGINT');
-    assert.equal(exit.mock.callCount(), 0, 'after a second it is still the same Ctrl-C');
-    clock.mock.mockImplementation(() => 6_001);
-    process.emit('SIGINT');
-    assert.deepEqual(exit.mock.calls.map((call) => call.arguments[0] as unknown), [1]);
-    client.write('done.');
-    await once(stopping.server, 'close');
-  });
-
-  it('stopOnSignals() removes its handlers when the server has closed', async (t) => {
-    const before = process.listenerCount('SIGTERM');
-    const { server } = await startServer(t, hello);
-    stopOnSignals(server);
-    assert.equal(process.listenerCount('SIGTERM'), before + 1);
-    const closed = once(server, 'close');
-    stop(server);
-    await closed;
-    assert.equal(process.listenerCount('SIGTERM'), before);
-  });
-});
-
 describe('38-operations: a graceful stop', () => {
   /** A server whose time does not pass: no time limit can help. */
   async function startStill(t: TestContext, listener: RequestListener) {
@@ -334,5 +179,160 @@ describe('38-operations: a graceful stop', () => {
     const closed = once(server, 'close');
     stop(server);
     await closed;
+  });
+});
+
+describe('38-operations: signals', () => {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`stopOnSignals() lets a request finish after ${signal}, and exits with 0`, async (t) => {
+      const program = startOperated(t, SLOW);
+      const [client] = await startSlowRequests(t, program, 1);
+      program.kill(signal);
+      const port = await portOf(program);
+      while (await fetchReply(`http://127.0.0.1:${port}/`).then(() => true, () => false));
+      client?.socket.write('done.');
+      assert.match(await (client?.received ?? ''), /^HTTP\/1\.1 200 OK\r\n[^]*complete/);
+      const { code, signal: killer, stderr } = await program.ended();
+      assert.deepEqual({ code, killer, stderr }, { code: 0, killer: null, stderr: '' });
+    });
+  }
+
+  it('stopOnSignals() counts a signal that npm passes on as the same Ctrl-C', async (t) => {
+    const program = startOperated(t, `(...all) => (${SLOW})(...all)`);
+    const clients = await startSlowRequests(t, program, 4);
+    for (let i = 0; i < 3; i++) program.kill('SIGINT');
+    const port = await portOf(program);
+    while (await fetchReply(`http://127.0.0.1:${port}/`).then(() => true, () => false));
+    for (const { socket } of clients) socket.write('done.');
+    for (const { received } of clients) assert.equal(statusesOf(await received), '200');
+    assert.equal((await program.ended()).code, 0);
+  });
+
+  it('stopOnSignals() ends the process at a second signal after more than a second', async (t) => {
+    const clock = t.mock.method(performance, 'now', () => 5_000);
+    const exit = t.mock.method(process, 'exit', (() => {}) as () => never);
+    const stopping = await startServer(t, readBody, (inner) => {
+      const server = makePipelined(inner);
+      stopOnSignals(server);
+      return server;
+    });
+    const arrived = once(stopping.server, 'request');
+    const client = stopping.open(HALF_BODY).resume();
+    await arrived;
+    process.emit('SIGINT');
+    clock.mock.mockImplementation(() => 6_000);
+    process.emit('SIGINT');
+    assert.equal(exit.mock.callCount(), 0, 'after a second it is still the same Ctrl-C');
+    clock.mock.mockImplementation(() => 6_001);
+    process.emit('SIGINT');
+    assert.deepEqual(exit.mock.calls.map((call) => call.arguments[0] as unknown), [1]);
+    client.write('done.');
+    await once(stopping.server, 'close');
+  });
+
+  it('stopOnSignals() removes its handlers when the server has closed', async (t) => {
+    const before = process.listenerCount('SIGTERM');
+    const { server } = await startServer(t, hello);
+    stopOnSignals(server);
+    assert.equal(process.listenerCount('SIGTERM'), before + 1);
+    const closed = once(server, 'close');
+    stop(server);
+    await closed;
+    assert.equal(process.listenerCount('SIGTERM'), before);
+  });
+});
+
+describe('38-operations: starting', () => {
+  it('operate() prints the pages to open, responds there, and stops at SIGTERM', async (t) => {
+    const program = startProgram(t, [MODULE]);
+    const origin = await program.printed(/^Step 38 · (http:\/\/localhost:\d+)\n/);
+    assert.match((await fetchReply(await program.origin())).body, /Count: 1/);
+    program.kill('SIGTERM');
+    const { code, stdout, stderr } = await program.ended();
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+    const pages = `  open ${origin}/\n  open ${origin}/howdy\n`;
+    assert.equal(stdout, `Step 38 · ${origin}\n${pages}  stop with Ctrl-C\n`);
+  });
+
+  it('operate() prints an address that responds, for each HOST', async (t) => {
+    const table: [host: string, printed: string, isHere: boolean][] = [
+      ['127.0.0.1', 'localhost', true],
+      [' \r\n', 'localhost', true],
+      ['127.0.0.2', '127.0.0.2', process.platform === 'linux'],
+      ['localhost', 'localhost', true],
+      ['0.0.0.0', 'localhost', true],
+      ['::', 'localhost', hasIPv6],
+      ['::1', '[::1]', hasIPv6],
+    ];
+    const rows = table.filter(([, , isHere]) => isHere);
+    const program = startProgram(t, ['--input-type=module', '--eval', `
+      import { operate } from './src/38-operations.ts';
+      for (const [i, host] of ${JSON.stringify(rows.map(([host]) => host))}.entries()) {
+        process.env.HOST = host;
+        operate((request, response) => response.end(host), 'Test ' + i, ['/']);
+      }
+    `]);
+    for (const [i, [host, name]] of rows.entries()) {
+      const origin = await program.printed(new RegExp(`^Test ${i} · (http://.*)\\n`, 'm'));
+      assert.equal(origin.replace(/:\d+$/, ''), `http://${name}`, `HOST='${host}'`);
+      assert.equal((await fetchReply(`${origin}/`)).body, host, `${origin} for HOST='${host}'`);
+    }
+  });
+
+  it('operate() names HOST if it is not an address of this machine', async (t) => {
+    const HOST = '192.0.2.1'; // an address for examples, which no machine has (RFC 5737)
+    const { code, stdout, stderr } = await startProgram(t, [MODULE], { HOST }).ended();
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+    assert.match(stderr, /HOST is '192\.0\.2\.1', which is not an address of this machine\./);
+    assert.match(stderr, /Unset HOST/);
+    assert.equal(stderr.split('\n').length, 2, 'one line, without a stack trace');
+  });
+
+  it('operate() names PORT and its value if it is not a port', async (t) => {
+    const { code, stdout, stderr } = await startProgram(t, [MODULE], { PORT: 'abc' }).ended();
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+    const rule = 'PORT must be a whole number from 0 to 65535';
+    assert.equal(stderr, `Cannot listen: ${rule}, not 'abc'.\n`);
+  });
+
+  it('operate() reports a port that is in use, and does not blame HOST', async (t) => {
+    const { port } = await startServer(t, hello);
+    const program = startProgram(t, [MODULE], { PORT: String(port) });
+    const { code, stderr } = await program.ended();
+    assert.equal(code, 1);
+    assert.match(stderr, new RegExp(`^Cannot listen on port ${port}: .*in use.*\\n$`));
+    assert.doesNotMatch(stderr, /HOST/);
+  });
+
+  it('isProgram() is true if the process manager pm2 imports the program', async (t) => {
+    const importIt = ['--input-type=module', '--eval', `import './${MODULE}';`];
+    const managed = startProgram(t, importIt, { pm_exec_path: join(ROOT, MODULE) });
+    const others = [join(ROOT, 'src/37-strict.ts'), join(ROOT, 'absent.js')];
+    await Promise.all(others.map(async (pm_exec_path) => {
+      const { code, stdout } = await startProgram(t, importIt, { pm_exec_path }).ended();
+      assert.deepEqual({ code, stdout }, { code: 0, stdout: '' }, `pm2 runs ${pm_exec_path}`);
+    }));
+    assert.equal((await fetchReply(await managed.origin())).status, 200);
+  });
+});
+
+describe('38-operations: the log', () => {
+  it('operate() responds although no program reads its log any more', async (t) => {
+    const page = `(request, response) => {
+      console.error('a line of the log');
+      console.log('another line');
+      response.end('Hello');
+    }`;
+    const program = startOperated(t, page);
+    const port = await portOf(program);
+    program.child.stderr.destroy();
+    program.child.stdout.destroy();
+    for (const visit of [1, 2, 3]) {
+      const { body } = await fetchReply(`http://127.0.0.1:${port}/`);
+      assert.equal(body, 'Hello', `visit ${visit}`);
+    }
+    const closed = once(program.child, 'exit');
+    program.kill('SIGTERM');
+    assert.deepEqual(await closed, [0, null], 'a clean stop');
   });
 });
