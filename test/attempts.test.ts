@@ -225,7 +225,8 @@ describe('a wrong attempt fails its tests, and nothing hangs', { concurrency: 6 
       const owners = namesOf(source).map((one) => one.replace(/^new |[.(].*/g, ''));
       const isNamed = owners.some((owner) => title.startsWith(owner));
       assert.ok(isNamed, `The failure names no function and no class of the step${details}`);
-      t.diagnostic(/.*(?:did not end|still waits|no complete).*/.exec(text)?.[0] ?? title);
+      const reason = /.*(?:did not end|still waits|no complete).*/.exec(text)?.[0] ?? title;
+      t.diagnostic(reason.trim());
       assert.deepEqual(leftovers, [], `A process did not end${details}`);
     });
   }
