@@ -33,10 +33,13 @@ export function explainedIt(testUrl: string): It {
       const exchange: Exchange = {};
       const name = `Step ${parseInt(module ?? '0')}: ${/^(?:new )?\S+/.exec(title)?.[0]}`;
       const explained = (error: unknown) => explain(error, exchange, module, title);
+      const test = async (): Promise<void> => {
+        await run(t);
+      };
       return exchanges.run(exchange, async () => {
         process.on('uncaughtExceptionMonitor', explained); // for an error outside `run`
         try {
-          await withinLimit(name, () => run(t), () => whatWaits(exchange));
+          await withinLimit(name, test, () => whatWaits(exchange));
         } catch (error) {
           throw explained(error);
         } finally {

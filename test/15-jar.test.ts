@@ -289,7 +289,7 @@ describe('15-jar: the check at startup and the page', () => {
   });
 
   it('addCookiePage() explains a cookie on a page', async () => {
-    const visitor = new Visitor(ofStep(addCookiePage(new Router()).handle));
+    const visitor = new Visitor(addCookiePage(new Router()).handle);
     const ask = async (query: Record<string, string>): Promise<string> =>
       visitor.text(`/inspect/cookie?${new URLSearchParams(query)}`);
     const url = 'https://example.org/';
