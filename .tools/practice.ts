@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Token, tokensOf } from './tokens.ts';
 
-type Body = { name: string; start: number; end: number };
+export type Body = { name: string; start: number; end: number };
 type Result = { isDone: boolean; message: string };
 
 /** Runs `npm run practice` with these words on the project in `root`. */
@@ -74,7 +74,8 @@ function whatNext(
   ].join('\n');
 }
 
-function hintFileOf(file: string): string {
+/** Returns the file with the hints of a module. */
+export function hintFileOf(file: string): string {
   return file.replace('src/', 'test/').replace(/ts$/, 'hints.md');
 }
 
@@ -117,6 +118,15 @@ export function hintsOf(markdown: string): string[] {
   return items.map((item) => item.trim().replace(/\s+/g, ' '));
 }
 
+/** Returns the names in the order in which the hints name them. The others follow in their order. */
+export function fromEasyToHard(names: readonly string[], hints: readonly string[]): string[] {
+  const placeOf = (name: string): number => {
+    const place = hints.findIndex((hint) => hint.startsWith(`\`${name}\``));
+    return place === -1 ? hints.length : place;
+  };
+  return names.toSorted((a, b) => placeOf(a) - placeOf(b));
+}
+
 /**
  * Returns the source with an error in place of each exported body, and the names of these bodies.
  * `wanted` selects one of them: `decode`, `Signer.decode` or `Signer` (its constructor).
@@ -136,14 +146,15 @@ export function emptyBodies(
     const line = source.slice(source.lastIndexOf('\n', start) + 1);
     const closing = source.slice(source.lastIndexOf('\n', end - 1) + 1, end);
     const indent = /^ */.exec(closing.endsWith('}') ? closing : line)?.[0] ?? '';
+    const eol = source.includes('\r\n') ? '\r\n' : '\n';
     const error = `throw new Error('Step ${step}: ${name} is still to be written');`;
-    rest = `${rest.slice(0, start)}{\n${indent}  ${error}\n${indent}}${rest.slice(end)}`;
+    rest = `${rest.slice(0, start)}{${eol}${indent}  ${error}${eol}${indent}}${rest.slice(end)}`;
   }
   return { source: rest, names: bodies.map(({ name }) => name) };
 }
 
 /** Returns the bodies of exported functions and of the methods of exported classes, in order. */
-function bodiesOf(source: string): Body[] {
+export function bodiesOf(source: string): Body[] {
   const tokens = tokensOf(source).filter(({ kind }) => kind !== 'comment');
   const bodies: Body[] = [];
   tokens.forEach(({ text }, i) => {
