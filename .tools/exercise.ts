@@ -122,6 +122,16 @@ export function restoreBody(source: string, original: string, name: string): str
   return source.slice(0, now.start) + written + source.slice(now.end);
 }
 
+/** Returns the functions whose bodies differ. */
+export function changedFunctions(before: string, after: string): string[] {
+  const textOf = (source: string, name: string): string | undefined => {
+    const body = bodiesOrNone(source).find((one) => one.name === name);
+    return body && source.slice(body.start, body.end);
+  };
+  const names = bodiesOrNone(before).map(({ name }) => name);
+  return names.filter((name) => textOf(before, name) !== textOf(after, name));
+}
+
 /** Returns the function to which the title of a test belongs: the title begins with its name. */
 export function functionOfTitle(title: string, names: readonly string[]): string | undefined {
   const symbol = /^(?:new )?([\w$]+(?:\.#?[\w$]+)?)/.exec(title)?.[1] ?? '';

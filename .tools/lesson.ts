@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import {
-  functionsOf, hintsFor, readHints, readOriginal, readStep, restoreBody, solutionOf, type Step,
+  changedFunctions, functionsOf, hintsFor, readHints, readOriginal, readStep, restoreBody, solutionOf, type Step,
 } from './exercise.ts';
 import { practise } from './practice.ts';
 import { progressFile, readProgress, saveProgress } from './progress.ts';
@@ -19,7 +19,7 @@ import { kill, nodeOptions, type Outcome, readerVariables, runTests, start } fro
 const KEYS = ['h hint', 's solution', 'k skip', 'e empty', 'r run', 'n next', 'p previous', 'q quit'];
 const DEBOUNCE = 100; // ms: an editor writes a file in several operations
 const SERVER_LINES = 4; // shown
-const CLEAR = '\x1b[H\x1b[2J\x1b[3J';
+const CLEAR = '\x1b[H\x1b[2J';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const saved = progressFile(root);
@@ -33,6 +33,7 @@ let source = ''; // the file now
 let hints: string[] = [];
 let outcome: Outcome | undefined; // of the last run
 let isRunning = false;
+let edited: string | undefined; // the function that the reader changed last
 let wasOpen = false; // a function was empty or wrong after this step was opened
 let message = ''; // below the main part
 let messageFor: string | undefined; // the function of a hint or a solution
@@ -46,7 +47,7 @@ function open(next: Step): void {
   hints = readHints(root, step.file);
   source = readSource();
   original = readOriginal(root, step.file) ?? source;
-  [outcome, wasOpen, message, serverLines] = [undefined, false, '', []];
+  [outcome, edited, wasOpen, message, serverLines] = [undefined, undefined, false, '', []];
   if (server) kill(server);
   const isSaved = saveProgress(saved, () => ({ step: step.number }));
   if (!isSaved) say('Your progress is not saved, because this folder has no git repository.');
@@ -60,6 +61,10 @@ function readSource(): string {
   }
 }
 
+function isAsCommitted(): boolean {
+  return source.replaceAll('\r', '') === original.replaceAll('\r', '');
+}
+
 function viewNow(): View {
   const { number, file } = step;
   const needsNewer = file.includes('sqlite') && !process.getBuiltinModule?.('node:sqlite');
@@ -67,8 +72,10 @@ function viewNow(): View {
   return {
     step,
     functions: functionsOf(source, original, hints),
-    isOriginal: source.replaceAll('\r', '') === original.replaceAll('\r', '') && !wasOpen,
+    isOriginal: isAsCommitted() && !wasOpen,
     outcome,
+    isRunning,
+    edited,
     finished: readProgress(saved).finished.length,
     needs: needsNewer ? `Step ${number} needs Node 22.13 or newer: ${command}` : undefined,
   };
@@ -101,7 +108,11 @@ function addFinished(number: number): void {
 function check(): void {
   const now = readSource();
   if (now === source || now === '') return;
+  const changed = changedFunctions(source, now);
+  edited = changed[0] ?? edited;
   source = now;
+  if (changed.length > 1 && isAsCommitted()) wasOpen = false; // git checkout
+  if (messageFor === undefined) say('');
   if (server) server.once('close', serve) && kill(server);
   void test();
 }
@@ -167,8 +178,8 @@ function skip(): void {
     return say(`Cannot find ${name} in ${step.file}. Correct the file, or type: git diff ${step.file}`);
   }
   writeFileSync(join(root, step.file), restored);
-  say(`The original of ${name} is in the file again.`);
   check();
+  say(`The original of ${name} is in the file again.`);
 }
 
 function empty(): void {
@@ -243,6 +254,7 @@ function runWindow(): void {
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.on(signal, () => process.exit());
   stdin.setRawMode(true);
   stdin.setEncoding('utf8').on('end', () => process.exit()).on('data', (keys) => {
+    if (messageFor === undefined) say(''); // of the key before
     for (const key of String(keys)) ACTIONS[key.toLowerCase()]?.();
     draw();
   });

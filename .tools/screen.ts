@@ -7,7 +7,9 @@ export type View = {
   readonly step: Step;
   readonly functions: readonly ExerciseFunction[];
   readonly isOriginal: boolean; // the file is the same as in the last commit
-  readonly outcome?: Outcome | undefined; // none while the first run is active
+  readonly outcome?: Outcome | undefined; // of the last run that has ended
+  readonly isRunning: boolean;
+  readonly edited?: string | undefined; // the function that the reader changed last
   readonly finished: number; // steps
   readonly needs?: string | undefined; // why the tests cannot run here
 };
@@ -18,7 +20,12 @@ export type Next =
   | { readonly kind: 'empty'; readonly name: string; readonly line: number }
   | { readonly kind: 'failing'; readonly name?: string | undefined; readonly failure: Failure }
   | { readonly kind: 'stuck'; readonly name?: string | undefined; readonly title: string }
-  | { readonly kind: 'broken'; readonly message: string; readonly place: string }
+  | {
+      readonly kind: 'broken';
+      readonly name?: string | undefined;
+      readonly message: string;
+      readonly place: string;
+    }
   | { readonly kind: 'earlier'; readonly step: number; readonly name: string }
   | { readonly kind: 'done' };
 
@@ -27,13 +34,17 @@ const LABEL = 12; // columns of a label, with the indent
 const STILL_EMPTY = /Step (\d+): (.+?) is still to be written/;
 
 /** Selects what the reader should do next. Failures caused by an empty function are not shown. */
-export function nextOf({ step, functions, outcome }: View): Next {
+export function nextOf({ step, functions, outcome, edited, isRunning }: View): Next {
   const firstEmpty = functions.find(({ isEmpty }) => isEmpty);
   if (!outcome) return firstEmpty ? { kind: 'empty', ...firstEmpty } : { kind: 'running' };
   const { crash, stuck, failures } = outcome;
   const names = functions.map(({ name }) => name);
-  if (crash && !STILL_EMPTY.test(crash.message)) return { kind: 'broken', ...mistakeOf(crash) };
-  if (stuck !== undefined) return { kind: 'stuck', name: functionOfTitle(stuck, names), title: stuck };
+  if (crash && !STILL_EMPTY.test(crash.message)) {
+    return { kind: 'broken', name: edited, ...mistakeOf(crash) };
+  }
+  if (stuck !== undefined) {
+    return { kind: 'stuck', name: functionOfTitle(stuck, names) ?? edited, title: stuck };
+  }
   const own = failures.filter(({ message }) => !STILL_EMPTY.test(message));
   for (const { name, line, isEmpty } of functions) {
     if (isEmpty) return { kind: 'empty', name, line };
@@ -46,7 +57,8 @@ export function nextOf({ step, functions, outcome }: View): Next {
     const [, number, name = ''] = STILL_EMPTY.exec(message) ?? [];
     if (Number(number) !== step.number) return { kind: 'earlier', step: Number(number), name };
   }
-  return failures[0] ? { kind: 'failing', failure: failures[0] } : { kind: 'done' };
+  if (failures[0]) return { kind: 'failing', failure: failures[0] };
+  return { kind: isRunning ? 'running' : 'done' }; // `outcome` is of an earlier run
 }
 
 /** Returns the names of the functions whose own tests fail. */
@@ -159,7 +171,7 @@ function failureLines(
     ...wrap(`✖ ${failure.title}`, columns).slice(0, 2),
     ...(isCompared
       ? [
-          ...(note === '' ? [] : labelled('test', note, columns, 1)),
+          ...(note === '' ? [] : labelled('case', note, columns, 1)),
           ...labelled('expected', want, columns, 2),
           ...labelled('received', got, columns, 2),
         ]
@@ -256,5 +268,5 @@ export function paint(line: string): string {
     .replace(/^✖.*/, '\x1b[31m$&\x1b[0m')
     .replace(/✔/g, '\x1b[32m$&\x1b[0m')
     .replace(/▸ (?:new |Write )*\S+/, '\x1b[1m$&\x1b[0m')
-    .replace(/^ {2}(?:expected|received|sent|place|explained|error|logged|test|request|types)\b/, '\x1b[2m$&\x1b[0m');
+    .replace(/^ {2}(?:expected|received|sent|place|explained|error|logged|case|request|types)\b/, '\x1b[2m$&\x1b[0m');
 }

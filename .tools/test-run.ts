@@ -26,6 +26,7 @@ export type Outcome = {
 };
 
 const MAX_SILENCE = 10_000; // ms
+const TIME_LIMIT = '5'; // seconds for each test, see .tools/explain.ts
 
 /** Returns the options that let this Node run TypeScript. */
 export function nodeOptions(): string[] {
@@ -77,6 +78,7 @@ export function runTests(
   const child = start(root, [...options, step.tests], {
     ...readerVariables(),
     MODULE: basename(step.file, '.ts'),
+    TIME_LIMIT,
     NAMES: JSON.stringify(names),
   });
   const failures: Failure[] = [];
@@ -108,6 +110,7 @@ export function runTests(
     child.on('error', ({ message }) => (crash = { message, stack: '' }));
     child.on('close', (code) => {
       clearTimeout(timer);
+      if (errors.includes(' did not end within ')) stuck ??= started;
       const isSilent = code !== 0 && failures.length === 0 && stuck === undefined;
       if (isSilent) crash ??= { message: errors.trim().split('\n').at(-1) ?? '', stack: errors };
       resolve(isStopped ? undefined : { failures, passed, places, crash, stuck });
