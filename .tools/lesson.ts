@@ -47,8 +47,8 @@ function open(next: Step): void {
   hints = readHints(root, step.file);
   source = readSource();
   original = readOriginal(root, step.file) ?? source;
-  [outcome, edited, wasOpen, message, serverLines] = [undefined, undefined, false, '', []];
-  if (server) kill(server);
+  [outcome, edited, wasOpen, message] = [undefined, undefined, false, ''];
+  stopServer();
   const isSaved = saveProgress(saved, () => ({ step: step.number }));
   if (!isSaved) say('Your progress is not saved, because this folder has no git repository.');
 }
@@ -215,6 +215,11 @@ function serve(): void {
   });
 }
 
+function stopServer(): void {
+  if (server) kill(server);
+  [server, serverLines] = [undefined, []];
+}
+
 function move(number: number): Promise<void> | void {
   const next = readStep(root, number);
   if (!next) return say(number < 1 ? 'This is the first step.' : 'This is the last step.');
@@ -227,7 +232,7 @@ const ACTIONS: Record<string, () => void> = {
   s: showSolution,
   k: skip,
   e: empty,
-  r: () => (server ? kill(server) : serve()),
+  r: () => (server ? stopServer() : serve()),
   n: () => void move(step.number + 1),
   p: () => void move(step.number - 1),
   q: () => process.exit(),

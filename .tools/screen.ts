@@ -61,18 +61,20 @@ export function nextOf({ step, functions, outcome, edited, isRunning }: View): N
   return { kind: isRunning ? 'running' : 'done' }; // `outcome` is of an earlier run
 }
 
-/** Returns the names of the functions whose own tests fail. */
-function failingNames({ functions, outcome }: View): (string | undefined)[] {
-  const names = functions.map(({ name }) => name);
-  const own = (outcome?.failures ?? []).filter(({ message }) => !STILL_EMPTY.test(message));
-  const titles = [...own.map(({ title }) => title), outcome?.stuck ?? ''];
-  return titles.map((title) => functionOfTitle(title, names));
+/** Returns the sign of a function: `?` if it is written, and its tests need an empty function. */
+function signOf({ name, isEmpty }: ExerciseFunction, { functions, outcome }: View): string {
+  if (isEmpty) return '·';
+  const names = functions.map((one) => one.name);
+  const failures = outcome?.failures ?? [];
+  const own = failures.filter(({ title }) => functionOfTitle(title, names) === name);
+  if (functionOfTitle(outcome?.stuck ?? '', names) === name) return '✖';
+  if (own.some(({ message }) => !STILL_EMPTY.test(message))) return '✖';
+  return own.length > 0 || !outcome || outcome.crash || outcome.stuck === '' ? '?' : '✔';
 }
 
 /** Returns how many functions are written and have no failing test. */
 export function countWritten(view: View): number {
-  const failing = failingNames(view);
-  return view.functions.filter(({ name, isEmpty }) => !isEmpty && !failing.includes(name)).length;
+  return view.functions.filter((one) => /[✔?]/.test(signOf(one, view))).length;
 }
 
 /** Returns the message and the place of an error that stopped the file of the reader. */
@@ -89,10 +91,9 @@ export function headOf(view: View, columns: number): string[] {
   const { number, count, part, title, minutes, file } = step;
   const next = nextOf(view);
   const current = 'name' in next ? next.name : undefined;
-  const failing = failingNames(view);
-  const names = functions.map(({ name, isEmpty }) => {
-    const sign = isEmpty ? '·' : failing.includes(name) ? '✖' : '✔';
-    return `${name === current ? '▸' : sign} ${name}`;
+  const names = functions.map((one) => {
+    const sign = one.name === current ? '▸' : signOf(one, view);
+    return `${sign} ${one.name}`;
   });
   const steps = finished === 1 ? '1 step finished' : `${finished} steps finished`;
   const lines = [
@@ -113,7 +114,7 @@ export function bodyOf(view: View, columns: number): string[] {
     const place = name && outcome?.places.get(name);
     return place ? labelled('explained', place, columns, 2) : [];
   };
-  if (next.kind === 'running') return ['The tests are running …'];
+  if (next.kind === 'running') return [];
   if (next.kind === 'empty') {
     return [
       ...wrap(`▸ Write ${next.name}`, columns),
