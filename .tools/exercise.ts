@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bodiesOf, fromEasyToHard, hintFileOf, hintsOf } from './practice.ts';
+import { type Body, bodiesOf, fromEasyToHard, hintFileOf, hintsOf } from './practice.ts';
 
 /** A step in LESSON.md. A line is the number of the line, as an editor shows it. */
 export type Step = {
@@ -23,6 +23,7 @@ export type ExerciseFunction = {
   readonly name: string; // Signer.decode()
   readonly line: number; // in the file of the step
   readonly isEmpty: boolean;
+  readonly isOriginal: boolean; // so its failing tests have another cause
 };
 
 /** Returns a step of the course, or `undefined` if it does not exist. */
@@ -82,14 +83,20 @@ export function functionsOf(
   hints: readonly string[],
 ): ExerciseFunction[] {
   const bodies = bodiesOrNone(source);
-  const names = bodiesOrNone(original).map(({ name }) => name);
-  return fromEasyToHard(names, hints).map((name) => {
-    const body = bodies.find((one) => one.name === name);
-    if (!body) return { name, line: 1, isEmpty: !source.includes(plainName(name)) };
-    const isEmpty = source.slice(body.start, body.end).includes(`${name} is still to be written`);
-    const line = source.slice(0, body.start).split('\n').length + (isEmpty ? 1 : 0);
-    return { name, line, isEmpty };
+  const originals = bodiesOrNone(original);
+  const textOf = (text: string, body: Body): string =>
+    text.slice(body.start, body.end).replaceAll('\r', '');
+  const all = originals.map((then): ExerciseFunction => {
+    const { name } = then;
+    const now = bodies.find((one) => one.name === name);
+    if (!now) return { name, line: 1, isEmpty: !source.includes(symbolOf(name)), isOriginal: false };
+    const isEmpty = textOf(source, now).includes(`${name} is still to be written`);
+    const isOriginal = !isEmpty && textOf(source, now) === textOf(original, then);
+    const line = source.slice(0, now.start).split('\n').length + (isEmpty ? 1 : 0);
+    return { name, line, isEmpty, isOriginal };
   });
+  const order = fromEasyToHard(all.map(({ name }) => name), hints);
+  return all.toSorted((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
 }
 
 /** Returns the lines of one function in the original, or `undefined`. */
@@ -99,7 +106,7 @@ export function solutionOf(original: string, name: string): string | undefined {
     return undefined; // the reader has committed the empty function
   }
   // The signature can have several lines, and its first line has the name.
-  const symbol = name.startsWith('new ') ? 'constructor' : (plainName(name).split('.').at(-1) ?? '');
+  const symbol = symbolOf(name);
   const before = original.slice(0, body.start).split('\n');
   const isFirst = (line: string): boolean =>
     new RegExp(`(?:^|[ *])${symbol.replaceAll('$', '\\$')}(?![\\w$])`).test(line);
@@ -148,8 +155,13 @@ function plainName(name: string): string {
   return name.replace(/^new |\(\)$/g, '');
 }
 
+/** Returns the word that declares the function: `decode` for `Signer.decode()`. */
+function symbolOf(name: string): string {
+  return name.startsWith('new ') ? 'constructor' : (plainName(name).split('.').at(-1) ?? '');
+}
+
 /** Returns no bodies while the file has a mistake in its syntax. The tests report the mistake. */
-function bodiesOrNone(source: string): ReturnType<typeof bodiesOf> {
+function bodiesOrNone(source: string): Body[] {
   try {
     return bodiesOf(source);
   } catch {

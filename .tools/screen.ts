@@ -46,12 +46,13 @@ export function nextOf({ step, functions, outcome, edited, isRunning }: View): N
     return { kind: 'stuck', name: functionOfTitle(stuck, names) ?? edited, title: stuck };
   }
   const own = failures.filter(({ message }) => !STILL_EMPTY.test(message));
-  for (const { name, line, isEmpty } of functions) {
+  for (const { name, line, isEmpty, isOriginal } of functions) {
     if (isEmpty) return { kind: 'empty', name, line };
+    if (isOriginal) continue; // its tests fail because of another function
     const failure = own.find(({ title }) => functionOfTitle(title, names) === name);
     if (failure) return { kind: 'failing', name, failure };
   }
-  if (own[0]) return { kind: 'failing', failure: own[0] };
+  if (own[0]) return { kind: 'failing', name: edited, failure: own[0] };
   // All functions of this step are written, but an earlier step is still empty.
   for (const { message } of [...(crash ? [crash] : []), ...failures]) {
     const [, number, name = ''] = STILL_EMPTY.exec(message) ?? [];
@@ -61,14 +62,14 @@ export function nextOf({ step, functions, outcome, edited, isRunning }: View): N
   return { kind: isRunning ? 'running' : 'done' }; // `outcome` is of an earlier run
 }
 
-/** Returns the sign of a function: `?` if it is written, and its tests need an empty function. */
-function signOf({ name, isEmpty }: ExerciseFunction, { functions, outcome }: View): string {
+/** Returns the sign of a function: `?` if it is written, and its tests need another function. */
+function signOf({ name, isEmpty, isOriginal }: ExerciseFunction, { functions, outcome }: View): string {
   if (isEmpty) return '·';
   const names = functions.map((one) => one.name);
   const failures = outcome?.failures ?? [];
   const own = failures.filter(({ title }) => functionOfTitle(title, names) === name);
   if (functionOfTitle(outcome?.stuck ?? '', names) === name) return '✖';
-  if (own.some(({ message }) => !STILL_EMPTY.test(message))) return '✖';
+  if (!isOriginal && own.some(({ message }) => !STILL_EMPTY.test(message))) return '✖';
   return own.length > 0 || !outcome || outcome.crash || outcome.stuck === '' ? '?' : '✔';
 }
 
