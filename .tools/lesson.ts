@@ -3,22 +3,21 @@
 //
 // Shows the next function to write, and runs the tests of the step each time the file is saved. In a
 // pipe and in CI, it runs the tests once, prints the result and ends.
-import type { ChildProcess } from 'node:child_process';
 import { readFileSync, watch, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   changedFunctions, functionsOf, hintsFor, readHints, readOriginal, readStep, restoreBody, solutionOf, type Step,
 } from './exercise.ts';
+import { nextOf, type View } from './next.ts';
 import { practise } from './practice.ts';
 import { progressFile, readProgress, saveProgress } from './progress.ts';
-import { bodyOf, headOf, nextOf, paint, type View, wrap, wrapItems } from './screen.ts';
-import { kill, nodeOptions, type Outcome, readerVariables, runTests, start } from './test-run.ts';
+import { bodyOf, headOf, paint, wrap, wrapItems } from './screen.ts';
+import { StepServer } from './step-server.ts';
+import { type Outcome, runTests } from './test-run.ts';
 
 const KEYS = ['h hint', 's solution', 'k skip', 'e empty', 'r run', 'n next', 'p previous', 'q quit'];
 const DEBOUNCE = 100; // ms: an editor writes a file in several operations
-const SERVER_LINES = 4; // shown
 const CLEAR = '\x1b[H\x1b[2J';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -38,8 +37,7 @@ let wasOpen = false; // a function was empty or wrong after this step was opened
 let message = ''; // below the main part
 let messageFor: string | undefined; // the function of a hint or a solution
 let stopTests = (): void => {};
-let server: ChildProcess | undefined;
-let serverLines: string[] = [];
+const server = new StepServer(root, draw);
 
 /** Opens a step. The file of the step before stays as it is. */
 function open(next: Step): void {
@@ -48,7 +46,7 @@ function open(next: Step): void {
   source = readSource();
   original = readOriginal(root, step.file) ?? source;
   [outcome, edited, wasOpen, message] = [undefined, undefined, false, ''];
-  stopServer();
+  server.stop();
   const isSaved = saveProgress(saved, () => ({ step: step.number }));
   if (!isSaved) say('Your progress is not saved, because this folder has no git repository.');
 }
@@ -113,7 +111,7 @@ function check(): void {
   source = now;
   if (changed.length > 1 && isAsCommitted()) wasOpen = false; // git checkout
   if (messageFor === undefined) say('');
-  if (server) server.once('close', serve) && kill(server);
+  server.restart();
   void test();
 }
 
@@ -139,7 +137,7 @@ function draw(): void {
   const notes = [
     ...wrapped(isRunning ? ['The tests are running …'] : []),
     ...wrapped(message === '' ? [] : message.split('\n')),
-    ...wrapped(serverLines),
+    ...wrapped(server.lines),
     '', ...wrapItems(KEYS, columns),
   ];
   // A hint or a solution can need the space. The first lines say the most.
@@ -193,33 +191,6 @@ function empty(): void {
   check();
 }
 
-/** Starts the server of the step, and shows its last lines. */
-function serve(): void {
-  const child = start(root, [...nodeOptions(), step.file], readerVariables());
-  const { file } = step;
-  [server, serverLines] = [child, [`${file} is starting …`]];
-  const lines: string[] = [];
-  for (const input of [child.stdout, child.stderr]) {
-    createInterface({ input: input! }).on('line', (line) => {
-      if (/^ {4}at |^$/.test(line) || server !== child) return; // no stack
-      lines.push(line);
-      serverLines = lines.slice(-SERVER_LINES);
-      draw();
-    });
-  }
-  child.on('close', () => {
-    if (server !== child) return;
-    server = undefined;
-    serverLines = [...serverLines, `The server of ${basename(file)} has stopped.`];
-    draw();
-  });
-}
-
-function stopServer(): void {
-  if (server) kill(server);
-  [server, serverLines] = [undefined, []];
-}
-
 function move(number: number): Promise<void> | void {
   const next = readStep(root, number);
   if (!next) return say(number < 1 ? 'This is the first step.' : 'This is the last step.');
@@ -232,7 +203,7 @@ const ACTIONS: Record<string, () => void> = {
   s: showSolution,
   k: skip,
   e: empty,
-  r: () => (server ? stopServer() : serve()),
+  r: () => (server.isRunning ? server.stop() : server.start(step.file)),
   n: () => void move(step.number + 1),
   p: () => void move(step.number - 1),
   q: () => process.exit(),

@@ -42,8 +42,9 @@ export function practise(root: string, words: readonly string[]): Result {
   if (emptied.length === 0) return failed(`${file} exports no function ${wanted ?? ''}.`);
   writeFileSync(join(root, file), source);
   writeFileSync(counter, `0 ${wanted ?? ''}`);
-  const hasHints = readText(join(root, hintFileOf(file))) !== '';
-  return { isDone: true, message: whatNext(step, file, emptied, hasHints) };
+  const hints = hintsOf(readText(join(root, hintFileOf(file))));
+  const ordered = fromEasyToHard(emptied, hints);
+  return { isDone: true, message: whatNext(step, file, ordered, hints.length > 0) };
 }
 
 function failed(message: string): Result {
@@ -60,16 +61,15 @@ function whatNext(
   const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
   const needsNewer = file.includes('sqlite') && !hasSqlite; // here, its tests do not run
   const command = needsNewer ? 'npx -y node@24' : isNative ? 'node' : 'npx tsx';
+  const tests = file.replace('src/', 'test/').replace(/ts$/, 'test.ts');
   return [
-    `These functions in ${file} are empty. Their comments say what they do:`,
-    ...emptied.map((name) => `  ${name}`),
-    'Run the tests. The first failure names the first function to write:',
-    `  ${command} --test ${file.replace('src/', 'test/').replace(/ts$/, 'test.ts')}`,
-    ...(hasHints
-      ? ['For a hint, and for the next hint, each time:', `  npm run practice ${step} -- --hint`]
-      : []),
-    'The compiler finds other mistakes than the tests: npm run check',
-    'To delete what you wrote and restore the original:',
+    `${file} is ready for you. These functions are empty, from easy to hard:`,
+    `  ${emptied.join(', ')}`,
+    `npm run lesson ${step} guides you, and runs the tests on each save. Or do it yourself:`,
+    `  ${command} --test ${tests}`,
+    ...(hasHints ? [`  npm run practice ${step} -- --hint`] : []),
+    '  npm run check',
+    'This restores the original, and deletes what you wrote:',
     `  git checkout ${file}`,
   ].join('\n');
 }

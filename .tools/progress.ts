@@ -1,5 +1,5 @@
 // The progress of a reader, in the folder of git, where it is not part of any commit. Two windows can
-// use one file: each change reads it again and replaces it in one operation.
+// use the same file, so each change reads the file again and replaces it in one operation.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';

@@ -97,11 +97,12 @@ export function runTests(
   child.stderr?.on('data', (chunk) => (errors = (errors + String(chunk)).slice(-4000)));
   createInterface({ input: child.stdio[3] as Readable }).on('line', (line) => {
     timer.refresh();
-    const event = JSON.parse(line);
+    const event = parseEvent(line);
     if (event.type === 'place') places.set(event.name, event.place);
     if (event.type === 'start') started = event.title;
     if (event.type === 'pass') passed++;
-    if (event.type === 'crash') crash ??= event;
+    // During a test, Node reports an error outside the test as its failure.
+    if (event.type === 'crash' && started === '') crash ??= event;
     if (event.type === 'fail' && !event.isPending) failures.push(event);
     // Node cancels the test that waits, and all tests behind it.
     if (event.type === 'fail' && event.isPending) stuck ??= event.title;
@@ -111,8 +112,9 @@ export function runTests(
     child.on('close', (code) => {
       clearTimeout(timer);
       if (errors.includes(' did not end within ')) stuck ??= started;
-      const isSilent = code !== 0 && failures.length === 0 && stuck === undefined;
-      if (isSilent) crash ??= { message: errors.trim().split('\n').at(-1) ?? '', stack: errors };
+      const isSilent = failures.length === 0 && stuck === undefined && (code !== 0 || passed === 0);
+      const reason = errors.trim().split('\n').at(-1) || 'the process ended before the tests';
+      if (isSilent) crash ??= { message: reason, stack: errors };
       resolve(isStopped ? undefined : { failures, passed, places, crash, stuck });
     });
   });
@@ -121,4 +123,13 @@ export function runTests(
     kill(child);
   };
   return { done, stop };
+}
+
+/** A process that was killed can leave a part of a line. */
+function parseEvent(line: string) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return {};
+  }
 }
