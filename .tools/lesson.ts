@@ -127,7 +127,7 @@ function currentFunction(): string | undefined {
 
 function draw(): void {
   if (!isInteractive) return;
-  const columns = Math.max(stdout.columns || 80, 20);
+  const columns = Math.max(stdout.columns || 80, 24);
   const rows = stdout.rows || 24;
   const view = viewNow();
   if (messageFor !== undefined && messageFor !== currentFunction()) say('');
