@@ -182,7 +182,7 @@ function skip(): void {
 
 function empty(): void {
   const { isDone, message: text } = practise(root, [String(step.number)]);
-  if (!isDone) return say(text);
+  if (!isDone) return say(text.split('\n').slice(0, 2).join('\n')); // h shows the hints here
   const isOfStep = (key: string): boolean => key.startsWith(`${step.number} `);
   saveProgress(saved, ({ hints: old }) => ({
     hints: Object.fromEntries(Object.entries(old).filter(([key]) => !isOfStep(key))),

@@ -33,7 +33,7 @@ export class StepServer {
     const show = (line: string): void => {
       const isStackTrace = /^ {4}at /.test(line);
       if (this.#child !== child || isStackTrace || line === '') return;
-      printed.push(line);
+      printed.push(line.replace('stop with Ctrl-C', 'stop with r'));
       this.lines = printed.slice(-MAX_LINES);
       this.#onChange();
     };
