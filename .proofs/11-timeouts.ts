@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
-import { makeRequest, setCookies, Visitor } from '../.tools/request.ts';
+import { assertCookie, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { parseCookies } from '../src/02-cookie.ts';
 import { Signer } from '../src/03-signer.ts';
 import { type Handler, text } from '../src/04-http.ts';
@@ -148,7 +148,9 @@ describe('11-timeouts: proofs about time', () => {
     assert.equal(visitor.cookies.size, 1);
     const header = 'session=; Max-Age=3600; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0';
     // If an attribute occurs twice, the last one counts (RFC 6265bis §5.6).
-    assert.deepEqual(setCookies(await visitor.get('/end')), [header]);
+    const [sent, ...others] = setCookies(await visitor.get('/end'));
+    assert.deepEqual(others, []);
+    assertCookie(sent, header);
   });
 });
 
@@ -165,7 +167,7 @@ describe('11-timeouts: the picture of a cookie', () => {
     assert.equal(signer.decode(value), textOf(/<text id="json"[^>]*>(.*?)<\/text>/g));
     assert.equal(signer.decode(value), '[1700000180,1700000000,{"counter":2}]');
     const whole = new SessionCookie({ maxAge: 1200, secure: true }).write(value);
-    assert.equal(header.replaceAll(' ', ''), whole.replaceAll(' ', ''), 'without line breaks');
+    assertCookie(header.replaceAll(' ', '').replaceAll(';', '; '), whole, 'without line breaks');
     for (const { name, text } of explainSigned()(value)) {
       const colored = textOf(new RegExp(`<tspan class="${name}" fill="#\\w+">([\\w-]+)<`, 'g'));
       assert.equal(colored, text, name);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
-import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
+import { assertCookie, bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
 import { html, page } from '../src/06-template.ts';
@@ -136,7 +136,7 @@ for (const kind of Object.keys(KINDS)) {
       await browser.get('/');
       assert.match(cookie() ?? '', /^session=./);
       const [header] = setCookies(await browser.get('/end'));
-      assert.equal(header, 'session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0');
+      assertCookie(header, 'session=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0');
       assert.equal(cookie(), undefined);
     });
 
@@ -171,7 +171,7 @@ describe('22-login: further proofs', () => {
     const browser = new Browser(handle, ORIGIN, () => NOW);
     await browser.get('/');
     const [header] = setCookies(await browser.get('/end'));
-    assert.equal(header, 'session=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0');
+    assertCookie(header, 'session=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0');
     assert.equal(browser.jar.headerFor(new URL(ORIGIN), NOW), undefined);
   });
 

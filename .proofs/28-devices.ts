@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { cookieOf, logIn, makeUsers, send, visitWith } from '../.tools/login.ts';
+import { skipSlow } from '../.tools/quick.ts';
 import { bodyText } from '../.tools/request.ts';
 import { makeFile, sqlite } from '../.tools/sqlite.ts';
 import { SpyStore } from '../.tools/stored.ts';
@@ -259,7 +260,8 @@ describe('28-devices: a new password', () => {
   }
   const fields = { old: 'ada', new: 'correct horse' };
 
-  it('endSessions() ends the other sessions after a password change', async () => {
+  const skip = skipSlow('.proofs/28-devices.ts'); // scrypt needs much processor time
+  it('endSessions() ends the other sessions after a password change', { skip }, async () => {
     const { store, handle, browsers, change } = await setUpPassword();
     const copies = browsers.map((browser) => cookieOf(browser));
     const { status, headers } = await change(fields);
@@ -288,7 +290,7 @@ describe('28-devices: a new password', () => {
     assert.deepEqual(await Promise.all(browsers.map(isIn)), [true, true, true]);
   });
 
-  it('endSessions() ends the other sessions after two password changes in parallel', async () => {
+  it('endSessions() ends the other sessions after two password changes in parallel', { skip }, async () => {
     const { browsers, change } = await setUpPassword();
     await Promise.all([change(fields), change({ ...fields, new: 'battery staple' })]);
     const [phone, , bob] = await Promise.all(browsers.map(isIn));

@@ -19,10 +19,11 @@ const hasBash = process.platform !== 'win32' && spawnSync('bash', ['--version'])
 /** Restores the environment and the signal handlers after a test that calls `operate`. */
 function restoreAfter(t: TestContext): void {
   const { PORT, HOST } = process.env;
+  const { exitCode } = process;
   const signals = ['SIGINT', 'SIGTERM'] as const;
   const before = signals.map((signal) => [signal, process.listeners(signal)] as const);
   t.after(() => {
-    process.exitCode = undefined;
+    process.exitCode = exitCode;
     for (const [name, value] of Object.entries({ PORT, HOST })) {
       if (value === undefined) delete process.env[name];
       else process.env[name] = value;

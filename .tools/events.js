@@ -2,25 +2,13 @@
 // test file, and as its reporter. Each event is a line of JSON on file descriptor 3.
 import { writeSync } from 'node:fs';
 import { beforeEach } from 'node:test';
-import { inspect } from 'node:util';
-import { placeOf } from './explain.ts';
 
 const CHANNEL = 3;
-const MAX_VALUE = 4000; // characters: the screen shows fewer
-const { MODULE = '', NAMES = '[]' } = process.env; // the module, and its functions
 
 /** @param {object} event */
 function send(event) {
   writeSync(CHANNEL, `${JSON.stringify(event)}\n`);
 }
-
-/** @param {unknown} value */
-function show(value) {
-  if (value instanceof Error) return String(value);
-  return inspect(value, { depth: 4, breakLength: Infinity, maxStringLength: MAX_VALUE });
-}
-
-for (const name of JSON.parse(NAMES)) send({ type: 'place', name, place: placeOf(MODULE, name) });
 
 // The reporter runs later than the tests. An endless loop would stop it, so each test announces
 // itself here.
@@ -31,26 +19,15 @@ process.on('uncaughtExceptionMonitor', (error) => {
 });
 
 /** @param {AsyncIterable<import('node:test/reporters').TestEvent>} events */
-export default async function* report(events) { // eslint-disable-line require-yield
+export default async function* report(events) {
   for await (const { type, data } of events) {
     if (type === 'test:pass' && data.details.type !== 'suite') send({ type: 'pass' });
     if (type !== 'test:fail' || data.details.type === 'suite') continue;
     const { failureType, cause } = data.details.error;
-    const isError = cause instanceof Error;
-    const error = isError ? cause : data.details.error;
-    const isAssertion = isError && 'expected' in error && 'generatedMessage' in error;
-    send({
-      type: 'fail',
-      title: data.name,
-      isPending: failureType === 'cancelledByParent',
-      name: error.name,
-      message: error.message,
-      stack: String(error.stack),
-      ...(isAssertion && {
-        isGenerated: error.generatedMessage === true,
-        expected: show(error.expected),
-        received: show('actual' in error ? error.actual : undefined),
-      }),
-    });
+    // `explain.ts` has written the values, the request and the paragraph into the message.
+    const error = cause instanceof Error ? cause : data.details.error;
+    const ownWords = 'generatedMessage' in error && error.generatedMessage === false;
+    const isPending = failureType === 'cancelledByParent';
+    send({ type: 'fail', title: data.name, message: error.message, isPending, ownWords });
   }
 }

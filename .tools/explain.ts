@@ -1,31 +1,22 @@
 // A failing test should teach. `it` of a test file comes from here. It adds several lines to the
-// message of an assertion. They show the last requests as curl commands that can be pasted, the
-// response, the log, and the place in LESSON.md that explains the code under test.
+// message of an error. They show the input, the last requests, the response and the log. The last
+// line names the place in LESSON.md that explains the code. `story.ts` writes these lines.
 //
 // Each Browser of step 16 and `fetch` note their requests. A test that calls a handler or writes to
-// a socket uses `witness` or `noteBytes`. The text is written only if the test fails.
-import { AssertionError } from 'node:assert';
+// a socket uses `witness` or `noteBytes`. A test that calls a function uses `given`. The text is
+// written only if the test fails.
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { readFileSync } from 'node:fs';
 import { it as nodesIt } from 'node:test';
 import type { TestContext, TestOptions } from 'node:test';
 import { inspect } from 'node:util';
 import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
+import { answerOf, curlOf, ORIGIN, printfOf, show, tell, wordsOf } from './story.ts';
+import type { Exchange, Noted } from './story.ts';
 
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
-type Lines = Iterable<readonly [name: string, value: unknown]>;
-/** The last requests of a test, the last response, and the log. */
-type Exchange = {
-  before?: (() => string)[];
-  sent?: () => string;
-  came?: () => string;
-  logged?: string;
-};
 
-const MAX_SHOWN = 600; // characters of a body: enough for the heading of a page
-const MAX_BEFORE = 3; // requests before the last one
-const ORIGIN = 'http://localhost:6543'; // of the server of a step
+const MAX_REQUESTS = 4; // of a test, in its message
 
 const BROWSER_STEP = 16;
 
@@ -38,7 +29,7 @@ export function explainedIt(testUrl: string): It {
     const [options, run] = rest.length === 1 ? [{}, rest[0]] : rest;
     void nodesIt(title, options, (t) => {
       const exchange: Exchange = {};
-      const explained = (error: unknown) => explain(error, storyOf(exchange, module, title, error));
+      const explained = (error: unknown) => explain(error, exchange, module, title);
       return exchanges.run(exchange, async () => {
         process.on('uncaughtExceptionMonitor', explained); // for an error outside `run`
         try {
@@ -53,13 +44,60 @@ export function explainedIt(testUrl: string): It {
   };
 }
 
-/** Notes a request, as a command for a shell, and its response. */
-function note(sent: () => string, came: () => string): void {
+/** Returns the error with the story below its message. Another value becomes an error. */
+function explain(
+  thrown: unknown,
+  exchange: Exchange,
+  module: string | undefined,
+  title: string,
+): Error {
+  const error = thrown instanceof Error ? thrown : new Error(`thrown: ${inspect(thrown)}`);
+  const { message, stack = '' } = error;
+  const told = tell(error, exchange, module, title);
+  // The message of a timeout is a getter, so an assignment would throw.
+  Object.defineProperty(error, 'message', { value: told });
+  Object.defineProperty(error, 'stack', { value: stack.replace(message, () => told) });
+  return error;
+}
+
+/** Returns the same value, and notes it as the input of the function under test. */
+export function given<T>(value: T): T {
+  const input = { text: () => show(value), at: new Error('given') };
+  Object.assign(exchanges.getStore() ?? {}, { given: input });
+  return value;
+}
+
+/** Notes a request. The input of an earlier call is not shown any more. */
+function note(request: Omit<Noted, 'isOfStep'>, isOfStep = false): Noted {
+  const noted = { ...request, isOfStep };
   const exchange = exchanges.getStore() ?? {};
-  if (exchange.sent !== undefined && exchange.sent !== sent) {
-    exchange.before = [...(exchange.before ?? []).slice(1 - MAX_BEFORE), exchange.sent];
-  }
-  Object.assign(exchange, { sent, came });
+  exchange.requests = [...(exchange.requests ?? []), noted].slice(-MAX_REQUESTS);
+  delete exchange.given;
+  return noted;
+}
+
+/**
+ * Returns the same handler or listener. A request that reaches it can be pasted, because the
+ * program of the step would receive the same request. So it is only for `countVisits` and for
+ * `site()` without arguments: a test with a clock, a secret or a page of its own does not use it.
+ */
+export function ofStep<Request extends object, Rest extends unknown[], Result>(
+  handle: (request: Request, ...rest: Rest) => Result,
+): (request: Request, ...rest: Rest) => Result {
+  return (request, ...rest) => {
+    const { url, path, search } = request as { url?: string; path?: string; search?: string };
+    const target = url ?? `${path}${search}`;
+    const noted = exchanges.getStore()?.requests?.findLast((one) => one.target === target);
+    if (noted) noted.isOfStep = true;
+    return handle(request, ...rest);
+  };
+}
+
+const stepPorts = new Set<string>();
+
+/** Notes the address of a program: the module of a step, started without settings. */
+export function noteProgram(origin: string): void {
+  stepPorts.add(new URL(origin).port);
 }
 
 // If a page fails, its response is a 500 without a reason, and the log contains the reason.
@@ -67,45 +105,45 @@ const log = console.error;
 console.error = (...words: unknown[]): void => {
   const [line = ''] = words.map(String).join(' ').split(String.raw`\n    at `); // no stack
   const isNodes = line.startsWith('(node:'); // a warning
-  if (!isNodes) Object.assign(exchanges.getStore() ?? {}, { logged: cut(line) });
+  if (!isNodes) Object.assign(exchanges.getStore() ?? {}, { logged: line });
   log(...words);
 };
 
-/** Notes the bytes that a test has sent to a socket, and all bytes that it has received. */
-export function noteBytes(sent: string | Buffer, came: string): void {
-  const line = () => `printf '${printfOf(sent)}' | curl -s telnet://localhost:6543`;
-  note(line, () => cut(came));
-}
-
-function printfOf(sent: string | Buffer): string {
-  const characters = [...Buffer.from(sent).toString('latin1')];
-  return cut(characters.map((one) => ESCAPES[one] ?? escapeByte(one)).join(''));
-}
-
-function cut(text: string): string {
-  if (text.length > MAX_SHOWN) return `${text.slice(0, MAX_SHOWN)}… (cut here)`;
-  return text || '(nothing)';
-}
-
-const ESCAPES: Record<string, string> = {
-  '\r': String.raw`\r`, '\n': String.raw`\n`, '\\': String.raw`\\`,
-  '%': '%%', "'": String.raw`'\''`,
-};
-
-function escapeByte(character: string): string {
-  const code = character.charCodeAt(0);
-  return /[ -~]/.test(character) ? character : String.raw`\x${code.toString(16).padStart(2, '0')}`;
+/** Notes the bytes that a test sends to a socket. `came` returns all bytes received so far. */
+export function noteBytes(sent: string | Buffer, came: () => string): void {
+  const [line = ''] = Buffer.from(sent).toString('latin1').split('\r\n');
+  note({
+    target: line.split(' ')[1] ?? '',
+    command: () => printfOf(sent),
+    words: () => `${line} …`,
+    came: () => came().replaceAll('\r', '') || '(nothing)',
+  });
 }
 
 /** Returns the same handler, which also notes each request and its response. */
 export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> {
   return async (request) => {
     const { method, path, search, headers } = request;
-    const { body, readText } = recordingOf(request.body);
-    const sent = () => curlOf(method, path + search, Object.entries(headers), readText());
-    note(sent, THREW);
+    const target = path + search;
+    const last = exchanges.getStore()?.requests?.at(-1);
+    if (last?.target === target && last.came === THREW) { // a Browser has noted this request
+      const response = await handler(request);
+      last.came = () => answerIn(response);
+      return response;
+    }
+    const { body, textOf } = recordingOf(request.body);
+    const lines = Object.entries(headers);
+    const noted = note({
+      target,
+      command: () => {
+        const text = textOf();
+        return text === undefined ? undefined : curlOf(method, target, lines, text);
+      },
+      words: () => wordsOf(method, target, lines, textOf()),
+      came: THREW,
+    });
     const response = await handler({ ...request, body });
-    note(sent, () => answerIn(response));
+    noted.came = () => answerIn(response);
     return response;
   };
 }
@@ -113,56 +151,37 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
 const THREW = () => '(nothing: the page threw)';
 
 type Body = HttpRequest['body'];
-type Recording = { readonly body: Body; readonly readText: () => string };
+/** `textOf` returns `undefined` if the handler has not read the whole body. */
+type Recording = { readonly body: Body; readonly textOf: () => string | undefined };
 
 // A body that arrives at two handlers must stay one object, because `readForm` of step 12 keeps its
 // result for each body.
 const recordings = new WeakMap<Body, Recording>();
 
-/** Returns the same body, and a function that returns the text that was read from it so far. */
+/** Notes the text of a body, and returns the body. */
+export function noteBody(body: Body, text: string): Body {
+  recordings.set(body, { body, textOf: () => text });
+  return body;
+}
+
+/** Returns the same body, and a function that returns the text that was read from it. */
 function recordingOf(original: Body): Recording {
   const known = recordings.get(original);
   if (known) return known;
   const chunks: Uint8Array[] = [];
+  let isComplete = false;
   const body = (async function* () {
     for await (const chunk of original) {
       chunks.push(chunk);
       yield chunk;
     }
+    isComplete = true;
   })();
-  const recording = { body, readText: () => Buffer.concat(chunks).toString() };
+  const textOf = () => (isComplete ? Buffer.concat(chunks).toString() : undefined);
+  const recording = { body, textOf };
   recordings.set(original, recording);
+  recordings.set(body, recording);
   return recording;
-}
-
-/** Returns a command for bash or zsh that sends the same request to the server of the step. */
-export function curlOf(method: string, target: string, headers: Lines, body = ''): string {
-  const words = ['curl -si'];
-  const isPost = method === 'POST';
-  if (method === 'HEAD') words.push('-I');
-  else if (!isPost && (method !== 'GET' || body !== '')) words.push(`-X ${method}`);
-  for (const [name, value] of headers) {
-    const line = `${name}: ${String(value)}`;
-    const isOfCurl = /^(?:content-length|connection)$/i.test(name);
-    const isImplied = isOfCurl || line.toLowerCase() === `host: ${new URL(ORIGIN).host}`;
-    if (value !== undefined && !isImplied) words.push(`-H ${quote(line)}`);
-  }
-  if (body !== '' || isPost) words.push(`--data-binary ${quote(body && cut(body))}`);
-  const isPath = target.startsWith('/');
-  if (isPath && target.includes('/.')) words.push('--path-as-is'); // curl would change it
-  words.push(quote(isPath ? ORIGIN + target : new URL(target, ORIGIN).href));
-  return words.join(' ');
-}
-
-function quote(text: string): string {
-  return /^[\w./:=@%-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
-}
-
-function answerOf(status: string | number, headers: Lines, body: string): string {
-  const lines = [...headers].flatMap(([name, value]) =>
-    [value].flat().map((one) => `${name}: ${String(one)}`),
-  );
-  return [status, ...lines, '', cut(body)].join('\n');
 }
 
 function answerIn(response: HttpResponse): string {
@@ -170,7 +189,7 @@ function answerIn(response: HttpResponse): string {
     const { status, headers, body } = response;
     return answerOf(status, Object.entries(headers), bodyText(body));
   } catch {
-    return `no response, but ${cut(inspect(response))}`; // the page is not complete yet
+    return `no response, but ${inspect(response)}`; // the page is not complete yet
   }
 }
 
@@ -179,95 +198,35 @@ function bodyText(body: HttpResponse['body']): string {
   return typeof body === 'string' ? body : Buffer.from(body).toString();
 }
 
-/** Returns the error with the story below its message. Another value becomes an error. */
-function explain(thrown: unknown, story: string): Error {
-  const error = thrown instanceof Error ? thrown : new Error(`thrown: ${inspect(thrown)}`);
-  const { message, stack = '' } = error;
-  const told = story === '' ? message : `${message}\n\n${story}\n`;
-  // The message of a timeout is a getter, so an assignment would throw.
-  Object.defineProperty(error, 'message', { value: told });
-  Object.defineProperty(error, 'stack', { value: stack.replace(message, () => told) });
-  return error;
-}
-
-function storyOf(
-  exchange: Exchange,
-  module: string | undefined,
-  title: string,
-  error: unknown,
-): string {
-  const lines: string[] = [];
-  const add = (label: string, text: string) =>
-    lines.push(label.padEnd(11) + text.trimEnd().replaceAll('\n', `\n${' '.repeat(11)}`));
-  for (const before of exchange.before ?? []) add('before it:', before());
-  if (exchange.sent) add('sent:', exchange.sent());
-  if (exchange.came) add('came back:', exchange.came());
-  if (exchange.logged) add('logged:', exchange.logged);
-  const actual = error instanceof AssertionError ? error.actual : undefined;
-  if (actual instanceof Error) add('thrown:', String(actual)); // `throws` does not show it
-  if (module !== undefined) add('explained:', placeOf(module, title));
-  return lines.join('\n');
-}
-
-let lesson: string[] | undefined; // the lines of LESSON.md
-
-/**
- * Returns the place in LESSON.md that explains the symbol of a title. It is the last paragraph
- * above the fence that defines the symbol, or the first paragraph that names it, or the heading of
- * the step. It is not the fence itself, because the reader may be writing that code.
- */
-export function placeOf(module: string, title: string): string {
-  lesson ??= readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
-  const lines = lesson;
-  const step = Number(module.slice(0, 2));
-  const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));
-  const code = lines.indexOf('### Idea and code', start);
-  const end = lines.indexOf('### Break it', code);
-  // The name in `Signer.decode() rejects …` is decode, and in `new Signer() throws …` it is Signer.
-  const symbol = /^(?:new )?(?:[\w$]+\.)?(#?[\w$]+)/.exec(title)?.[1] ?? '';
-  const declared = String.raw`^(?:export |async )*(?:function|class|const) ${symbol}\b`;
-  const definition = new RegExp(String.raw`${declared}|^  (?:\w+ )*${symbol}\b.*\{$`);
-  const placeAt = (index: number): string =>
-    `LESSON.md:${index + 1}, ${(lines[start] ?? '').slice('## '.length)}`;
-  let named = -1; // the first paragraph that names the symbol
-  let last = -1; // the paragraph above the next fence
-  for (let i = code + 1; i > 0 && i < end; i++) {
-    if (lines[i]?.startsWith('```')) {
-      const close = lines.indexOf('```', i + 1);
-      const isDefined = lines.slice(i + 1, close).some((line) => definition.test(line));
-      if (isDefined && last !== -1) return placeAt(last);
-      i = close;
-    } else if (/^[^<\s]/.test(lines[i] ?? '') && lines[i - 1] === '') {
-      last = i;
-      const text = lines.slice(i, lines.indexOf('', i)).join(' ');
-      const isNamed = [...text.matchAll(/`([^`(]+)[^`]*`/g)].some(([, name]) => name === symbol);
-      if (named === -1 && isNamed) named = i;
-    }
-  }
-  return placeAt(named === -1 ? start : named);
-}
-
 // A body can be read only once, and the test reads it. It is noted at this moment.
 const nodesFetch = globalThis.fetch;
 globalThis.fetch = async (input, init) => {
-  const { pathname, search } = new URL(input instanceof Request ? input.url : input);
+  const { pathname, search, port } = new URL(input instanceof Request ? input.url : input);
   const { method = 'GET', headers, body } = init ?? {};
-  const isForm = body instanceof URLSearchParams;
-  const all = [...new Headers(headers), ...(isForm ? [FORM_TYPE] : [])];
-  const isText = isForm || typeof body === 'string';
-  const sent = () => curlOf(method, pathname + search, all, isText ? String(body) : '');
-  note(sent, () => '(nothing yet)');
+  const target = pathname + search;
+  const isText = body instanceof URLSearchParams || typeof body === 'string' || !body;
+  const text = isText ? String(body ?? '') : '';
+  const all = new Headers(headers);
+  if (body instanceof URLSearchParams && !all.has(FORM_TYPE[0])) all.set(...FORM_TYPE);
+  else if (typeof body === 'string' && !all.has(FORM_TYPE[0])) all.set(FORM_TYPE[0], TEXT_TYPE);
+  const noted = note({
+    target,
+    command: () => (isText ? curlOf(method, target, all, text) : undefined),
+    words: () => wordsOf(method, target, all, text),
+    came: () => '(nothing yet)',
+  }, stepPorts.has(port));
   const response = await nodesFetch(input, init);
   const read = response.text;
   let came = '(a body that was not read)';
   const value = async () => (came = await read.call(response));
   Object.defineProperty(response, 'text', { value });
   const status = `${response.status} ${response.statusText}`;
-  note(sent, () => answerOf(status, [...response.headers], came));
+  noted.came = () => answerOf(status, [...response.headers], came);
   return response;
 };
 
 const FORM_TYPE = ['content-type', 'application/x-www-form-urlencoded'] as const;
+const TEXT_TYPE = 'text/plain;charset=UTF-8'; // as `fetch` adds it
 
 /**
  * Notes the requests of each Browser of step 16. Many tests create browsers, so the code is here.
@@ -278,12 +237,19 @@ async function watchBrowsers(): Promise<void> {
   const { request } = Browser.prototype;
   Browser.prototype.request = async function (...args) {
     const [method, path, body = '', headers = {}] = args; // `apply` passes the arguments unchanged
+    const { origin, pathname, search } = new URL(path, ORIGIN);
+    const target = pathname + search;
     const cookie = this.jar.headerFor(new URL(path, ORIGIN), 0);
-    const sentHeaders = Object.entries({ ...(cookie && { cookie }), ...headers });
-    const sent = () => curlOf(method, path, sentHeaders, body);
-    note(sent, THREW);
+    const form = method === 'POST' && Object.fromEntries([FORM_TYPE]);
+    const lines = Object.entries({ ...form, ...(cookie && { cookie }), ...headers });
+    const noted = note({
+      target,
+      command: () => (origin === ORIGIN ? curlOf(method, target, lines, body) : undefined),
+      words: () => wordsOf(method, target, lines, body),
+      came: THREW,
+    });
     const response = await request.apply(this, args);
-    note(sent, () => answerIn(response));
+    noted.came = () => answerIn(response);
     return response;
   };
 }
@@ -292,5 +258,5 @@ async function watchBrowsers(): Promise<void> {
 // test that imports it reports the problem. The promise is created here and not in a test, because
 // Node reports an error that no code catches in the test that created the promise. The tests of
 // earlier steps use no Browser, and start faster without it.
-const [, step = BROWSER_STEP] = /\b(\d\d)-[\w-]+\.test\.[jt]s$/.exec(process.argv[1] ?? '') ?? [];
+const [, step = BROWSER_STEP] = /\b(\d\d)-[\w-]+(?:\.test)?\.[jt]s$/.exec(process.argv[1] ?? '') ?? [];
 if (Number(step) >= BROWSER_STEP) await watchBrowsers().catch(() => {});

@@ -1,15 +1,16 @@
 // Folders for the tests of static files. They are deleted when the process ends.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Handler, HttpResponse } from '../src/04-http.ts';
 import { witness } from './explain.ts';
+import { deleteAtExit } from './plain.ts';
 import { makeRequest } from './request.ts';
 
 /** Creates a folder with these files: their paths, and what they contain. Returns its path. */
 export function makeFolder(files: Readonly<Record<string, string>>): string {
   const folder = mkdtempSync(join(tmpdir(), 'sessions-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  deleteAtExit(folder);
   for (const [path, content] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), content);

@@ -82,9 +82,8 @@ function viewNow(): View {
 /** Runs the tests, and shows the result. A run that is still active is stopped. */
 async function test(): Promise<void> {
   stopTests();
-  const { functions, needs } = viewNow();
-  if (needs !== undefined) return draw();
-  const { done, stop } = runTests(root, step, functions.map(({ name }) => name));
+  if (viewNow().needs !== undefined) return draw();
+  const { done, stop } = runTests(root, step);
   stopTests = stop;
   isRunning = true;
   draw();

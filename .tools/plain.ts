@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const PARTS = ['src', 'public', 'test', '.proofs', '.tools', 'LESSON.md', 'package.json'];
+const CODE = ['src', 'test', '.proofs', '.turns', '.tools'];
+const PARTS = [...CODE, 'public', 'LESSON.md', 'package.json'];
 const esbuild = await import('esbuild').catch(() => undefined);
 
 const SITE = ['src', 'public', 'package.json']; // what a server reads
@@ -47,7 +48,7 @@ export async function copyProject(): Promise<string> {
 async function makePlain(parts: readonly string[]): Promise<string> {
   const folder = await makeFolder();
   for (const part of parts) await cp(join(ROOT, part), join(folder, part), { recursive: true });
-  for (const part of ['src', 'test', '.proofs', '.tools'].filter((name) => parts.includes(name))) {
+  for (const part of CODE.filter((name) => parts.includes(name))) {
     const names = await readdir(join(folder, part));
     const files = names.filter((name) => name.endsWith('.ts')).map((name) => join(folder, part, name));
     await Promise.all(files.map(async (file) => writeSource(file, await readFile(file, 'utf8'))));
@@ -57,10 +58,19 @@ async function makePlain(parts: readonly string[]): Promise<string> {
 
 async function makeFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'sessions-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  deleteAtExit(folder);
   const packages = join(ROOT, 'node_modules'); // absent if this Node needs no tsx
   if (existsSync(packages)) await symlink(packages, join(folder, 'node_modules'), 'junction');
   return folder;
+}
+
+/** Deletes a folder when this process ends. A file that another process still writes may stay. */
+export function deleteAtExit(folder: string): void {
+  process.on('exit', () => {
+    try {
+      rmSync(folder, { recursive: true, force: true, maxRetries: 9 });
+    } catch {} // here, an error would change the exit code
+  });
 }
 
 /** Writes a `.ts` file of a copy, and the `.js` file that Node runs for it. */

@@ -2,8 +2,9 @@
 //
 // `Visitor` stores the cookies of a site and sends them back. It knows no rule of a real browser,
 // except that Max-Age=0 deletes a cookie. Step 16 builds a browser that knows the rules.
+import assert from 'node:assert/strict';
 import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
-import { witness } from './explain.ts';
+import { noteBody, witness } from './explain.ts';
 
 /** Returns a request as `toListener` creates it. `target` is a path, with or without a query. */
 export function makeRequest(
@@ -16,6 +17,7 @@ export function makeRequest(
   const stream = (async function* () {
     if (body !== '') yield Buffer.from(body);
   })();
+  noteBody(stream, body);
   return { method, path, search: search.join(''), headers, body: stream, address: '127.0.0.1' };
 }
 
@@ -28,6 +30,19 @@ export function bodyText({ body }: HttpResponse): string {
 /** Returns each `Set-Cookie` header of a response. */
 export function setCookies({ headers }: HttpResponse): string[] {
   return [headers['set-cookie'] ?? []].flat();
+}
+
+/**
+ * Compares a `Set-Cookie` header with another one. The attributes can be in any order, except two
+ * with the same name: the last one counts (RFC 6265bis §5.6).
+ */
+export function assertCookie(actual: string | undefined, expected: string, why?: string): void {
+  const partsOf = (header = ''): string[] => {
+    const [pair = '', ...attributes] = header.split('; ');
+    const nameOf = (attribute: string): string => attribute.split('=')[0] ?? '';
+    return [pair, ...attributes.sort((a, b) => nameOf(a).localeCompare(nameOf(b)))];
+  };
+  assert.deepEqual(partsOf(actual), partsOf(expected), why);
 }
 
 /** A visitor who stores the cookies of one site and sends them back. */

@@ -1,6 +1,7 @@
 // Writes the screen of `npm run lesson` as lines of text. This file reads no files and no keys.
 import type { Step } from './exercise.ts';
 import { countWritten, nextOf, signOf, type View } from './next.ts';
+import { placeOf } from './story.ts';
 import type { Failure } from './test-run.ts';
 
 const MAX_LINES = 15; // of a failure
@@ -27,26 +28,23 @@ export function headOf(view: View, columns: number): string[] {
 
 /** Returns the lines of the main part, at most 15 lines. */
 export function bodyOf(view: View, columns: number): string[] {
-  const { step, outcome, needs, isOriginal } = view;
+  const { step, needs, isOriginal } = view;
   if (needs !== undefined) return wrap(needs, columns);
   const next = nextOf(view);
   const { file, tests, number, lines, breakIt, yourTurn } = step;
-  const placeOf = (name: string | undefined): string[] => {
-    const place = name && outcome?.places.get(name);
-    return place ? labelled('explained', place, columns, 2) : [];
-  };
+  const explained = 'name' in next ? explainedAt(step, next.name, columns) : [];
   if (next.kind === 'running') return [];
   if (next.kind === 'empty') {
     return [
       ...wrap(`▸ Write ${next.name}`, columns),
       ...labelled('place', `${file}:${next.line}`, columns, 2),
-      ...placeOf(next.name),
+      ...explained,
     ];
   }
   if (next.kind === 'stuck') {
     const running = next.title === '' ? `✖ ${file} did not load.` : `✖ ${next.title}`;
     const reason = 'This did not end. Is there a promise that never settles, or an endless loop?';
-    return [...wrap(running, columns), ...wrap(`  ${reason}`, columns), ...placeOf(next.name)];
+    return [...wrap(running, columns), ...wrap(`  ${reason}`, columns), ...explained];
   }
   if (next.kind === 'broken') {
     const place = next.place || tests;
@@ -63,7 +61,7 @@ export function bodyOf(view: View, columns: number): string[] {
     const advice = `Write it first: npm run lesson ${next.step}`;
     return [...wrap(text, columns), ...wrap(`  ${advice}`, columns)];
   }
-  if (next.kind === 'failing') return failureLines(next.failure, step, columns, placeOf(next.name));
+  if (next.kind === 'failing') return failureLines(next.failure, step, columns);
   const read = `LESSON.md:${lines[0]}-${lines[1]}`;
   if (isOriginal) {
     const text = `This step is complete. Read ${read}.`;
@@ -74,47 +72,46 @@ export function bodyOf(view: View, columns: number): string[] {
   return [...wrap(done, columns), ...wrap(rest, columns)];
 }
 
+// The values come before the places. A failure shows the first parts that fit, in this order.
+const PARTS = [
+  'expected', 'pattern', 'received', 'input', 'thrown', 'logged', 'explained', 'failed at', 'sent',
+];
+
 /** Returns a failed test in at most 15 lines: the title, the values, the request, the paragraph. */
-function failureLines(
-  failure: Failure,
-  step: Step,
-  columns: number,
-  place: readonly string[],
-): string[] {
-  const { text, story } = storyIn(failure.message);
-  const { expected, received } = failure;
-  const isCompared = expected !== undefined && received !== undefined;
-  const width = Math.max(columns - LABEL, 10);
-  const [want, got] = isCompared ? aroundDifference(expected, received, width * 2) : ['', ''];
-  const note = failure.isGenerated ? '' : (text.split('\n')[0] ?? '');
-  const at = isCompared ? undefined : /src[\\/][\w-]+\.ts:\d+/.exec(failure.stack)?.[0];
-  const error = failure.name === 'Error' ? note : `${failure.name}: ${note}`;
+function failureLines({ title, message, ownWords }: Failure, step: Step, columns: number): string[] {
+  const { text, story } = storyIn(message);
+  const [first = ''] = text.split('\n\n');
+  const isKnown = !ownWords && ('expected' in story || 'pattern' in story);
   const lines = [
-    ...wrap(`✖ ${failure.title}`, columns).slice(0, 2),
-    ...(isCompared
-      ? [
-          ...(note === '' ? [] : labelled('case', note, columns, 1)),
-          ...labelled('expected', want, columns, 2),
-          ...labelled('received', got, columns, 2),
-        ]
-      : labelled('error', error, columns, 3)),
-    ...(at ? labelled('place', at.replaceAll('\\', '/'), columns, 1) : []),
-    ...(story.logged ? labelled('logged', story.logged, columns, 2) : []),
+    ...wrap(`✖ ${title}`, columns).slice(0, 2),
+    ...(isKnown || text === '' ? [] : labelled(ownWords ? 'case' : 'error', first, columns, 2)),
   ];
-  const paragraph = place.length > 0 ? place : labelled('explained', story.explained ?? '', columns, 2);
-  const sent = story.sent?.replace(/\n\s*/g, ' ');
-  const free = MAX_LINES - lines.length - paragraph.length;
-  if (sent !== undefined) {
-    // A terminal wraps a long line by itself, so that the reader can copy it as one line.
-    const line = '  sent'.padEnd(LABEL) + sent;
-    const isShort = Math.ceil(line.length / columns) <= free;
-    const command = `npm run try ${step.number} "${failure.title.slice(0, 40)}"`;
-    lines.push(...(isShort ? [line] : labelled('request', command, columns, 2)));
+  let free = MAX_LINES - lines.length;
+  for (const label of PARTS) {
+    const value = story[label];
+    if (value === undefined) continue;
+    const part = label === 'sent' ? sentLines(value, step, title, columns, free)
+      : labelled(label, value, columns, 2);
+    if (part.length > free) continue;
+    lines.push(...part);
+    free -= part.length;
   }
-  return [...lines, ...paragraph];
+  return lines;
 }
 
-/** Separates the message of an assertion from the lines that `.tools/explain.ts` adds below it. */
+/** Returns a request on one line, because the reader can paste it. The terminal wraps the line. */
+function sentLines(sent: string, step: Step, title: string, columns: number, rows: number): string[] {
+  const line = '  sent'.padEnd(LABEL) + sent.replace(/\n\s*/g, ' ');
+  if (Math.ceil(line.length / columns) <= rows) return [line];
+  return labelled('request', `npm run try ${step.number} "${title.slice(0, 40)}"`, columns, 2);
+}
+
+function explainedAt(step: Step, name = '', columns = 80): string[] {
+  const module = step.file.slice('src/'.length, -'.ts'.length);
+  return name === '' ? [] : labelled('explained', placeOf(module, name), columns, 2);
+}
+
+/** Separates the message of an assertion from the lines that `.tools/story.ts` adds below it. */
 export function storyIn(message: string): { text: string; story: Record<string, string> } {
   const at = message.search(/\n\n(?:[a-z]+(?: [a-z]+)?:) +\S/);
   const text = (at === -1 ? message : message.slice(0, at)).trim();
@@ -124,19 +121,6 @@ export function storyIn(message: string): { text: string; story: Record<string, 
     if (label !== undefined) story[label] = value.trim();
   }
   return { text, story };
-}
-
-/** Cuts both values to a length, so that the first difference is visible. */
-export function aroundDifference(a: string, b: string, length: number): [string, string] {
-  let same = 0;
-  while (same < a.length && a[same] === b[same]) same++;
-  const isLong = Math.max(a.length, b.length) > length;
-  const from = isLong && same < Math.min(a.length, b.length) ? Math.max(same - 20, 0) : 0;
-  const cut = (text: string): string => {
-    const part = text.slice(from, from + length - 2);
-    return (from > 0 ? '…' : '') + part + (from + length - 2 < text.length ? '…' : '');
-  };
-  return isLong ? [cut(a), cut(b)] : [a, b];
 }
 
 /** Returns a label and its text, in at most `max` lines. */
@@ -184,11 +168,13 @@ export function wrapItems(items: readonly string[], columns: number): string[] {
   return lines;
 }
 
+const LABELS = new RegExp(`^ {2}(?:${[...PARTS, 'case', 'error', 'place', 'request', 'types'].join('|')}) `);
+
 /** Returns the line with colors. A sign at the beginning selects the color. */
 export function paint(line: string): string {
   return line
     .replace(/^✖.*/, '\x1b[31m$&\x1b[0m')
     .replace(/✔/g, '\x1b[32m$&\x1b[0m')
     .replace(/▸ (?:new |Write )*\S+/, '\x1b[1m$&\x1b[0m')
-    .replace(/^ {2}(?:expected|received|sent|place|explained|error|logged|case|request|types)\b/, '\x1b[2m$&\x1b[0m');
+    .replace(LABELS, '\x1b[2m$&\x1b[0m');
 }

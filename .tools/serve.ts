@@ -11,7 +11,7 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { noteBytes } from './explain.ts';
+import { noteBytes, noteProgram } from './explain.ts';
 
 const TIME_LIMIT = 4_000; // milliseconds for one response
 const PROGRAM_TIME_LIMIT = 10_000; // milliseconds for a process to print or to end
@@ -95,12 +95,12 @@ export async function startServer(
     async exchange(sent) {
       const socket = open(sent);
       let received = '';
+      noteBytes(sent, () => received);
       socket.on('data', (chunk) => (received += chunk));
       const closed = new Promise((resolve) => socket.on('close', resolve));
       try {
         await withTimeLimit(closed, 'The connection stays open');
       } finally {
-        noteBytes(sent, received);
         throwFirst();
       }
       return received;
@@ -202,7 +202,12 @@ export function startProgram(
     child,
     kill: (signal = 'SIGTERM') => void child.kill(signal),
     printed,
-    origin: async () => `http://127.0.0.1:${await printed(/http:\/\/localhost:(\d+)\n/)}`,
+    async origin() {
+      const origin = `http://127.0.0.1:${await printed(/http:\/\/localhost:(\d+)\n/)}`;
+      const isOfStep = args.length === 1 && /^src\/\d\d-/.test(args[0] ?? '');
+      if (isOfStep && Object.keys(env).length === 0) noteProgram(origin);
+      return origin;
+    },
     async ended() {
       const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
       return { code, signal, stdout, stderr };

@@ -2,25 +2,19 @@
 // reports nothing for ten seconds is killed.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { basename } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { Step } from './exercise.ts';
 
 export type Failure = {
   readonly title: string;
-  readonly name: string; // of the error
-  readonly message: string;
-  readonly stack: string;
+  readonly message: string; // with the lines of .tools/story.ts
   readonly isPending?: boolean; // the test did not end, and nothing can wake it
-  readonly isGenerated?: boolean; // `assert` wrote the message, not the test
-  readonly expected?: string;
-  readonly received?: string;
+  readonly ownWords?: boolean; // the test wrote the first line, not `assert` or the code
 };
 
 export type Outcome = {
   readonly failures: readonly Failure[];
   readonly passed: number;
-  readonly places: ReadonlyMap<string, string>; // of each function in LESSON.md
   readonly crash?: { readonly message: string; readonly stack: string } | undefined; // the file did not load
   readonly stuck?: string | undefined; // the test that did not end, or '' for the file itself
 };
@@ -70,19 +64,15 @@ export function readerVariables(): NodeJS.ProcessEnv {
 export function runTests(
   root: string,
   step: Step,
-  names: readonly string[],
   maxSilence = MAX_SILENCE,
 ): { done: Promise<Outcome | undefined>; stop: () => void } {
   const events = './.tools/events.js';
   const options = [...nodeOptions(), '--import', events, `--test-reporter=${events}`];
   const child = start(root, [...options, step.tests], {
     ...readerVariables(),
-    MODULE: basename(step.file, '.ts'),
     TIME_LIMIT,
-    NAMES: JSON.stringify(names),
   });
   const failures: Failure[] = [];
-  const places = new Map<string, string>();
   let passed = 0;
   let started = '';
   let crash: Outcome['crash'];
@@ -98,7 +88,6 @@ export function runTests(
   createInterface({ input: child.stdio[3] as Readable }).on('line', (line) => {
     timer.refresh();
     const event = parseEvent(line);
-    if (event.type === 'place') places.set(event.name, event.place);
     if (event.type === 'start') started = event.title;
     if (event.type === 'pass') passed++;
     // During a test, Node reports an error outside the test as its failure.
@@ -115,7 +104,7 @@ export function runTests(
       const isSilent = failures.length === 0 && stuck === undefined && (code !== 0 || passed === 0);
       const reason = errors.trim().split('\n').at(-1) || 'the process ended before the tests';
       if (isSilent) crash ??= { message: reason, stack: errors };
-      resolve(isStopped ? undefined : { failures, passed, places, crash, stuck });
+      resolve(isStopped ? undefined : { failures, passed, crash, stuck });
     });
   });
   const stop = (): void => {

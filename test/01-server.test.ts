@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { describe } from 'node:test';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { fetchReply, ROOT, startProgram, startServer } from '../.tools/serve.ts';
 import { countVisits, isMain, serve } from '../src/01-server.ts';
 
@@ -24,9 +24,10 @@ const countOn = ({ body }: { body: string }): number => Number(/^Count: (\d+)\n$
 /** Restores PORT, the program and the exit code after a test that changes them. */
 function restoreAfter(t: TestContext): void {
   const { PORT } = process.env;
+  const { exitCode } = process;
   const [, program] = process.argv;
   t.after(() => {
-    process.exitCode = undefined;
+    process.exitCode = exitCode;
     process.argv[1] = program ?? '';
     if (PORT === undefined) delete process.env.PORT;
     else process.env.PORT = PORT;
@@ -35,14 +36,14 @@ function restoreAfter(t: TestContext): void {
 
 describe('01-server: the page', () => {
   it('countVisits() adds 1 for each visit', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const first = countOn(await site.get('/'));
     assert.equal(countOn(await site.get('/')), first + 1);
     assert.equal(countOn(await site.get('/')), first + 2);
   });
 
   it('countVisits() sends plain text in UTF-8', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const { status, headers, body } = await site.get('/');
     assert.equal(status, 200);
     assert.equal(headers.get('content-type'), 'text/plain; charset=utf-8');
@@ -50,7 +51,7 @@ describe('01-server: the page', () => {
   });
 
   it('countVisits() counts a request for /favicon.ico too, which is a flaw', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const first = countOn(await site.get('/'));
     assert.equal(countOn(await site.get('/favicon.ico')), first + 1, 'step 5 fixes this');
     assert.equal(countOn(await site.request('POST', '/nonsense')), first + 2);
@@ -96,7 +97,7 @@ describe('01-server: starting the server', () => {
     t.mock.method(Server.prototype, 'listen', listen);
     restoreAfter(t);
     for (const port of ['', ' ', '0', ' 8080\r\n', '65535']) {
-      process.env.PORT = port;
+      process.env.PORT = given(port);
       serve(countVisits, 'Test', ['/']);
     }
     delete process.env.PORT;
@@ -109,7 +110,7 @@ describe('01-server: starting the server', () => {
     const { mock } = t.mock.method(console, 'error', () => {});
     restoreAfter(t);
     for (const port of ['80a', '65536', '-1', '1.5', '1e3', '0x50', '８０', './socket']) {
-      process.env.PORT = port;
+      process.env.PORT = given(port);
       mock.resetCalls();
       assert.equal(serve(countVisits, 'Test', ['/']).listening, false, `PORT='${port}'`);
       const lines = mock.calls.map((call) => call.arguments[0]);
@@ -179,7 +180,7 @@ describe('01-server: the main module', () => {
       ['', false, 'no program'],
     ];
     for (const [program, isStarted, why] of table) {
-      process.argv[1] = program;
+      process.argv[1] = given(program);
       assert.equal(isMain(pathToFileURL(MODULE).href), isStarted, `${program}: ${why}`);
     }
   });

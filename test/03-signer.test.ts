@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
+import { assertCookie } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
 import { countVisit, countVisits, Signer } from '../src/03-signer.ts';
 
@@ -23,7 +24,7 @@ const PYRAMID = {
 };
 
 /** Returns a signer for the purpose of this step. */
-const countSigner = (): Signer => new Signer({ secrets: [SECRET], salt: 'count.' });
+const countSigner = (): Signer => new Signer(given({ secrets: [SECRET], salt: 'count.' }));
 
 /** Returns the value with one bit flipped. Bit 0 is the lowest bit of the first byte. */
 function flipBit(value: string, bit: number): string {
@@ -34,16 +35,19 @@ function flipBit(value: string, bit: number): string {
 
 describe('03-signer: encode and decode', () => {
   it('Signer.decode() returns the text that Signer.encode() was given', () => {
-    const signer = new Signer({ secrets: [SECRET] });
+    const signer = new Signer(given({ secrets: [SECRET] }));
     for (const text of ['7', '', ' ', '\0', '\r\n', '\ufeff1', 'é', '日本', '🍪', '{"a":1}']) {
-      assert.equal(signer.decode(signer.encode(text)), text, JSON.stringify(text));
+      assert.equal(signer.decode(given(signer.encode(given(text)))), text, JSON.stringify(text));
     }
   });
 
   it('Signer.encode() writes the HMAC of node:crypto before the text, in base64url', () => {
     const signature = crypto.createHmac('sha512', 'count.itsaseekreet').update('7').digest();
     const expected = Buffer.concat([signature, Buffer.from('7')]).toString('base64url');
-    assert.equal(new Signer({ secrets: [SECRET], salt: 'count.' }).encode('7'), expected);
+    assert.equal(
+      new Signer(given({ secrets: [SECRET], salt: 'count.' })).encode(given('7')),
+      expected,
+    );
   });
 
   it('Signer.encode() agrees with test case 2 of RFC 4231', () => {
@@ -51,31 +55,35 @@ describe('03-signer: encode and decode', () => {
     const signature =
       '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554' +
       '9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737';
-    const signer = new Signer({ secrets: ['Jefe'] });
+    const signer = new Signer(given({ secrets: ['Jefe'] }));
     assert.equal(signer.digestSize, SIZE);
-    const bytes = Buffer.from(signer.encode(text), 'base64url');
+    const bytes = Buffer.from(signer.encode(given(text)), 'base64url');
     assert.equal(bytes.subarray(0, SIZE).toString('hex'), signature);
     assert.equal(bytes.subarray(SIZE).toString(), text, 'everyone can read the text');
-    const salted = new Signer({ secrets: ['fe'], salt: 'Je' });
-    assert.equal(salted.encode(text), signer.encode(text), 'the key is the salt and the secret');
+    const salted = new Signer(given({ secrets: ['fe'], salt: 'Je' }));
+    assert.equal(
+      salted.encode(given(text)),
+      signer.encode(given(text)),
+      'the key is the salt and the secret',
+    );
   });
 
   it('Signer.encode() and decode() agree with a cookie of real Pyramid', () => {
-    const signer = new Signer({ secrets: [SECRET], salt: 'pyramid.session.' });
-    assert.equal(signer.decode(PYRAMID.cookie), PYRAMID.text);
-    assert.equal(signer.encode(PYRAMID.text), PYRAMID.cookie);
+    const signer = new Signer(given({ secrets: [SECRET], salt: 'pyramid.session.' }));
+    assert.equal(signer.decode(given(PYRAMID.cookie)), PYRAMID.text);
+    assert.equal(signer.encode(given(PYRAMID.text)), PYRAMID.cookie);
   });
 });
 
 describe('03-signer: attacks', () => {
   it('Signer.decode() rejects a text with one flipped bit', () => {
     const signer = countSigner();
-    assert.equal(signer.decode(COUNT_1), '1');
+    assert.equal(signer.decode(given(COUNT_1)), '1');
     const bits = Buffer.from(COUNT_1, 'base64url').length * 8;
     for (let bit = 0; bit < bits; bit++) {
       const part = bit >> 3 < SIZE ? 'signature' : 'text';
       const story = `bit ${bit & 7} of byte ${bit >> 3}, in the ${part}`;
-      assert.equal(signer.decode(flipBit(COUNT_1, bit)), undefined, story);
+      assert.equal(signer.decode(given(flipBit(COUNT_1, bit))), undefined, story);
     }
   });
 
@@ -83,7 +91,11 @@ describe('03-signer: attacks', () => {
     const signer = countSigner();
     for (const value of [COUNT_1, signer.encode('a longer text')]) {
       for (let length = 0; length < value.length; length++) {
-        assert.equal(signer.decode(value.slice(0, length)), undefined, `the first ${length}`);
+        assert.equal(
+          signer.decode(given(value.slice(0, length))),
+          undefined,
+          `the first ${length}`,
+        );
       }
     }
   });
@@ -103,25 +115,33 @@ describe('03-signer: attacks', () => {
     for (const encoding of encodings) {
       const bytes = Buffer.from(encoding, 'base64url');
       assert.deepEqual(bytes, Buffer.from(value, 'base64url'), 'Node reads the same bytes');
-      assert.equal(signer.decode(encoding), undefined, JSON.stringify(encoding));
+      assert.equal(signer.decode(given(encoding)), undefined, JSON.stringify(encoding));
     }
   });
 
   it('Signer.decode() rejects a value that was signed with another secret', () => {
     const signer = countSigner();
     for (const secret of ['guessed', `${SECRET} `, SECRET.slice(1), SECRET.toUpperCase(), 'é']) {
-      const attacker = new Signer({ secrets: [secret], salt: 'count.' });
-      assert.equal(signer.decode(attacker.encode('9999')), undefined, `the secret ${secret}`);
+      const attacker = new Signer(given({ secrets: [secret], salt: 'count.' }));
+      assert.equal(
+        signer.decode(given(attacker.encode('9999'))),
+        undefined,
+        `the secret ${secret}`,
+      );
     }
   });
 
   it('Signer.decode() rejects a value that was signed for another purpose', () => {
-    const forMail = new Signer({ secrets: [SECRET], salt: 'confirm-mail.' });
-    const forLogin = new Signer({ secrets: [SECRET], salt: 'login.' });
+    const forMail = new Signer(given({ secrets: [SECRET], salt: 'confirm-mail.' }));
+    const forLogin = new Signer(given({ secrets: [SECRET], salt: 'login.' }));
     const token = forMail.encode('ada@example.com');
-    assert.equal(forMail.decode(token), 'ada@example.com');
-    assert.equal(forLogin.decode(token), undefined, 'a token from a mail must not log in');
-    assert.equal(new Signer({ secrets: [SECRET] }).decode(token), undefined, 'no purpose');
+    assert.equal(forMail.decode(given(token)), 'ada@example.com');
+    assert.equal(forLogin.decode(given(token)), undefined, 'a token from a mail must not log in');
+    assert.equal(
+      new Signer(given({ secrets: [SECRET] })).decode(given(token)),
+      undefined,
+      'no purpose',
+    );
   });
 
   it('Signer.decode() rejects every other text and never throws', () => {
@@ -129,50 +149,58 @@ describe('03-signer: attacks', () => {
     const zeros = [0, 1, SIZE - 1, SIZE, SIZE + 1, 10_000].map((size) => Buffer.alloc(size));
     const texts = ['', '1', '9999', 'null', '=', '.', 'é', '\0', '\ud800', '[1, {}]'];
     for (const text of [...texts, ...zeros.map((bytes) => bytes.toString('base64url'))]) {
-      assert.equal(signer.decode(text), undefined, JSON.stringify(text.slice(0, 40)));
+      assert.equal(signer.decode(given(text)), undefined, JSON.stringify(text.slice(0, 40)));
     }
   });
 
   it('Signer.decode() compares whole signatures with timingSafeEqual', (t) => {
-    const rotated = new Signer({ secrets: ['newest', 'older'] });
+    const rotated = new Signer(given({ secrets: ['newest', 'older'] }));
     const value = rotated.encode('1');
     const compare = t.mock.method(crypto, 'timingSafeEqual', crypto.timingSafeEqual);
     syncBuiltinESMExports(); // now the import of the module is the observed function
     try {
       for (const byte of [0, 1, SIZE - 1]) {
         compare.mock.resetCalls();
-        assert.equal(rotated.decode(flipBit(value, byte * 8)), undefined);
+        assert.equal(rotated.decode(given(flipBit(value, byte * 8))), undefined);
         const sizes = compare.mock.calls.map((call) => call.arguments.map((a) => a.byteLength));
         const story = `byte ${byte} is wrong: decode() must compare ${SIZE} bytes for each secret`;
         assert.deepEqual(sizes, [[SIZE, SIZE], [SIZE, SIZE]], story);
       }
       compare.mock.mockImplementation(() => false);
-      assert.equal(rotated.decode(value), undefined, 'no other comparison may accept the value');
+      assert.equal(
+        rotated.decode(given(value)),
+        undefined,
+        'no other comparison may accept the value',
+      );
     } finally {
       compare.mock.restore();
       syncBuiltinESMExports();
     }
-    assert.equal(rotated.decode(value), '1');
+    assert.equal(rotated.decode(given(value)), '1');
   });
 });
 
 describe('03-signer: secrets', () => {
   it('Signer.decode() accepts each secret, and encode() uses the first', () => {
-    const only = (secret: string): Signer => new Signer({ secrets: [secret], salt: 'a.' });
-    const rotated = new Signer({ secrets: ['newest', 'older', 'oldest'], salt: 'a.' });
+    const only = (secret: string): Signer => new Signer(given({ secrets: [secret], salt: 'a.' }));
+    const rotated = new Signer(given({ secrets: ['newest', 'older', 'oldest'], salt: 'a.' }));
     for (const secret of ['newest', 'older', 'oldest']) {
-      assert.equal(rotated.decode(only(secret).encode('1')), '1', `signed with '${secret}'`);
+      assert.equal(rotated.decode(given(only(secret).encode('1'))), '1', `signed with '${secret}'`);
     }
-    assert.equal(rotated.decode(only('unknown').encode('1')), undefined);
+    assert.equal(rotated.decode(given(only('unknown').encode('1'))), undefined);
     assert.equal(rotated.encode('1'), only('newest').encode('1'));
-    const later = new Signer({ secrets: ['newest'], salt: 'a.' });
-    assert.equal(later.decode(only('oldest').encode('1')), undefined, 'a secret was removed');
-    assert.equal(later.decode(rotated.encode('1')), '1');
+    const later = new Signer(given({ secrets: ['newest'], salt: 'a.' }));
+    assert.equal(
+      later.decode(given(only('oldest').encode('1'))),
+      undefined,
+      'a secret was removed',
+    );
+    assert.equal(later.decode(given(rotated.encode('1'))), '1');
   });
 
   it('Signer() throws if a secret is missing or empty', () => {
     for (const secrets of [[], [''], ['good', ''], ['', 'good']]) {
-      const create = (): Signer => new Signer({ secrets, salt: 'count.' });
+      const create = (): Signer => new Signer(given({ secrets, salt: 'count.' }));
       const message = 'A secret is missing';
       assert.throws(create, { name: 'TypeError', message }, JSON.stringify(secrets));
     }
@@ -181,14 +209,14 @@ describe('03-signer: secrets', () => {
 
 describe('03-signer: the page', () => {
   it('countVisit() returns the number of the visit and the cookie that stores it', () => {
-    const first = countVisit(undefined);
-    const setCookie = `count=${COUNT_1}; Path=/; HttpOnly; SameSite=Lax`;
-    assert.deepEqual(first, { count: 1, setCookie });
-    assert.equal(countVisit(`theme=dark; count=${COUNT_1}`).count, 2);
+    const first = countVisit(given(undefined));
+    assert.equal(first.count, 1);
+    assertCookie(first.setCookie, `count=${COUNT_1}; Path=/; HttpOnly; SameSite=Lax`);
+    assert.equal(countVisit(given(`theme=dark; count=${COUNT_1}`)).count, 2);
   });
 
   it('countVisits() counts in a signed cookie, for each browser', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const first = await site.get('/');
     assert.equal(first.body, 'Count: 1\n');
     assert.equal(first.headers.get('content-type'), 'text/plain; charset=utf-8');
@@ -200,7 +228,7 @@ describe('03-signer: the page', () => {
   });
 
   it('countVisits() starts again at 1 if a visitor writes 9999', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const signature = Buffer.from(COUNT_1, 'base64url').subarray(0, SIZE);
     const encode = (text: string): string =>
       Buffer.concat([signature, Buffer.from(text)]).toString('base64url');
@@ -214,7 +242,7 @@ describe('03-signer: the page', () => {
   });
 
   it('countVisits() starts again at 1 if one bit of the cookie is flipped', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const { cookie } = await site.get('/', { cookie: `count=${COUNT_1}` });
     assert.equal((await site.get('/', { cookie })).body, 'Count: 3\n');
     for (const bit of [0, SIZE * 8 - 1, SIZE * 8]) {
@@ -224,7 +252,7 @@ describe('03-signer: the page', () => {
   });
 
   it('countVisits() accepts an old cookie again, which is a flaw', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     for (const visit of ['first time', 'second time', 'third time']) {
       const { body } = await site.get('/', { cookie: `count=${COUNT_1}` });
       assert.equal(body, 'Count: 2\n', `${visit}: a signature does not prove that a value is new`);
@@ -232,7 +260,7 @@ describe('03-signer: the page', () => {
   });
 
   it('countVisits() signs the count and does not hide it', async (t) => {
-    const site = await startServer(t, countVisits);
+    const site = await startServer(t, ofStep(countVisits));
     const { cookie } = await site.get('/', { cookie: `count=${COUNT_1}` });
     const bytes = Buffer.from(cookie.replace('count=', ''), 'base64url');
     assert.equal(bytes.subarray(SIZE).toString(), '2', 'a visitor decodes it without the secret');

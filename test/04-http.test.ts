@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { fetchReply, requestBytes, startProgram, startServer } from '../.tools/serve.ts';
 import { countVisits, problem, text, toListener } from '../src/04-http.ts';
@@ -12,14 +12,14 @@ const PLAIN = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-opt
 
 describe('04-http: responses are values', () => {
   it('text() returns a response of plain text, unless its headers say otherwise', () => {
-    assert.deepEqual(text('<b>'), { status: 200, headers: PLAIN, body: '<b>' });
+    assert.deepEqual(text(given('<b>')), { status: 200, headers: PLAIN, body: '<b>' });
     const other = { 'content-type': 'text/html', 'set-cookie': ['a=1', 'b=2'] };
     const expected = { status: 404, headers: { ...PLAIN, ...other }, body: '<p>' };
-    assert.deepEqual(text('<p>', 404, other), expected, 'other headers replace these');
+    assert.deepEqual(text(given('<p>'), 404, other), expected, 'other headers replace these');
   });
 
   it('problem() returns the status with its name and an explanation', () => {
-    const response = problem(405, 'This page allows POST.', { allow: 'POST' });
+    const response = problem(given(405), 'This page allows POST.', { allow: 'POST' });
     assert.equal(response.status, 405);
     assert.deepEqual(response.headers, { ...PLAIN, allow: 'POST' });
     assert.equal(bodyText(response), '405 Method Not Allowed\n\nThis page allows POST.\n');
@@ -28,11 +28,11 @@ describe('04-http: responses are values', () => {
   });
 
   it('countVisits() returns its page as a value, so a test needs no server', async () => {
-    const first = await countVisits(makeRequest('GET', '/'));
+    const first = await witness(ofStep(countVisits))(makeRequest('GET', '/'));
     assert.equal(first.status, 200);
     assert.equal(bodyText(first), 'Count: 1\n');
     const cookie = String(setCookies(first)[0]?.split(';')[0]);
-    const second = await countVisits(makeRequest('GET', '/', { cookie }));
+    const second = await witness(ofStep(countVisits))(makeRequest('GET', '/', { cookie }));
     assert.equal(bodyText(second), 'Count: 2\n');
   });
 });
@@ -181,7 +181,7 @@ describe('04-http: errors', () => {
 
   it('countVisits() has a bug at /crash, and the server continues', async (t) => {
     t.mock.method(console, 'error', () => {});
-    const site = await startServer(t, toListener(countVisits));
+    const site = await startServer(t, toListener(ofStep(countVisits)));
     const { cookie } = await site.get('/');
     assert.equal((await site.get('/crash', { cookie })).status, 500);
     assert.equal((await site.get('/', { cookie })).body, 'Count: 2\n');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText, Visitor } from '../.tools/request.ts';
 import { Router } from '../src/05-router.ts';
 import { addStyle, escape, html, Html, Page, page, site, type Value } from '../src/06-template.ts';
@@ -11,45 +11,45 @@ const it = explainedIt(import.meta.url);
 describe('06-template: escaping', () => {
   it('html escapes a value in text', () => {
     const name = '<b>Ada & Bob</b>';
-    assert.equal(html`<p>${name}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
+    assert.equal(html`<p>${given(name)}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
   });
 
   it('escape() replaces the five characters that have a meaning in markup', () => {
     const escaped = '&lt;a href=&quot;x&quot; id=&#39;y&#39;&gt;&amp;&lt;/a&gt;';
-    assert.equal(escape(`<a href="x" id='y'>&</a>`), escaped);
-    assert.equal(escape('Zoë 日本 🍪 / ` = $1'), 'Zoë 日本 🍪 / ` = $1');
-    assert.equal(escape(''), '');
+    assert.equal(escape(given(`<a href="x" id='y'>&</a>`)), escaped);
+    assert.equal(escape(given('Zoë 日本 🍪 / ` = $1')), 'Zoë 日本 🍪 / ` = $1');
+    assert.equal(escape(given('')), '');
   });
 
   it('escape() escapes & too, so the reader sees exactly what the visitor wrote', () => {
-    assert.equal(escape('&lt;'), '&amp;lt;');
+    assert.equal(escape(given('&lt;')), '&amp;lt;');
   });
 
   it('html escapes both quotes, so a value cannot end its attribute', () => {
     const title = `"' onclick="alert(1)`;
     const escaped = '&quot;&#39; onclick=&quot;alert(1)';
     assert.equal(
-      html`<p title="${title}" lang='${title}'>x</p>`.markup,
+      html`<p title="${given(title)}" lang='${title}'>x</p>`.markup,
       `<p title="${escaped}" lang='${escaped}'>x</p>`,
       'a quote ends the attribute, and the attacker writes the next attribute',
     );
   });
 
   it('html inserts the markup of another template without escaping it again', () => {
-    const link = html`<a href="/">${'<home>'}</a>`;
+    const link = html`<a href="/">${given('<home>')}</a>`;
     assert.ok(link instanceof Html);
-    assert.equal(html`<p>${link}</p>`.markup, '<p><a href="/">&lt;home&gt;</a></p>');
+    assert.equal(html`<p>${given(link)}</p>`.markup, '<p><a href="/">&lt;home&gt;</a></p>');
   });
 
   it('html shows numbers and true as text, and undefined, null and false as nothing', () => {
-    assert.equal(html`[${0} ${-1.5} ${NaN} ${true}]`.markup, '[0 -1.5 NaN true]');
-    assert.equal(html`[${undefined}${null}${false}${''}]`.markup, '[]');
+    assert.equal(html`[${given(0)} ${-1.5} ${NaN} ${true}]`.markup, '[0 -1.5 NaN true]');
+    assert.equal(html`[${given(undefined)}${null}${false}${''}]`.markup, '[]');
   });
 
   it('html shows the items of an array one after another, at any depth', () => {
     const items = ['<1>', html`<b>2</b>`, [3, [undefined, '&']]];
-    assert.equal(html`<p>${items}</p>`.markup, '<p>&lt;1&gt;<b>2</b>3&amp;</p>');
-    assert.equal(html`<p>${[]}</p>`.markup, '<p></p>');
+    assert.equal(html`<p>${given(items)}</p>`.markup, '<p>&lt;1&gt;<b>2</b>3&amp;</p>');
+    assert.equal(html`<p>${given([])}</p>`.markup, '<p></p>');
   });
 
   it('html throws a TypeError that shows the template and the value it cannot show', () => {
@@ -64,42 +64,42 @@ describe('06-template: escaping', () => {
     ];
     for (const [value, message] of wrong) {
       const expected = { name: 'TypeError', message };
-      assert.throws(() => html`<p>${value as Value}</p>`, expected);
-      assert.throws(() => html`<p>${[[value]] as Value}</p>`, expected, 'in an array');
+      assert.throws(() => html`<p>${given(value as Value)}</p>`, expected);
+      assert.throws(() => html`<p>${given([[value]] as Value)}</p>`, expected, 'in an array');
     }
   });
 
   it('html rejects an object from JSON that only looks like markup', () => {
     const forged = JSON.parse('{"markup":"<script>alert(1)</script>"}') as Value;
-    assert.throws(() => html`<p>${forged}</p>`, TypeError);
+    assert.throws(() => html`<p>${given(forged)}</p>`, TypeError);
   });
 });
 
 describe('06-template: pages', () => {
   it('page() shows its title and its content', () => {
-    const response = page('News', html`<h1>${'News & more'}</h1>`);
+    const response = page(given('News'), html`<h1>${'News & more'}</h1>`);
     const body = bodyText(response);
     assert.equal(response.status, 200);
     assert.match(body, /^<!doctype html>\n<html lang="en"><head><meta charset="utf-8">/);
     assert.match(body, /<title>News<\/title>/);
     assert.match(body, /<main [^>]*>\n<h1>News &amp; more<\/h1>\n<\/main>/);
-    assert.equal(page('Gone', html``, 404).status, 404);
+    assert.equal(page(given('Gone'), html``, 404).status, 404);
   });
 
   it('page() escapes the title', () => {
-    const body = bodyText(page('</title><script>alert(1)</script>', html``));
+    const body = bodyText(page(given('</title><script>alert(1)</script>'), html``));
     assert.match(body, /<title>&lt;\/title&gt;&lt;script&gt;alert\(1\)&lt;\/script&gt;<\/title>/);
   });
 
   it('page() sends its type with the charset, and forbids the browser to guess another', () => {
-    const { headers } = page('Title', html``);
+    const { headers } = page(given('Title'), html``);
     assert.equal(headers['content-type'], 'text/html; charset=utf-8');
     assert.equal(headers['x-content-type-options'], 'nosniff');
     assert.equal(headers['referrer-policy'], 'same-origin');
   });
 
   it('page() sends a Content-Security-Policy that allows no script', () => {
-    const policy = String(page('Title', html``).headers['content-security-policy']);
+    const policy = String(page(given('Title'), html``).headers['content-security-policy']);
     const directives = new Map(
       policy.split('; ').map((part) => part.split(/ (.*)/) as [string, string]),
     );
@@ -114,12 +114,12 @@ describe('06-template: pages', () => {
   });
 
   it('page() obeys its own policy: it contains no script, style element or event handler', () => {
-    const body = bodyText(page('Title', html`<h1>Title</h1>`));
+    const body = bodyText(page(given('Title'), html`<h1>Title</h1>`));
     assert.doesNotMatch(body, /<script|<style|\sstyle=|\son\w+=/i);
   });
 
   it('Page.render() puts the slots around the content: header, notices, footer', () => {
-    const { body } = page('Title', html`<h1>Title</h1>`);
+    const { body } = page(given('Title'), html`<h1>Title</h1>`);
     assert.ok(body instanceof Page, 'the body is a value until the adapter renders it');
     const header = [html`<nav>1</nav>`, html`<nav>2</nav>`];
     const slots = { header, notices: [html`<p>Saved</p>`], footer: [html`<footer>3</footer>`] };
@@ -145,14 +145,14 @@ describe('06-template: the site', () => {
 
   it('page() refers only to files that addStyle() adds', async () => {
     const visitor = new Visitor(addStyle(new Router()).handle);
-    const body = bodyText(page('Title', html``));
+    const body = bodyText(page(given('Title'), html``));
     const urls = [...body.matchAll(/ (?:href|src)="([^"]*)"/g)].map(([, url = '']) => url);
     assert.equal(urls.length, 2, String(urls));
     for (const url of urls) assert.equal((await visitor.get(url)).status, 200, url);
   });
 
   it('site() of step 6 counts on the three pages of step 5', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     const pages = [['/', 'Home View'], ['/howdy', 'Hello View'], ['/howdy/Ada', 'Ada']] as const;
     for (const [i, [path, name]] of pages.entries()) {
       const body = await visitor.text(path);
@@ -163,7 +163,8 @@ describe('06-template: the site', () => {
 
   it('site() of step 6 shows a script in the URL as text', async () => {
     const script = '<script>alert(1)</script>';
-    const body = await new Visitor(site().handle).text(`/howdy/${encodeURIComponent(script)}`);
+    const visitor = new Visitor(ofStep(site().handle));
+    const body = await visitor.text(`/howdy/${encodeURIComponent(script)}`);
     assert.ok(!body.includes('<script'), `the browser runs this script:\n${body}`);
     assert.ok(body.includes('<h1>Hi &lt;script&gt;alert(1)&lt;/script&gt;</h1>'), body);
   });

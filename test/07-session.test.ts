@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { Visitor } from '../.tools/request.ts';
 import { decodePayload, encodePayload, Session, site } from '../src/07-session.ts';
 
@@ -10,7 +10,7 @@ const NOW = 1_700_000_000.25; // seconds since 1970
 
 /** Returns the session as the next request sees it, a minute later. */
 function nextRequest<Data extends object>(session: Session<Data>): Session<Data> {
-  const state = decodePayload(encodePayload(session, NOW));
+  const state = decodePayload(given(encodePayload(given(session), NOW)));
   assert.ok(state, 'decodePayload() must read what encodePayload() wrote');
   return new Session<Data>(NOW + 60, state);
 }
@@ -18,17 +18,17 @@ function nextRequest<Data extends object>(session: Session<Data>): Session<Data>
 describe('07-session: the dictionary', () => {
   it('Session.get() returns the value that set() stored', () => {
     const session = new Session(NOW);
-    assert.equal(session.get('count'), undefined);
-    session.set('count', 1).set('name', 'Ada');
-    assert.equal(session.get('count'), 1);
-    assert.equal(session.get('name'), 'Ada');
+    assert.equal(session.get(given('count')), undefined);
+    session.set('count', given(1)).set('name', given('Ada'));
+    assert.equal(session.get(given('count')), 1);
+    assert.equal(session.get(given('name')), 'Ada');
     assert.deepEqual([...session], [['count', 1], ['name', 'Ada']]);
   });
 
   it('Session.delete() removes one key, and clear() removes all keys', () => {
     const session = new Session(NOW).set('count', 1).set('name', 'Ada');
-    assert.equal(session.delete('name'), true);
-    assert.equal(session.delete('name'), false);
+    assert.equal(session.delete(given('name')), true);
+    assert.equal(session.delete(given('name')), false);
     assert.deepEqual([session.has('name'), session.has('count')], [false, true]);
     session.clear();
     assert.equal(session.size, 0);
@@ -36,8 +36,8 @@ describe('07-session: the dictionary', () => {
 
   it('Session.update() computes a value from the value before', () => {
     const session = new Session<{ count: number }>(NOW);
-    session.update('count', (count = 0) => count + 1);
-    session.update('count', (count = 0) => count + 1);
+    session.update(given('count'), (count = 0) => count + 1);
+    session.update(given('count'), (count = 0) => count + 1);
     assert.equal(session.get('count'), 2);
   });
 
@@ -87,31 +87,34 @@ describe('07-session: only JSON values', () => {
 
   it('Session.set() accepts a value if JSON returns the same value', () => {
     for (const value of accepted) {
-      const session = nextRequest(new Session(NOW).set('key', value));
-      assert.deepEqual(session.get('key'), value);
+      const session = nextRequest(new Session(NOW).set('key', given(value)));
+      assert.deepEqual(session.get(given('key')), value);
     }
   });
 
   it('Session.set() throws for a value that JSON would lose or change', () => {
     for (const [what, value] of rejected) {
       const session = new Session(NOW).set('key', 'before');
-      assert.throws(() => session.set('key', value), /TypeError|RangeError/, what);
-      assert.equal(session.get('key'), 'before', `the session is unchanged: ${what}`);
+      assert.throws(() => session.set('key', given(value)), /TypeError|RangeError/, what);
+      assert.equal(session.get(given('key')), 'before', `the session is unchanged: ${what}`);
     }
   });
 
   it('Session.set() names the key and the reason in its message', () => {
     const message = "Cannot keep 'when' in a session: JSON would lose or change its value";
     const session = new Session(NOW);
-    assert.throws(() => session.set('when', new Date(0)), { name: 'TypeError', message });
-    assert.throws(() => session.update('when', () => undefined), { name: 'TypeError', message });
+    assert.throws(() => session.set('when', given(new Date(0))), { name: 'TypeError', message });
+    assert.throws(
+      () => session.update(given('when'), () => undefined),
+      { name: 'TypeError', message },
+    );
   });
 
   it('encodePayload() throws if a value was spoiled after set()', () => {
     const list: unknown[] = [1];
     const session = new Session(NOW).set('list', list);
     list.push(new Date(0)); // no call of set(), so only encodePayload() can notice it
-    assert.throws(() => encodePayload(session, NOW), {
+    assert.throws(() => encodePayload(given(session), NOW), {
       name: 'TypeError',
       message: "Cannot keep 'list' in a session: JSON would lose or change its value",
     });
@@ -156,7 +159,7 @@ describe('07-session: what a session knows about itself', () => {
 describe('07-session: the text in the cookie', () => {
   it('encodePayload() writes [accessed, created, {…}], and accessed has no fraction', () => {
     const session = new Session(NOW).set('count', 7).set('name', 'Ada');
-    const payload = encodePayload(session, NOW + 60.9);
+    const payload = encodePayload(given(session), NOW + 60.9);
     assert.equal(payload, '[1700000061,1700000000.25,{"count":7,"name":"Ada"}]');
   });
 
@@ -166,7 +169,7 @@ describe('07-session: the text in the cookie', () => {
     const text = good[0]?.payload_json;
     assert.equal(text, '[1700000000, 1700000000.25, {"counter": 1}]');
     const expected = { accessed: 1_700_000_000, created: NOW, data: { counter: 1 } };
-    assert.deepEqual(decodePayload(text), expected);
+    assert.deepEqual(decodePayload(given(text)), expected);
   });
 
   it('decodePayload() returns undefined for a text that is not a session, and never throws', () => {
@@ -174,14 +177,14 @@ describe('07-session: the text in the cookie', () => {
       undefined, '', 'null', '7', '"abc"', '{}', '[]', 'not JSON', '[1,1,{}] more',
       '[1,1]', '[1,1,{},{}]', '[1,1,null]', '[1,1,[]]', '[1,1,"x"]', '["1",1,{}]', '[1,null,{}]',
     ];
-    for (const text of texts) assert.equal(decodePayload(text), undefined, text);
+    for (const text of texts) assert.equal(decodePayload(given(text)), undefined, text);
   });
 
   it('decodePayload() rejects a number that JavaScript would change', () => {
-    const exact = decodePayload('[1,1,{"user_id":9007199254740991}]'); // 2^53 - 1
+    const exact = decodePayload(given('[1,1,{"user_id":9007199254740991}]')); // 2^53 - 1
     assert.deepEqual(exact?.data, { user_id: 9007199254740991 });
     const tooLarge = '[1,1,{"user_id":9007199254740993}]'; // 2^53 + 1 would become 2^53
-    assert.equal(decodePayload(tooLarge), undefined, 'another user may have the changed id');
+    assert.equal(decodePayload(given(tooLarge)), undefined, 'another user may have the changed id');
   });
 });
 
@@ -199,7 +202,7 @@ describe('07-session: the site', () => {
   });
 
   it('site() of step 7 forgets to save on /howdy: this flaw motivates step 8', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     await visitor.get('/');
     for (let visit = 0; visit < 3; visit++) {
       assert.match(await visitor.text('/howdy'), /<p>Count: 2<\/p>/, 'the count is frozen');

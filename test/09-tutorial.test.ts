@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { Cookie } from '../src/02-cookie.ts';
 import type { HttpResponse } from '../src/04-http.ts';
@@ -33,7 +33,7 @@ function makeRequestWithSession(): SessionRequest<TutorialData> {
 
 describe('09-tutorial: what the visitor sees', () => {
   it('site() of step 9 shows the title, the heading and the count of the original', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     const pages = [['/', 'Home View'], ['/howdy', 'Hello View']] as const;
     for (const [i, [path, name]] of pages.entries()) {
       const response = await visitor.get(path);
@@ -45,14 +45,14 @@ describe('09-tutorial: what the visitor sees', () => {
   });
 
   it('site() of step 9 shares one count between / and /howdy', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     for (const [i, path] of ['/', '/', '/howdy', '/', '/howdy'].entries()) {
       assert.equal(await count(visitor.get(path)), i + 1, `visit ${i + 1} opens ${path}`);
     }
   });
 
   it('site() of step 9 counts for each browser separately', async () => {
-    const { handle } = site();
+    const handle = ofStep(site().handle);
     const [ada, bob] = [new Visitor(handle), new Visitor(handle)];
     assert.equal(await count(ada.get('/')), 1);
     assert.equal(await count(ada.get('/')), 2);
@@ -62,7 +62,7 @@ describe('09-tutorial: what the visitor sees', () => {
 
   /** Counts twice on one server, and then once on a server that was started later. */
   async function countAfterRestart(secret: string): Promise<number> {
-    const server = { handle: site().handle };
+    const server = { handle: ofStep(site().handle) };
     const visitor = new Visitor((request) => server.handle(request));
     await visitor.get('/');
     await visitor.get('/howdy');
@@ -79,7 +79,7 @@ describe('09-tutorial: what the visitor sees', () => {
   });
 
   it('site() of step 9 starts again at 1 if the visitor changes the cookie', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     await visitor.get('/');
     await visitor.get('/');
     const value = visitor.cookies.get('session') ?? '';
@@ -90,7 +90,7 @@ describe('09-tutorial: what the visitor sees', () => {
   });
 
   it('site() of step 9 does not count HEAD, other methods, files and unknown paths', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     let expected = await count(visitor.get('/'));
     const requests = [
       ['HEAD', '/', 200], ['HEAD', '/howdy', 200], ['POST', '/', 405], ['DELETE', '/howdy', 405],
@@ -110,7 +110,7 @@ describe('09-tutorial: what the visitor sees', () => {
     const file = readFileSync(new URL('./pyramid/vectors.json', import.meta.url), 'utf8');
     const { good } = JSON.parse(file) as { good: { name: string; cookie: string }[] };
     const { cookie = '' } = good.find(({ name }) => name === 'counter 12345') ?? {};
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     visitor.cookies.set('session', cookie);
     assert.equal(await count(visitor.get('/')), 12346);
   });
@@ -127,7 +127,7 @@ describe('09-tutorial: what the visitor sees', () => {
 describe('09-tutorial: the view class', () => {
   it('TutorialViews.counter counts when it is read', () => {
     const request = makeRequestWithSession();
-    const views = new TutorialViews(request);
+    const views = new TutorialViews(given(request));
     assert.equal(request.session.get('counter'), undefined, 'a new object is not a visit');
     assert.equal(views.counter, 1);
     assert.equal(views.counter, 2);
@@ -142,13 +142,13 @@ describe('09-tutorial: the view class', () => {
         return 7;
       }
     }
-    const views = new WatchedViews(makeRequestWithSession());
+    const views = new WatchedViews(given(makeRequestWithSession()));
     assert.equal(await count(views.hello()), 7, 'the page shows the overridden counter');
     assert.deepEqual(reads, ['/'], 'each further read would count one more visit');
   });
 
   it('TutorialViews.render() escapes the name in the title and in the heading', () => {
-    const views = new TutorialViews(makeRequestWithSession());
+    const views = new TutorialViews(given(makeRequestWithSession()));
     const body = bodyText(views.render('</title><script>alert(1)</script>'));
     assert.doesNotMatch(body, /<script/);
     assert.match(body, /<title>Quick Tutorial: &lt;\/title&gt;/);
@@ -161,7 +161,8 @@ describe('09-tutorial: the routes', () => {
     const pages = new Map<string, (request: SessionRequest<TutorialData>) => unknown>();
     addTutorial({ get: (path, page) => pages.set(path, page) });
     assert.deepEqual([...pages.keys()], ['/', '/howdy']);
-    const body = bodyText((await pages.get('/howdy')?.(makeRequestWithSession())) as HttpResponse);
+    const request = given(makeRequestWithSession());
+    const body = bodyText((await pages.get('/howdy')?.(request)) as HttpResponse);
     assert.match(body, /<h1>Hi Hello View<\/h1>/);
   });
 
@@ -203,12 +204,13 @@ describe('09-tutorial: the routes', () => {
   it('site() of step 9 opens a session only for the two pages', async () => {
     const opened: string[] = [];
     const factory = makeFactory();
-    const { handle } = site({
+    const { handle: unwatched } = site({
       cookie: factory.cookie,
       open: (value) => (opened.push(value), undefined),
       create: () => (opened.push('new'), factory.create()),
       save: () => undefined,
     });
+    const handle = witness(unwatched);
     const requests = [
       ['GET', '/style.css'], ['GET', '/favicon.svg'], ['GET', '/nonsense'], ['POST', '/'],
     ] as const;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { Signer } from '../src/03-signer.ts';
 import { type Handler, problem, text } from '../src/04-http.ts';
@@ -65,21 +65,21 @@ describe('10-inspector: the parts of a cookie', () => {
     assert.deepEqual(texts, [cookie.slice(0, 86), cookie.slice(86)]); // 64 bytes: 85⅓ characters
     const signer = new Signer({ secrets: [SECRET], hashAlg: 'sha256' }); // 32 bytes: 42⅔ characters
     const short = signer.encode('the payload');
-    const [signature, payload] = explainSigned(signer.digestSize)(short);
+    const [signature, payload] = explainSigned(given(signer.digestSize))(short);
     assert.deepEqual([signature?.text, payload?.text], [short.slice(0, 43), short.slice(43)]);
     assert.equal(payload?.meaning, 'Everyone can read it: the payload');
   });
 
   it('fillSlot() appends to a slot of a page', () => {
-    const first = fillSlot(page('t', html`<p>main</p>`), 'footer', html`<i>1</i>`);
-    const second = fillSlot(first, 'footer', html`<i>2</i>`);
+    const first = fillSlot(given(page('t', html`<p>main</p>`)), 'footer', html`<i>1</i>`);
+    const second = fillSlot(given(first), 'footer', html`<i>2</i>`);
     assert.match(bodyText(second), /<\/main>\n<i>1<\/i><i>2<\/i><\/body>/);
     assert.match(bodyText(first), /<\/main>\n<i>1<\/i><\/body>/, 'the first response is unchanged');
   });
 
   it('fillSlot() leaves a response without a page as it is', () => {
     for (const response of [text('</body>'), problem(404, 'No.'), text(Buffer.from('<main>'))]) {
-      assert.equal(fillSlot(response, 'footer', html`<i>1</i>`), response);
+      assert.equal(fillSlot(given(response), 'footer', html`<i>1</i>`), response);
     }
   });
 });
@@ -209,7 +209,7 @@ describe('10-inspector: the panel on each page', () => {
   });
 
   it('site() of step 10 never shows a secret', async () => {
-    const visitors = [new Visitor(site()), new Visitor(makeSite())];
+    const visitors = [new Visitor(ofStep(site())), new Visitor(makeSite())];
     for (const visitor of visitors) {
       for (const path of ['/', '/howdy', '/inspect', '/inspect?flip=1', '/nonsense']) {
         const response = await visitor.get(path);

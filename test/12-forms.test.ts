@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { explainedIt, witness } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest } from '../.tools/request.ts';
 import { type Handler, type HttpRequest, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -64,16 +64,16 @@ async function open(handle: Handler, path = '/articles'): Promise<string> {
 
 describe('12-forms: the parts of a page with a form', () => {
   it('seeOther() returns 303, which a browser follows with GET', () => {
-    assert.deepEqual(seeOther('/a'), { status: 303, headers: { location: '/a' }, body: '' });
+    assert.deepEqual(seeOther(given('/a')), { status: 303, headers: { location: '/a' }, body: '' });
   });
 
   it('form() posts, and contains the fields that a later step adds', () => {
     const button = html`<button>Save</button>`;
-    const plain = form(makeRequest(), '/a?b=1&c="', button).markup;
+    const plain = form(given(makeRequest()), '/a?b=1&c="', button).markup;
     const start = '<form method="post" action="/a?b=1&amp;c=&quot;">';
     assert.equal(plain, `${start}\n<button>Save</button>\n</form>`);
     const hiddenFields = () => html`<input type="hidden" name="token" value="x">`;
-    const more = form({ ...makeRequest(), hiddenFields }, '/a', button).markup;
+    const more = form(given({ ...makeRequest(), hiddenFields }), '/a', button).markup;
     assert.match(more, /<form method="post" action="\/a">\n<input type="hidden" .*><button>/);
   });
 
@@ -84,23 +84,38 @@ describe('12-forms: the parts of a page with a form', () => {
       ['a\fb\x85c\u2028d\u2029e', 'a\nb\nc\nd\ne'],
     ];
     for (const [typed, text] of table) {
-      assert.equal(fieldOf(new URLSearchParams({ typed }), 'typed'), text, JSON.stringify(typed));
+      assert.equal(
+        fieldOf(given(new URLSearchParams({ typed })), 'typed'),
+        text,
+        JSON.stringify(typed),
+      );
     }
-    assert.equal(fieldOf(new URLSearchParams('a=1&a=2'), 'a'), '1', 'the first one');
-    assert.equal(fieldOf(new URLSearchParams(), '__proto__'), '', 'a field that was not sent');
+    assert.equal(fieldOf(given(new URLSearchParams('a=1&a=2')), 'a'), '1', 'the first one');
+    assert.equal(
+      fieldOf(given(new URLSearchParams()), '__proto__'),
+      '',
+      'a field that was not sent',
+    );
   });
 
   it('checkText() names a control character, or the wrong length', () => {
-    assert.equal(checkText('The title', 'Tea', 1, 3), undefined);
-    assert.equal(checkText('The title', '😀😀😀', 1, 3), undefined, '😀 has two code units');
-    assert.equal(checkText('The title', '', 1, 3), 'The title must have 1 to 3 characters, not 0.');
-    assert.equal(checkText('It', 'Teas', 1, 3), 'It must have 1 to 3 characters, not 4.');
+    assert.equal(checkText('The title', given('Tea'), 1, 3), undefined);
+    assert.equal(checkText('The title', given('😀😀😀'), 1, 3), undefined, '😀 has two code units');
+    assert.equal(
+      checkText('The title', given(''), 1, 3),
+      'The title must have 1 to 3 characters, not 0.',
+    );
+    assert.equal(checkText('It', given('Teas'), 1, 3), 'It must have 1 to 3 characters, not 4.');
     for (const name of ['0000', '0008', '000B', '001B', '001F', '007F', '0080', '009F']) {
       const character = String.fromCharCode(Number.parseInt(name, 16));
       const message = `It contains the character U+${name}. Remove it.`;
-      assert.equal(checkText('It', `a${character}b`, 1, 9), message);
+      assert.equal(checkText('It', given(`a${character}b`), 1, 9), message);
     }
-    assert.equal(checkText('It', 'a\tb\nc', 1, 9), undefined, 'a tab and a line break are text');
+    assert.equal(
+      checkText('It', given('a\tb\nc'), 1, 9),
+      undefined,
+      'a tab and a line break are text',
+    );
   });
 });
 
@@ -233,7 +248,7 @@ describe('12-forms: the articles', () => {
   });
 
   it('site() of step 12 has the articles, and redirects from / to them', async () => {
-    const { handle } = site();
+    const handle = witness(ofStep(site().handle));
     assert.match(await open(handle), /<h1>Articles<\/h1>/);
     assert.equal((await handle(makeRequest('GET', '/style.css'))).status, 200);
     const { status, headers } = await handle(makeRequest('GET', '/'));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep, witness } from '../.tools/explain.ts';
 import { named, withGreeting } from '../.tools/middleware.ts';
 import { bodyText, makeRequest, Visitor } from '../.tools/request.ts';
 import { type Handler, problem, text } from '../src/04-http.ts';
@@ -153,7 +153,7 @@ describe('13-middleware: sessions', () => {
   });
 
   it('site() of step 13 opens the session for each of its pages', async () => {
-    const { handle } = site();
+    const handle = witness(ofStep(site().handle));
     for (const path of ['/', '/howdy', '/articles']) {
       for (const method of ['GET', 'POST']) {
         const { status, headers } = await handle(makeRequest(method, path));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { type Handler, type HttpRequest, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -214,7 +214,7 @@ describe('14-flash: withFlash and rejectPrefetch in a group', () => {
 
 describe('14-flash: the site', () => {
   it('site() of step 14 shows "Article saved" once, on the page after the redirect', async () => {
-    const visitor = new Visitor(site());
+    const visitor = new Visitor(ofStep(site()));
     const response = await visitor.post('/articles', ARTICLE);
     assert.deepEqual([response.status, response.headers.location], [303, '/articles']);
     const articles = await visitor.get('/articles');
@@ -224,7 +224,7 @@ describe('14-flash: the site', () => {
   });
 
   it('site() of step 14 shows the message to its visitor only', async () => {
-    const handle = site();
+    const handle = ofStep(site());
     const [ada, bob] = [new Visitor(handle), new Visitor(handle)];
     await ada.post('/articles', ARTICLE);
     assert.deepEqual(messagesOf(await bob.get('/articles')), []);
@@ -232,7 +232,7 @@ describe('14-flash: the site', () => {
   });
 
   it('site() of step 14 counts no visit for a page that the browser loads in advance', async () => {
-    const visitor = new Visitor(site());
+    const visitor = new Visitor(ofStep(site()));
     assert.match(await visitor.text('/'), /Count: 1/);
     for (const headers of PREFETCHES) {
       const response = await visitor.request('GET', '/', headers);

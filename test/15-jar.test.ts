@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { Visitor } from '../.tools/request.ts';
 import { MAX_COOKIE_SIZE } from '../src/08-session-factory.ts';
 import { type CookieOptions, SessionCookie } from '../src/11-timeouts.ts';
@@ -17,7 +17,7 @@ const LOCAL = 'http://localhost:6543/';
 
 /** Returns the reasons for which a browser drops the cookie, or [] if it keeps the cookie. */
 function reasonsFor(header: string, url = HTTPS, isThirdParty = false): string[] {
-  return explainCookie(header, { url: new URL(url), isThirdParty, now: NOW }).reasons;
+  return explainCookie(given(header), { url: new URL(url), isThirdParty, now: NOW }).reasons;
 }
 
 const NOT_ABOVE = 'Domain is neither this host nor above it';
@@ -47,16 +47,16 @@ describe('15-jar: hosts', () => {
       ['[::ffff:1.2.3.4]', '3.4]', false],
     ];
     for (const [host, domain, expected] of rows) {
-      assert.equal(domainMatches(host, domain), expected, `${host} for Domain=${domain}`);
+      assert.equal(domainMatches(given(host), domain), expected, `${host} for Domain=${domain}`);
     }
   });
 
   it('isTrustworthy() accepts https, and http on this machine', () => {
     for (const url of [HTTPS, LOCAL, 'http://a.localhost/', 'http://localhost.', 'http://127.1/']) {
-      assert.equal(isTrustworthy(new URL(url)), true, url);
+      assert.equal(isTrustworthy(given(new URL(url))), true, url);
     }
     for (const url of [HTTP, 'http://localhost.example/', 'http://128.0.0.1/', 'http://[::2]/']) {
-      assert.equal(isTrustworthy(new URL(url)), false, url);
+      assert.equal(isTrustworthy(given(new URL(url))), false, url);
     }
   });
 });
@@ -69,7 +69,7 @@ describe('15-jar: reading a header', () => {
   };
   type Expected = Partial<ReturnType<typeof parseSetCookie>>;
   const check = (attributes: string, expected: Expected): void => {
-    const { url: _url, now: _now, header, ...cookie } = parseSetCookie(attributes, context);
+    const { url: _url, now: _now, header, ...cookie } = parseSetCookie(given(attributes), context);
     assert.equal(header, attributes);
     const folder = expected.path ?? '/'; // the folder of the page is /
     assert.deepEqual(cookie, { ...plain, folder, ...expected }, attributes);
@@ -101,7 +101,11 @@ describe('15-jar: reading a header', () => {
     ];
     for (const [header, expected] of rows) check(header, expected);
     const url = new URL('http://www.example.org/app/page');
-    assert.equal(parseSetCookie('a=1', { url, now: NOW }).folder, '/app', 'the folder of the page');
+    assert.equal(
+      parseSetCookie(given('a=1'), { url, now: NOW }).folder,
+      '/app',
+      'the folder of the page',
+    );
   });
 
   it('parseDate() reads a date in each form that servers send', () => {
@@ -115,10 +119,10 @@ describe('15-jar: reading a header', () => {
       '14 NOV 23 22:14:20 +0900', // a browser ignores the time zone
       '2023/14/Nov/22:14:20x', // each of these separators, and text after the time
     ];
-    for (const text of texts) assert.equal(parseDate(text), date, text);
-    const sixtyFive = parseDate('Sat, 21-Oct-65 07:28:00 GMT');
+    for (const text of texts) assert.equal(parseDate(given(text)), date, text);
+    const sixtyFive = parseDate(given('Sat, 21-Oct-65 07:28:00 GMT'));
     assert.equal(sixtyFive, Date.UTC(2065, 9, 21, 7, 28) / 1000, '65 is the year 2065');
-    assert.equal(parseDate('1 Jan 70 0:0:0'), 0, '70 is the year 1970');
+    assert.equal(parseDate(given('1 Jan 70 0:0:0')), 0, '70 is the year 1970');
   });
 
   it('parseDate() returns undefined for a text that is not a date', () => {
@@ -129,8 +133,8 @@ describe('15-jar: reading a header', () => {
       '31 Jan 2024 24:00:00', '31 Jan 2024 23:60:00', '31 Jan 2024 10:00:60',
       '1 Jan 1600 10:00:00', '1 Jan 12345 10:00:00', '1 Jan 7 10:00:00',
     ];
-    for (const text of texts) assert.equal(parseDate(text), undefined, text);
-    assert.equal(parseDate('29 Feb 2024 10:00:00'), Date.UTC(2024, 1, 29, 10) / 1000);
+    for (const text of texts) assert.equal(parseDate(given(text)), undefined, text);
+    assert.equal(parseDate(given('29 Feb 2024 10:00:00')), Date.UTC(2024, 1, 29, 10) / 1000);
   });
 
   it('parseSetCookie() uses the last of two attributes, and ignores what it cannot read', () => {
@@ -249,10 +253,11 @@ describe('15-jar: the rules', () => {
 
 describe('15-jar: the check at startup and the page', () => {
   const check = (options: CookieOptions, url = HTTPS): void =>
-    requireAcceptedCookie(new SessionCookie(options).write(''), new URL(url));
+    requireAcceptedCookie(given(new SessionCookie(options).write('')), new URL(url));
 
   it('requireAcceptedCookie() throws if browsers would drop the cookie of the site', () => {
-    const start = "Cannot start: browsers reject 'session=; Path=/; HttpOnly; SameSite=None'.";
+    const header = new SessionCookie({ sameSite: 'None' }).write('');
+    const start = `Cannot start: browsers reject '${header}'.`;
     const error = { name: 'RangeError', message: `${start} ${NONE}` };
     assert.throws(() => check({ sameSite: 'None' }), error);
     const host = { cookieName: '__Host-session', secure: true };
@@ -263,8 +268,9 @@ describe('15-jar: the check at startup and the page', () => {
   });
 
   it('requireAcceptedCookie() throws if browsers would ignore or change an attribute', () => {
-    const message = "Cannot start: browsers reject 'session=; Max-Age=1.5; Path=/; HttpOnly; " +
-      "SameSite=Lax'. They do not read Max-Age=1.5 as it is written";
+    const header = new SessionCookie({ maxAge: 1.5 }).write('');
+    const message = `Cannot start: browsers reject '${header}'. ` +
+      'They do not read Max-Age=1.5 as it is written';
     assert.throws(() => check({ maxAge: 1.5 }), { name: 'RangeError', message });
     const ages = [-1, MAX_COOKIE_AGE + 1, NaN, Infinity, 1e21].map((maxAge) => ({ maxAge }));
     const long = `/${'x'.repeat(1023)}`; // browsers ignore a longer path
@@ -282,7 +288,7 @@ describe('15-jar: the check at startup and the page', () => {
   });
 
   it('site() of step 15 explains a cookie on a page', async () => {
-    const visitor = new Visitor(site().handle);
+    const visitor = new Visitor(ofStep(site().handle));
     const ask = async (query: Record<string, string>): Promise<string> =>
       visitor.text(`/inspect/cookie?${new URLSearchParams(query)}`);
     const url = 'https://example.org/';

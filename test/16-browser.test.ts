@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given } from '../.tools/explain.ts';
 import { jarWith, NOW, sentTo } from '../.tools/jar.ts';
 import { bodyText } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
@@ -41,7 +41,11 @@ describe('16-browser: CookieJar', () => {
       ['/', '/', true],
     ];
     for (const [path, folder, expected] of rows) {
-      assert.equal(pathMatches(path, folder), expected, `Path=${folder}, request for ${path}`);
+      assert.equal(
+        pathMatches(given(path), folder),
+        expected,
+        `Path=${folder}, request for ${path}`,
+      );
     }
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { formsOf, formTo, tokenOf } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { type Handler, text } from '../src/04-http.ts';
@@ -39,7 +39,7 @@ function reasonFor(
 ): Promise<string | undefined> {
   const type = { 'content-type': 'application/x-www-form-urlencoded' };
   const request = makeRequest(method, '/', { host: HOST, ...type, ...headers }, body);
-  return forgeryReason({ ...request, session }, [TRUSTED]);
+  return forgeryReason(given({ ...request, session }), [TRUSTED]);
 }
 
 describe('17-csrf: the token', () => {
@@ -67,16 +67,18 @@ describe('17-csrf: the token', () => {
   it('isCsrfToken() accepts the token, and no other text', () => {
     const session = new CsrfSession(0);
     const token = session.csrfToken();
-    assert.equal(session.isCsrfToken(token), true);
+    assert.equal(session.isCsrfToken(given(token)), true);
     const wide = ['é'.repeat(20), 'é'.repeat(40)]; // 40 bytes, and 40 characters
     for (const other of ['', '0', '0'.repeat(40), token.slice(1), `${token}0`, ...wide]) {
-      assert.equal(session.isCsrfToken(other), false, `'${other}' is not '${token}'`);
+      assert.equal(session.isCsrfToken(given(other)), false, `'${other}' is not '${token}'`);
     }
   });
 
   it('isCsrfToken() accepts no text if the session has no token, and creates none', () => {
     const session = new CsrfSession(0);
-    for (const other of ['', 'undefined', 'null']) assert.equal(session.isCsrfToken(other), false);
+    for (const other of ['', 'undefined', 'null']) {
+      assert.equal(session.isCsrfToken(given(other)), false);
+    }
     assert.equal(session.isChanged, false);
   });
 });
@@ -245,7 +247,7 @@ describe('17-csrf: the middleware', () => {
   });
 
   it('site() of step 17 saves an article from its own page, and from no other page', async () => {
-    const browser = new Browser(site());
+    const browser = new Browser(ofStep(site()));
     const article = { title: 'On tea', body: 'It is hot.' };
     const { fields } = formTo(bodyText(await browser.get('/articles')), '/articles');
     const saved = await browser.post('/articles', { ...fields, ...article });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText, setCookies } from '../.tools/request.ts';
 import { requestBytes, startServer } from '../.tools/serve.ts';
 import { cartIn, cookieOf, openShop, send, shopFactory } from '../.tools/shop.ts';
@@ -25,15 +25,15 @@ function errorOf(response: HttpResponse): string | undefined {
 describe('18-cart: the data', () => {
   it('countOf() counts the things in the cart', () => {
     const session = new Session<CartData>(0);
-    assert.equal(countOf(session), 0, 'a session without a cart');
+    assert.equal(countOf(given(session)), 0, 'a session without a cart');
     session.set('cart', { items: { tea: 2, mug: 1 }, note: '' });
-    assert.equal(countOf(session), 3);
+    assert.equal(countOf(given(session)), 3);
   });
 
   it('totalOf() adds whole cents, so it never shows 30.000000000000004', () => {
     const items = { tea: 3, honey: 99, mug: 7, pot: 1 };
-    assert.equal(totalOf({ items, note: '' }), 3 * 495 + 99 * 610 + 7 * 1250 + 3800);
-    assert.equal(totalOf({ items: {}, note: '' }), 0);
+    assert.equal(totalOf(given({ items, note: '' })), 3 * 495 + 99 * 610 + 7 * 1250 + 3800);
+    assert.equal(totalOf(given({ items: {}, note: '' })), 0);
     for (const { cents } of CATALOGUE.values()) assert.ok(Number.isSafeInteger(cents) && cents > 0);
   });
 
@@ -219,7 +219,7 @@ describe('18-cart: what a form can send', () => {
 describe('18-cart: two limits', () => {
   it('site() of step 18 sends a 500 if a note does not fit, and the cart stays', async (t) => {
     const log = t.mock.method(console, 'error', () => {});
-    const { exchange } = await startServer(t, toListener(site()));
+    const { exchange } = await startServer(t, toListener(ofStep(site())));
     const post = (path: string, form: string, more = ''): Promise<string> => {
       const type = 'Content-Type: application/x-www-form-urlencoded\r\n';
       const headers = `${type}Sec-Fetch-Site: same-origin\r\nContent-Length: ${form.length}\r\n`;

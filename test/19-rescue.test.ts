@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt, witness } from '../.tools/explain.ts';
+import { explainedIt, ofStep, witness } from '../.tools/explain.ts';
 import { formTo } from '../.tools/forms.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { cartIn, cookieOf, openShop, send, shopFactory } from '../.tools/shop.ts';
@@ -148,7 +148,7 @@ describe('19-rescue: a session that is too large', () => {
   });
 
   it('site() of step 19 explains that the session is full, and loses nothing', async () => {
-    const browser = new Browser(site());
+    const browser = new Browser(ofStep(site()));
     const { fields } = formTo(bodyText(await browser.get('/cart')), '/cart/note');
     await browser.post('/cart/add', { ...fields, item: 'tea' });
     await browser.post('/cart/note', { ...fields, note: 'short' });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt, witness } from '../.tools/explain.ts';
+import { explainedIt, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, problem, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -254,7 +254,7 @@ describe('20-layout: the site', () => {
   });
 
   it('site() of step 20 shows the navigation and the cart on each page', async () => {
-    const browser = new Browser(site());
+    const browser = new Browser(ofStep(site()));
     await browser.request('POST', '/cart/add', 'item=pot', SAME);
     const pages = ['/', '/howdy', '/articles', '/cart', '/inspect', '/inspect/cookie', '/none'];
     for (const path of pages) {
@@ -267,7 +267,7 @@ describe('20-layout: the site', () => {
   });
 
   it('site() of step 20 shows a forged form as an error page, and keeps the cart', async () => {
-    const browser = new Browser(site());
+    const browser = new Browser(ofStep(site()));
     await browser.request('POST', '/cart/add', 'item=pot', SAME);
     const headers = { ...HTML, 'sec-fetch-site': 'cross-site' };
     const response = await browser.request('POST', '/cart/empty', '', headers);

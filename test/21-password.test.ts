@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { scryptSync } from 'node:crypto';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep, witness } from '../.tools/explain.ts';
 import { countHashes } from '../.tools/hashes.ts';
 import { bodyText, makeRequest } from '../.tools/request.ts';
 import { text } from '../src/04-http.ts';
@@ -13,16 +13,16 @@ const CHEAP = 4; // N = 2^4: too weak for a real site, and fast enough for a tes
 
 /** Users whose password is their name. */
 async function makeUsers(...names: string[]): Promise<Map<string, string>> {
-  const hashes = names.map(async (name) => [name, await hashPassword(name, CHEAP)] as const);
+  const hashes = names.map(async (name) => [name, await hashPassword(given(name), CHEAP)] as const);
   return new Map(await Promise.all(hashes));
 }
 
 describe('21-password: a hash', () => {
   it('isPassword() accepts the password that was hashed, and no other', async () => {
-    const hashed = await hashPassword('correct horse', CHEAP);
-    assert.equal(await isPassword('correct horse', hashed), true);
+    const hashed = await hashPassword(given('correct horse'), CHEAP);
+    assert.equal(await isPassword(given('correct horse'), hashed), true);
     for (const wrong of ['', 'Correct horse', 'correct horse ', 'correct', hashed]) {
-      assert.equal(await isPassword(wrong, hashed), false, `'${wrong}' is another password`);
+      assert.equal(await isPassword(given(wrong), hashed), false, `'${wrong}' is another password`);
     }
   });
 
@@ -30,43 +30,50 @@ describe('21-password: a hash', () => {
     const [one, two] = await Promise.all([hashPassword('a', CHEAP), hashPassword('a', CHEAP)]);
     assert.notEqual(one, two, 'the stolen file shows that two users have the same password');
     assert.match(one, /^4:[\w-]{22}:[\w-]{43}$/, '16 bytes of salt, and a hash of 32 bytes');
-    assert.deepEqual([await isPassword('a', one), await isPassword('a', two)], [true, true]);
+    assert.deepEqual(
+      [await isPassword(given('a'), one), await isPassword(given('a'), two)],
+      [true, true],
+    );
   });
 
   it('isPassword() agrees with the example of RFC 7914', async () => {
     // §12: scrypt(P="pleaseletmein", S="SodiumChloride", N=16384, r=8, p=1), the first 32 bytes
     const hex = '7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2';
     const stored = `14:SodiumChloride:${Buffer.from(hex, 'hex').toString('base64url')}`;
-    assert.equal(await isPassword('pleaseletmein', stored), true);
-    assert.equal(await isPassword('pleaseletmeout', stored), false);
+    assert.equal(await isPassword(given('pleaseletmein'), stored), true);
+    assert.equal(await isPassword(given('pleaseletmeout'), stored), false);
   });
 
   it("hashPassword() has OWASP's cost by default: N = 2^17, r = 8, p = 1", async () => {
-    const [logN, salt = '', hash] = (await hashPassword('ada')).split(':');
+    const [logN, salt = '', hash] = (await hashPassword(given('ada'))).split(':');
     const options = { N: 2 ** 17, r: 8, p: 1, maxmem: 256 * 2 ** 20 };
     const expected = scryptSync('ada', salt, 32, options).toString('base64url');
     assert.deepEqual([LOG_N, logN, hash], [17, '17', expected]);
   });
 
   it('isPassword() accepts an accent, whatever the keyboard sends for it', async () => {
-    const hashed = await hashPassword('caf\u00e9', CHEAP); // é as one character
-    assert.equal(await isPassword('cafe\u0301', hashed), true, 'e and a combining accent');
-    assert.equal(await isPassword('cafe', hashed), false, 'without the accent');
-    const digits = await hashPassword('2024', CHEAP);
-    assert.equal(await isPassword('\uff12\uff10\uff12\uff14', digits), true, 'full-width digits');
+    const hashed = await hashPassword(given('caf\u00e9'), CHEAP); // é as one character
+    assert.equal(await isPassword(given('cafe\u0301'), hashed), true, 'e and a combining accent');
+    assert.equal(await isPassword(given('cafe'), hashed), false, 'without the accent');
+    const digits = await hashPassword(given('2024'), CHEAP);
+    assert.equal(
+      await isPassword(given('\uff12\uff10\uff12\uff14'), digits),
+      true,
+      'full-width digits',
+    );
   });
 
   it('isPassword() rejects a stored hash that is too short, too long or empty', async () => {
-    const hashed = await hashPassword('a', CHEAP);
+    const hashed = await hashPassword(given('a'), CHEAP);
     const start = hashed.slice(0, hashed.lastIndexOf(':') + 1);
     for (const damaged of [hashed.slice(0, -1), `${hashed}A`, start, start.slice(0, -1)]) {
-      assert.equal(await isPassword('a', damaged), false, damaged);
+      assert.equal(await isPassword(given('a'), damaged), false, damaged);
     }
   });
 
   it('USERS are editor and viewer, and the password is the name', async () => {
     assert.deepEqual([...USERS.keys()], ['editor', 'viewer']);
-    const checks = [...USERS].map(([name, hashed]) => isPassword(name, hashed));
+    const checks = [...USERS].map(([name, hashed]) => isPassword(given(name), hashed));
     assert.deepEqual(await Promise.all(checks), [true, true]);
   });
 });
@@ -82,7 +89,7 @@ describe('21-password: a limited number of hashes', () => {
   });
 
   it('hashPassword() throws RetryLater if fifty requests wait, and works again later', async () => {
-    const hash = (): Promise<string> => hashPassword('a', CHEAP);
+    const hash = (): Promise<string> => hashPassword(given('a'), CHEAP);
     const results = await Promise.allSettled(Array.from({ length: 60 }, hash));
     const errors = results.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
     assert.equal(errors.length, 60 - 2 - 50, 'two are hashed, fifty wait, and eight are rejected');
@@ -95,9 +102,9 @@ describe('21-password: a limited number of hashes', () => {
 
   it('hashPassword() frees its place if a hash fails', { timeout: 10_000 }, async () => {
     for (let i = 0; i < 5; i++) {
-      await assert.rejects(isPassword('a', '0.5:salt:hash'), 'N is not a power of two');
+      await assert.rejects(isPassword(given('a'), '0.5:salt:hash'), 'N is not a power of two');
     }
-    assert.match(await hashPassword('a', CHEAP), /^4:/, 'two places would have been lost');
+    assert.match(await hashPassword(given('a'), CHEAP), /^4:/, 'two places would have been lost');
   });
 
   it('withRetryLater sends the time to wait in Retry-After and in a sentence', async () => {
@@ -149,14 +156,14 @@ describe('21-password: users', () => {
 
 describe('21-password: the page', () => {
   it('site() of step 21 shows the hash of a password, which is another one each time', async () => {
-    const handle = site();
+    const handle = witness(ofStep(site()));
     assert.match(bodyText(await handle(makeRequest())), /<form method="post" action="\/">/);
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
     const hashes: string[] = [];
     for (let i = 0; i < 2; i++) {
       const body = bodyText(await handle(makeRequest('POST', '/', headers, 'password=tea')));
       const [, hash = body] = /<code>(17:.*)<\/code>/.exec(body) ?? [];
-      assert.equal(await isPassword('tea', hash), true, hash);
+      assert.equal(await isPassword(given('tea'), hash), true, hash);
       hashes.push(hash);
     }
     assert.notEqual(hashes[0], hashes[1]);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest } from '../.tools/request.ts';
 import { type Handler, type HttpResponse, text } from '../src/04-http.ts';
 import { Router } from '../src/05-router.ts';
@@ -81,18 +81,18 @@ describe('22-login: the page after the login', () => {
   ];
 
   it('safeRedirectPath() returns a path of this site', () => {
-    for (const next of INSIDE) assert.equal(safeRedirectPath(next), next);
+    for (const next of INSIDE) assert.equal(safeRedirectPath(given(next)), next);
   });
 
   it('safeRedirectPath() returns the dashboard for everything else', () => {
     for (const next of [...OUTSIDE, null]) {
-      assert.equal(safeRedirectPath(next), '/dashboard', JSON.stringify(next)?.slice(0, 40));
+      assert.equal(safeRedirectPath(given(next)), '/dashboard', JSON.stringify(next)?.slice(0, 40));
     }
   });
 
   it('safeRedirectPath() never leads to another site, according to the URL standard', () => {
     for (const next of [...INSIDE, ...OUTSIDE]) {
-      const { origin } = new URL(safeRedirectPath(next), ORIGIN);
+      const { origin } = new URL(safeRedirectPath(given(next)), ORIGIN);
       assert.equal(origin, ORIGIN, `next=${JSON.stringify(next).slice(0, 40)}`);
     }
   });
@@ -264,7 +264,7 @@ describe('22-login: logout, and the site', () => {
   });
 
   it('site() of step 22 has a login, a dashboard and a cart', async () => {
-    const browser = new Browser(site(), ORIGIN);
+    const browser = new Browser(ofStep(site()), ORIGIN);
     assert.match(bodyText(await browser.get('/')), /<a href="\/login">Login<\/a>/);
     const fields = { username: 'viewer', password: 'viewer' };
     const body = new URLSearchParams(fields).toString();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { countHashes } from '../.tools/hashes.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { HttpResponse } from '../src/04-http.ts';
@@ -220,7 +220,7 @@ describe('23-throttle: the site', () => {
   });
 
   it('site() of step 23 has all pages of parts I and II', async () => {
-    const browser = new Browser(site(), ORIGIN);
+    const browser = new Browser(ofStep(site()), ORIGIN);
     const home = bodyText(await browser.get('/'));
     const links = [...home.matchAll(/<a href="(\/[^"]*)"[^>]*>([^<]*)<\/a>/g)];
     assert.deepEqual(links.map(([, path, name]) => `${name} ${path}`), [

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText } from '../.tools/request.ts';
 import { Signer } from '../src/03-signer.ts';
 import { Session } from '../src/07-session.ts';
@@ -49,13 +49,13 @@ async function decrypt(value: string, secret: string, salt: string): Promise<str
 describe('24-encryption: deriveKey', () => {
   it('deriveKey() is HKDF with SHA-256, as in RFC 5869 A.3', () => {
     const okm = '8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d';
-    assert.equal(Buffer.from(deriveKey('\x0b'.repeat(22), '')).toString('hex'), okm);
+    assert.equal(Buffer.from(deriveKey(given('\x0b'.repeat(22)), '')).toString('hex'), okm);
   });
 
   it('deriveKey() returns another key for another use or another secret', () => {
     const keys = [deriveKey('a', 'one'), deriveKey('b', 'one'), deriveKey('a', 'two')];
     assert.equal(new Set(keys.map(String)).size, 3, 'three different keys');
-    assert.deepEqual(deriveKey('a', 'one'), keys[0], 'the same input, the same key');
+    assert.deepEqual(deriveKey(given('a'), 'one'), keys[0], 'the same input, the same key');
   });
 });
 
@@ -72,14 +72,14 @@ describe('24-encryption: Sealer', () => {
 
   it('Sealer.encode() writes values that another program can decrypt', async () => {
     for (const text of ['', TEXT, 'é😀']) {
-      assert.equal(await decrypt(makeSealer().encode(text), 'new', 'a purpose'), text);
+      assert.equal(await decrypt(makeSealer().encode(given(text)), 'new', 'a purpose'), text);
     }
   });
 
   it('Sealer.encode() never uses a nonce twice, and nothing in the value can be read', () => {
     const text = JSON.stringify({ user: 'editor', note: 'For Ada, with love' });
     const sealer = makeSealer();
-    const values = Array.from({ length: 100 }, () => sealer.encode(text));
+    const values = Array.from({ length: 100 }, () => sealer.encode(given(text)));
     const nonces = values.map((value) => bytesOf(value).toString('hex', 1, 13));
     assert.equal(new Set(nonces).size, 100, 'different nonces of 100 values');
     for (const value of values) {
@@ -91,13 +91,13 @@ describe('24-encryption: Sealer', () => {
   it('Sealer.decode() returns the text of encode()', () => {
     const sealer = makeSealer();
     for (const text of ['', 'a', TEXT, 'é😀\0', 'x'.repeat(5000)]) {
-      assert.equal(sealer.decode(sealer.encode(text)), text);
+      assert.equal(sealer.decode(given(sealer.encode(given(text)))), text);
     }
   });
 
   it('Sealer.decode() reads values that another program has encrypted', () => {
     for (const { salt, text, value } of FROM_PYTHON) {
-      assert.equal(new Sealer({ ...DEMO, salt }).decode(value), text);
+      assert.equal(new Sealer({ ...DEMO, salt }).decode(given(value)), text);
     }
   });
 
@@ -105,7 +105,7 @@ describe('24-encryption: Sealer', () => {
     for (const { salt, value } of FROM_PYTHON) {
       const demo = new Sealer({ ...DEMO, salt });
       for (let bit = 0; bit < bytesOf(value).length * 8; bit++) {
-        assert.equal(demo.decode(flipBit(value, bit)), undefined, `bit ${bit}`);
+        assert.equal(demo.decode(given(flipBit(value, bit))), undefined, `bit ${bit}`);
       }
     }
   });
@@ -115,44 +115,60 @@ describe('24-encryption: Sealer', () => {
     for (const salt of ['another purpose', 'a purpos', 'a purpose ', '', undefined]) {
       const other = new Sealer({ secrets: ['new'], salt });
       const what = `the salt ${salt}`;
-      assert.equal(sealer.decode(other.encode('a')), undefined, what);
-      assert.equal(other.decode(sealer.encode('a')), undefined, what);
+      assert.equal(sealer.decode(given(other.encode(given('a')))), undefined, what);
+      assert.equal(other.decode(given(sealer.encode(given('a')))), undefined, what);
     }
   });
 
   it('Sealer.decode() accepts the older secret, and no unknown secret', () => {
     const sealerOf = (...secrets: string[]) => new Sealer({ secrets, salt: 'a purpose' });
     const [both, old, next] = [makeSealer(), sealerOf('old'), sealerOf('new')];
-    assert.equal(both.decode(old.encode('a')), 'a', 'the second secret decrypts');
-    assert.equal(both.decode(sealerOf('unknown').encode('a')), undefined, 'an unknown secret');
-    assert.equal(next.decode(both.encode('a')), 'a', 'the first secret encrypts');
-    assert.equal(old.decode(both.encode('a')), undefined, 'the second secret does not encrypt');
+    assert.equal(both.decode(given(old.encode(given('a')))), 'a', 'the second secret decrypts');
+    assert.equal(
+      both.decode(given(sealerOf('unknown').encode(given('a')))),
+      undefined,
+      'an unknown secret',
+    );
+    assert.equal(next.decode(given(both.encode(given('a')))), 'a', 'the first secret encrypts');
+    assert.equal(
+      old.decode(given(both.encode(given('a')))),
+      undefined,
+      'the second secret does not encrypt',
+    );
   });
 
   it('Sealer.decode() rejects each other encoding of a value', () => {
     const sealer = makeSealer();
-    const value = sealer.encode('a');
+    const value = sealer.encode(given('a'));
     const others = [
       `${value}=`, `${value}==`, ` ${value}`, `${value}\n`, `${value}A`, `.${value}`,
       value.replace(/.$/, (last) => String.fromCharCode(last.charCodeAt(0) + 1)),
       bytesOf(value).toString('base64'),
     ];
     for (const other of others.filter((one) => one !== value)) {
-      assert.equal(sealer.decode(other), undefined, JSON.stringify(other));
+      assert.equal(sealer.decode(given(other)), undefined, JSON.stringify(other));
     }
   });
 
   it('Sealer.decode() rejects a value of another version, or with a part of its tag', () => {
     const sealer = makeSealer();
-    const bytes = bytesOf(sealer.encode('x'.repeat(40)));
+    const bytes = bytesOf(sealer.encode(given('x'.repeat(40))));
     for (const version of [0, 2, 255]) {
       const other = Buffer.from(bytes);
       other[0] = version;
-      assert.equal(sealer.decode(other.toString('base64url')), undefined, `version ${version}`);
+      assert.equal(
+        sealer.decode(given(other.toString('base64url'))),
+        undefined,
+        `version ${version}`,
+      );
     }
     for (const missing of [1, 4, 12, 16]) {
       const short = bytes.subarray(0, -missing).toString('base64url');
-      assert.equal(sealer.decode(short), undefined, `${missing} bytes of the tag are missing`);
+      assert.equal(
+        sealer.decode(given(short)),
+        undefined,
+        `${missing} bytes of the tag are missing`,
+      );
     }
   });
 });
@@ -172,7 +188,7 @@ describe('24-encryption: sessions', () => {
     const other = signed.save(signed.create().set('words', 'a')) ?? '';
     assert.equal(encrypted.open(other), undefined, 'the encrypted factory opens a signed cookie');
     const signer = new Signer({ secrets: ['x'], salt: 'session.' });
-    assert.equal(encrypted.open(signer.encode(TEXT)), undefined, 'the same secret and salt');
+    assert.equal(encrypted.open(signer.encode(given(TEXT))), undefined, 'the same secret and salt');
   });
 
   it('EncryptedCookieSessionFactory opens a session that another program has encrypted', () => {
@@ -205,7 +221,7 @@ describe('24-encryption: sessions', () => {
   });
 
   it('site() of step 24 has the cart and the login, and the cookie says nothing of them', async () => {
-    const browser = new Browser(site(), ORIGIN);
+    const browser = new Browser(ofStep(site()), ORIGIN);
     const send = (path: string, form: string) =>
       browser.request('POST', path, form, { 'sec-fetch-site': 'same-origin' });
     await send('/cart/add', 'item=tea');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
 import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
@@ -267,7 +267,7 @@ describe('26-versions: the site', () => {
   });
 
   it('site() of step 26 loses no product of 20 parallel additions to the cart', async () => {
-    const browser = new Browser(site(), ORIGIN);
+    const browser = new Browser(ofStep(site()), ORIGIN);
     await browser.get('/cart');
     const add = (_: unknown, i: number) =>
       browser.request('POST', '/cart/add', `item=${i % 2 ? 'tea' : 'mug'}`, SAME_ORIGIN);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { describe } from 'node:test';
 import { inspect } from 'node:util';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given } from '../.tools/explain.ts';
 import { logIn, makeUsers, send } from '../.tools/login.ts';
 import { bodyText } from '../.tools/request.ts';
 import { Browser } from '../src/16-browser.ts';
@@ -29,7 +29,7 @@ function sign(header: string, claims: string | Uint8Array): string {
 
 /** Asserts that the token is rejected. `what` names its fault. */
 function assertRejected(token: string, what: string, rules = RULES): void {
-  assert.equal(verifyJwt(token, rules), undefined, `verifyJwt() must reject ${what}`);
+  assert.equal(verifyJwt(given(token), rules), undefined, `verifyJwt() must reject ${what}`);
 }
 
 /** The site of this step, where ada is logged in, and her token. */
@@ -51,30 +51,34 @@ describe('29-jwt: a signed token', () => {
       'eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9' +
       '.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ';
     const signature = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
-    assert.equal(hs256(signed, Buffer.from(key, 'base64url')), signature);
+    assert.equal(hs256(given(signed), Buffer.from(key, 'base64url')), signature);
   });
 
   it('hs256() needs a key of 32 bytes (RFC 7518 §3.2)', () => {
     const error = { name: 'RangeError', message: 'The key has 31 bytes. It needs 32' };
-    assert.throws(() => hs256('text', KEY.subarray(1)), error);
-    assert.equal(hs256('text', KEY).length, 43, '32 bytes in base64url');
+    assert.throws(() => hs256(given('text'), KEY.subarray(1)), error);
+    assert.equal(hs256(given('text'), KEY).length, 43, '32 bytes in base64url');
   });
 
   it('signJwt() returns a header, the claims and an HMAC of both', () => {
-    const token = signJwt(CLAIMS, KEY);
+    const token = signJwt(given(CLAIMS), KEY);
     const [header = '', claims = '', signature = ''] = token.split('.');
     assert.deepEqual(decode(header), { alg: 'HS256', typ: 'JWT' });
     assert.deepEqual(decode(claims), CLAIMS);
     const hmac = createHmac('sha256', KEY).update(`${header}.${claims}`).digest('base64url');
     assert.equal(signature, hmac);
-    assert.throws(() => signJwt(CLAIMS, KEY.subarray(1)), RangeError, 'a key of 31 bytes');
+    assert.throws(() => signJwt(given(CLAIMS), KEY.subarray(1)), RangeError, 'a key of 31 bytes');
   });
 
   it('verifyJwt() returns the claims of a token of this site', () => {
-    assert.deepEqual(verifyJwt(signJwt(CLAIMS, KEY), RULES), CLAIMS);
+    assert.deepEqual(verifyJwt(given(signJwt(given(CLAIMS), KEY)), RULES), CLAIMS);
     assertRejected(signJwt(CLAIMS, Buffer.alloc(32, 'x')), 'the signature of another key');
     const short = { ...RULES, keys: [KEY.subarray(1)] };
-    assert.throws(() => verifyJwt(signJwt(CLAIMS, KEY), short), RangeError, 'a key of 31 bytes');
+    assert.throws(
+      () => verifyJwt(given(signJwt(given(CLAIMS), KEY)), short),
+      RangeError,
+      'a key of 31 bytes',
+    );
   });
 
   it('verifyJwt() reads a token that PyJWT 2.15 has made with the same key', () => {
@@ -82,21 +86,21 @@ describe('29-jwt: a signed token', () => {
       'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9' +
       '.eyJpc3MiOiJ1cyIsInN1YiI6ImFkYSIsImF1ZCI6WyJ3ZWIiLCJhcGkiXSwiaWF0IjoxNzAwMDAwMDAwLCJleHAiOjE3MDAwMDA5MDAsImp0aSI6IjEifQ' +
       '.HT2bizsmUBFXf9TKKzEIiBnz1Ho2XyGx62nvtVfug8w';
-    assert.deepEqual(verifyJwt(token, RULES), { ...CLAIMS, aud: ['web', 'api'] });
+    assert.deepEqual(verifyJwt(given(token), RULES), { ...CLAIMS, aud: ['web', 'api'] });
   });
 
   it('verifyJwt() accepts each key, and the first key signs', () => {
     const old = Buffer.alloc(32, 'o');
     const rules = { ...RULES, keys: [KEY, old] };
-    assert.deepEqual(verifyJwt(signJwt(CLAIMS, old), rules), CLAIMS);
-    assert.deepEqual(verifyJwt(signJwt(CLAIMS, KEY), rules), CLAIMS);
-    assertRejected(signJwt(CLAIMS, Buffer.alloc(32, 'x')), 'the signature of a third key', rules);
+    assert.deepEqual(verifyJwt(given(signJwt(given(CLAIMS), old)), rules), CLAIMS);
+    assert.deepEqual(verifyJwt(given(signJwt(given(CLAIMS), KEY)), rules), CLAIMS);
+    assertRejected(signJwt(given(CLAIMS), Buffer.alloc(32, 'x')), 'the signature of a third key', rules);
   });
 });
 
 describe('29-jwt: attacks', () => {
   it('verifyJwt() does not let the header choose the algorithm', () => {
-    const signature = signJwt(CLAIMS, KEY).split('.')[2];
+    const signature = signJwt(given(CLAIMS), KEY).split('.')[2];
     const names = ['none', 'None', 'NONE', 'nOnE', '', 'hs256', 'HS384', 'HS512', 'RS256', 'ES256', null];
     for (const alg of names) {
       const header = { alg, typ: 'JWT' };
@@ -111,7 +115,7 @@ describe('29-jwt: attacks', () => {
   });
 
   it('verifyJwt() rejects a token with one flipped bit', () => {
-    const token = signJwt(CLAIMS, KEY);
+    const token = signJwt(given(CLAIMS), KEY);
     for (let at = 0; at < token.length; at++) {
       for (const bit of [1, 2, 4, 32]) {
         const letter = String.fromCharCode(token.charCodeAt(at) ^ bit);
@@ -150,15 +154,15 @@ describe('29-jwt: attacks', () => {
       [{ aud: [['api']] }, false],
     ];
     for (const [claims, isValid] of ROWS) {
-      const token = signJwt({ ...CLAIMS, ...claims }, KEY);
-      const result = verifyJwt(token, RULES) ? 'accepted' : 'rejected';
+      const token = signJwt(given({ ...CLAIMS, ...claims }), KEY);
+      const result = verifyJwt(given(token), RULES) ? 'accepted' : 'rejected';
       assert.equal(result, isValid ? 'accepted' : 'rejected', `a token with ${inspect(claims)}`);
     }
   });
 
   it('verifyJwt() rejects a token without an id, which the site could not revoke', () => {
     for (const jti of [undefined, null, 1, ['1'], {}]) {
-      const token = signJwt({ ...CLAIMS, jti } as Claims, KEY);
+      const token = signJwt(given({ ...CLAIMS, jti } as Claims), KEY);
       assertRejected(token, `a token with ${inspect({ jti })}`);
     }
   });
@@ -171,10 +175,14 @@ describe('29-jwt: attacks', () => {
     ].map((typ) => `"typ":${JSON.stringify(typ)}`);
     for (const member of [...own, ...others]) {
       const token = sign(`{"alg":"HS256",${member}}`, JSON.stringify(CLAIMS));
-      assert.deepEqual(verifyJwt(token, RULES), own.includes(member) ? CLAIMS : undefined, member);
+      assert.deepEqual(
+        verifyJwt(given(token), RULES),
+        own.includes(member) ? CLAIMS : undefined,
+        member,
+      );
     }
     const without = sign('{"alg":"HS256"}', JSON.stringify(CLAIMS));
-    assert.deepEqual(verifyJwt(without, RULES), CLAIMS, 'a header without typ');
+    assert.deepEqual(verifyJwt(given(without), RULES), CLAIMS, 'a header without typ');
   });
 
   it('verifyJwt() rejects a header with crit, and ignores what it does not use', () => {
@@ -183,11 +191,11 @@ describe('29-jwt: attacks', () => {
       assertRejected(sign(header, JSON.stringify(CLAIMS)), `the header '${header}'`);
     }
     const odd = '{"alg":"HS256","jku":"https://evil.example","kid":"../../dev/null","jwk":{}}';
-    assert.deepEqual(verifyJwt(sign(odd, JSON.stringify(CLAIMS)), RULES), CLAIMS, odd);
+    assert.deepEqual(verifyJwt(given(sign(odd, JSON.stringify(CLAIMS))), RULES), CLAIMS, odd);
   });
 
   it('verifyJwt() rejects every other text and never throws', () => {
-    const token = signJwt(CLAIMS, KEY);
+    const token = signJwt(given(CLAIMS), KEY);
     const [header, claims, signature] = token.split('.');
     const texts: Record<string, string> = {
       'an empty text': '', 'one period': '.', 'two periods': '..', 'three periods': '...',
@@ -208,11 +216,11 @@ describe('29-jwt: attacks', () => {
   });
 
   it('verifyJwt() accepts 4096 characters, and not one more', () => {
-    const padded = (size: number) => signJwt({ ...CLAIMS, pad: 'x'.repeat(size) }, KEY);
+    const padded = (size: number) => signJwt(given({ ...CLAIMS, pad: 'x'.repeat(size) }), KEY);
     let most = 2900;
     while (padded(most + 1).length <= 4096) most += 1;
     assert.deepEqual([padded(most).length, padded(most + 1).length], [4096, 4097]);
-    assert.ok(verifyJwt(padded(most), RULES));
+    assert.ok(verifyJwt(given(padded(most)), RULES));
     assertRejected(padded(most + 1), 'a token of 4097 characters');
   });
 });
@@ -237,7 +245,7 @@ describe('29-jwt: the token of this site', () => {
 
   it('addToken() returns a token that names its issuer, user, audience and end', async () => {
     const { token, expires, rules } = await visit();
-    const { jti, ...claims } = verifyJwt(token, rules) ?? {};
+    const { jti, ...claims } = verifyJwt(given(token), rules) ?? {};
     const iss = 'sessions-from-scratch';
     assert.deepEqual(claims, { iss, sub: 'ada', aud: 'api', iat: NOW, exp: NOW + 900 });
     assert.match(String(jti), /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { describe, type TestContext } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given } from '../.tools/explain.ts';
 import { makeRequest } from '../.tools/request.ts';
 import { soon } from '../.tools/soon.ts';
 import { encodeCommand, parseReply, type Reply, RespConnection, site } from '../src/31-resp.ts';
@@ -54,27 +54,31 @@ const ROWS: [bytes: string, value: Reply][] = [
 
 describe('31-resp: the bytes', () => {
   it('encodeCommand() writes an array of strings', () => {
-    assert.equal(encodeCommand(['GET', 'a']), '*2\r\n$3\r\nGET\r\n$1\r\na\r\n');
+    assert.equal(encodeCommand(given(['GET', 'a'])), '*2\r\n$3\r\nGET\r\n$1\r\na\r\n');
   });
 
   it('encodeCommand() counts bytes, not characters', () => {
     const bytes = '*3\r\n$3\r\nSET\r\n$2\r\né\r\n$6\r\n😀\r\n\r\n';
-    assert.equal(encodeCommand(['SET', 'é', '😀\r\n']), bytes, 'é has two bytes, and 😀 has four');
+    assert.equal(
+      encodeCommand(given(['SET', 'é', '😀\r\n'])),
+      bytes,
+      'é has two bytes, and 😀 has four',
+    );
   });
 
   it('encodeCommand() cannot be tricked into a second command by a line end in a value', () => {
-    const bytes = Buffer.from(encodeCommand(['SET', 'a', 'x\r\n*1\r\n$8\r\nFLUSHALL\r\n']));
-    assert.equal(parseReply(bytes)?.end, bytes.length, 'one array contains all bytes');
+    const bytes = Buffer.from(encodeCommand(given(['SET', 'a', 'x\r\n*1\r\n$8\r\nFLUSHALL\r\n'])));
+    assert.equal(parseReply(given(bytes))?.end, bytes.length, 'one array contains all bytes');
   });
 
   it('parseReply() returns a short string', () => {
-    assert.deepEqual(parseReply(Buffer.from('+PONG\r\n')), { value: 'PONG', end: 7 });
+    assert.deepEqual(parseReply(given(Buffer.from('+PONG\r\n'))), { value: 'PONG', end: 7 });
   });
 
   it('parseReply() parses each kind of reply, and returns where it ends', () => {
     for (const [bytes, value] of ROWS) {
       const buffer = Buffer.from(`${bytes}+next\r\n`);
-      assert.deepEqual(parseReply(buffer), { value, end: Buffer.byteLength(bytes) }, bytes);
+      assert.deepEqual(parseReply(given(buffer)), { value, end: Buffer.byteLength(bytes) }, bytes);
     }
   });
 
@@ -82,13 +86,17 @@ describe('31-resp: the bytes', () => {
     for (const [bytes] of ROWS) {
       const buffer = Buffer.from(bytes);
       for (let length = 0; length < buffer.length; length++) {
-        assert.equal(parseReply(buffer.subarray(0, length)), undefined, `${length} bytes of ${bytes}`);
+        assert.equal(
+          parseReply(given(buffer.subarray(0, length))),
+          undefined,
+          `${length} bytes of ${bytes}`,
+        );
       }
     }
   });
 
   it('parseReply() returns an error of the server as a value', () => {
-    const value = parseReply(Buffer.from('-WRONGTYPE not a list\r\n'))?.value;
+    const value = parseReply(given(Buffer.from('-WRONGTYPE not a list\r\n')))?.value;
     assert.ok(value instanceof Error);
     assert.equal(value.message, 'WRONGTYPE not a list');
   });
@@ -96,17 +104,25 @@ describe('31-resp: the bytes', () => {
   it('parseReply() throws a RangeError if the bytes are not RESP2', () => {
     const wrong = ['hello', 'HTTP/1.1 400', '$5\r\nhello:1', '$1\r\na\n\n', ':', ':1.5', ':1e3', '$x'];
     for (const bytes of [...wrong, '$-2', '*-2', '', '%1', ':99999999999999999', '*1\r\n?']) {
-      assert.throws(() => parseReply(Buffer.from(`${bytes}\r\n`)), RangeError, JSON.stringify(bytes));
+      assert.throws(
+        () => parseReply(given(Buffer.from(`${bytes}\r\n`))),
+        RangeError,
+        JSON.stringify(bytes),
+      );
     }
   });
 
   it('parseReply() throws a RangeError if the length is more than a megabyte', () => {
-    assert.equal(parseReply(Buffer.from('$1048576\r\n')), undefined, 'a megabyte is allowed');
+    assert.equal(
+      parseReply(given(Buffer.from('$1048576\r\n'))),
+      undefined,
+      'a megabyte is allowed',
+    );
     for (const bytes of ['$1048577\r\n', '$9999999999\r\n', '*9999999\r\n']) {
-      assert.throws(() => parseReply(Buffer.from(bytes)), RangeError, JSON.stringify(bytes));
+      assert.throws(() => parseReply(given(Buffer.from(bytes))), RangeError, JSON.stringify(bytes));
     }
     const nested = Buffer.from('*1\r\n'.repeat(250_000)); // deeper than the stack of JavaScript
-    assert.throws(() => parseReply(nested), RangeError);
+    assert.throws(() => parseReply(given(nested)), RangeError);
   });
 });
 

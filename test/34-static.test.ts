@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { symlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { ask, makeFolder } from '../.tools/folder.ts';
 import { bodyText, Visitor } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
@@ -283,11 +283,11 @@ describe('34-static: the site', () => {
   });
 
   it('site() has each file that its pages name, and sets no cookie with a file', async () => {
-    const visitor = new Visitor(site());
+    const visitor = new Visitor(ofStep(site()));
     const wanted = [...(await visitor.text('/')).matchAll(/<link [^>]*href="([^"]*)"/g)];
     assert.deepEqual(wanted.map(([, path]) => path), ['/favicon.svg', '/style.css']);
     for (const [, path = ''] of wanted) {
-      const { status, headers } = await ask(site(), path);
+      const { status, headers } = await ask(ofStep(site()), path);
       assert.equal(status, 200, `${path} must be in ${PUBLIC}`);
       assert.equal(headers['set-cookie'], undefined, path);
     }

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { plain, plainSite, readerEnvironment } from '../.tools/plain.ts';
+import { skipSlow } from '../.tools/quick.ts';
 import { tokensOf } from '../.tools/tokens.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -615,7 +616,9 @@ describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, 
 
   for (const name of files) {
     const what = `src/${name} prints its pages, responds to each, and stops at SIGTERM`;
-    it(what, { timeout }, async (t) => {
+    const isSample = name === MAIN || floorOf(name) === 9; // the others run in CI
+    const skip = !isSample && skipSlow('test/architecture.test.ts');
+    it(what, { timeout, skip }, async (t) => {
       const child = spawn(process.execPath, await command(name), {
         env: environment,
         signal: t.signal, // the server ends with this test

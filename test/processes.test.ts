@@ -715,6 +715,7 @@ describe('processes: what a store knows', TOGETHER, () => {
     const { url, port } = await startRedis(t);
     let heard = '';
     const monitor = connect(port, '127.0.0.1', () => monitor.write('MONITOR\r\n'));
+    monitor.on('error', () => {}); // Redis ends before this connection
     t.after(() => monitor.destroy());
     monitor.setEncoding('utf8').on('data', (text: string) => (heard += text));
     await once(monitor, 'data'); // +OK: from now on it hears everything

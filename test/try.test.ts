@@ -1,12 +1,12 @@
 // `npm run try 2 "words"` on a small project: it runs the tests with these words in their names.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { readerEnvironment } from '../.tools/plain.ts';
+import { deleteAtExit, readerEnvironment } from '../.tools/plain.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SUM = `
@@ -32,7 +32,7 @@ writeFileSync(join(root, 'package.json'), '{ "type": "module" }\n');
 writeFileSync(join(root, 'test/02-sum.test.ts'), SUM);
 writeFileSync(join(root, '.proofs/02-sum.ts'), PROOF);
 symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'), 'junction');
-after(() => rmSync(root, { recursive: true, force: true }));
+deleteAtExit(root);
 
 /** Returns the exit code, and what the command prints. */
 function tryStep(...words: string[]): [number | null, string] {

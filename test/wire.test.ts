@@ -41,7 +41,7 @@ async function exchange(server: TestServer, sent: string | Buffer): Promise<stri
   const socket = server.open('');
   socket.write(sent);
   const received = await textOf(socket);
-  noteBytes(sent, received);
+  noteBytes(sent, () => received);
   return received;
 }
 

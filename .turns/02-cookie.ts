@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { check, expectParts, startServer } from '../.tools/check.ts';
+import { countVisits } from '../src/02-cookie.ts';
+
+check('the page shows the time in the cookie `first`', async (t) => {
+  const send = await startServer(t, countVisits);
+  const visit = await send('/');
+  const setCookies = visit.headers.getSetCookie().map((header) => header.split(';')[0] ?? '');
+  const sent = setCookies.join(', ');
+  expectParts('The Set-Cookie headers of the first visit', sent, 'count=1', 'first=');
+  const [, time] = /\bfirst=(\d{4}-\d\d-\d\dT[\d:.]+Z)/.exec(sent) ?? [];
+  assert.ok(time, `The cookie \`first\` must be a time like ${new Date().toISOString()}: ${sent}`);
+  expectParts('The page of the first visit', await visit.text(), 'Count: 1', time);
+  const first = '2020-02-20T20:20:20.020Z';
+  const again = await send('/', { headers: { cookie: `count=7; first=${first}` } });
+  expectParts(`The page for the cookie first=${first}`, await again.text(), 'Count: 8', first);
+});

@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { check, expectEqual, expectParts, shownText } from '../.tools/check.ts';
+import { makeRequest } from '../.tools/request.ts';
+import { countVisits } from '../src/04-http.ts';
+
+const get = async (path: string) => countVisits(makeRequest('GET', path));
+
+check('/time shows the time', async () => {
+  const before = Date.now();
+  const text = shownText(await get('/time'));
+  const time = Date.parse(text.trim());
+  const what = `/time must show the time, such as ${new Date().toISOString()}, and shows: ${text}`;
+  assert.ok(time >= before && time <= Date.now(), what);
+});
+
+check('/gone is a 410, and / still counts', async () => {
+  const gone = await get('/gone');
+  expectEqual('The status of /gone', gone.status, 410);
+  expectParts('The page /gone', shownText(gone), 'This page was deleted.');
+  expectParts('The page /', shownText(await get('/')), 'Count: 1');
+});

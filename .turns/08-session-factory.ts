@@ -1,0 +1,16 @@
+import { check, expectEqual, expectParts, shownText } from '../.tools/check.ts';
+import { setCookies, Visitor } from '../.tools/request.ts';
+import { site } from '../src/08-session-factory.ts';
+
+check('/forget deletes the session', async () => {
+  const visitor = new Visitor(site().handle);
+  await visitor.get('/');
+  expectParts('The second visit', shownText(await visitor.get('/')), 'Count: 2');
+  const response = await visitor.get('/forget');
+  expectParts('The page /forget', shownText(response), 'Goodbye');
+  const [header = ''] = setCookies(response);
+  expectParts('The Set-Cookie header of /forget', header, 'session=;', 'Max-Age=0');
+  const headers = setCookies(await visitor.get('/forget'));
+  expectEqual('The Set-Cookie headers for a visitor without a session', headers, []);
+  expectParts('The visit after /forget', shownText(await visitor.get('/')), 'Count: 1');
+});

@@ -1,0 +1,21 @@
+import { check, expectEqual, expectParts, shownText } from '../.tools/check.ts';
+import { Visitor } from '../.tools/request.ts';
+import { explainSealed, Sealer, site } from '../src/24-encryption.ts';
+
+check('the length of each text is a multiple of 256 bytes', () => {
+  const sealer = new Sealer({ secrets: ['itsaseekreet'] });
+  const texts = [['tea', 256], ['é'.repeat(128), 256], ['é'.repeat(128) + 'x', 512]] as const;
+  for (const [text, expected] of texts) {
+    const value = sealer.encode(text);
+    const length = Number(/(\d+) bytes/.exec(explainSealed(value)[1]?.meaning ?? '')?.[1]);
+    const what = `The encrypted bytes of a text of ${Buffer.byteLength(text)} bytes`;
+    expectEqual(what, length, expected);
+    expectEqual('The text without spaces at the end', sealer.decode(value)?.trimEnd(), text);
+  }
+});
+
+check('the site still counts', async () => {
+  const visitor = new Visitor(site());
+  await visitor.get('/');
+  expectParts('The second visit', shownText(await visitor.get('/')), 'Count: 2');
+});

@@ -1,0 +1,16 @@
+import { check, expectEqual } from '../.tools/check.ts';
+import { logIn, send } from '../.tools/login.ts';
+import { site } from '../src/25-store.ts';
+
+check('the store prints its name at each put and delete', async (t) => {
+  const log = t.mock.method(console, 'log', () => {});
+  const printed = (): string[] => {
+    const lines = log.mock.calls.map((call) => call.arguments.map(String).join(' '));
+    log.mock.resetCalls();
+    return lines.map((line) => /\b(?:put|delete)\b/.exec(line)?.[0] ?? line);
+  };
+  const browser = await logIn(site(), 'editor');
+  expectEqual('The lines of a login', printed(), ['put']);
+  await send(browser, '/logout');
+  expectEqual('The lines of a logout', printed(), ['put', 'delete']);
+});
