@@ -1,4 +1,5 @@
 type Options = { rounds?: number; milliseconds?: number };
+type Bar = { name: string; value: number; range?: [number, number]; isOwn?: boolean };
 export function median(values: number[]): number;
 export function time(
   calls: Record<string, (i: number) => unknown>,
@@ -6,3 +7,4 @@ export function time(
 ): Promise<Map<string, number>>;
 export function table(head: string[], rows: unknown[][]): string;
 export function digits(value: number): string;
+export function barChart(title: string, bars: Bar[]): string;
