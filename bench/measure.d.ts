@@ -1,6 +1,7 @@
 type Options = { rounds?: number; milliseconds?: number };
 type Bar = { name: string; value: number; range?: [number, number]; isOwn?: boolean };
 export function median(values: number[]): number;
+export function processorTime(): number;
 export function time(
   calls: Record<string, (i: number) => unknown>,
   options?: Options,

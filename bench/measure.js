@@ -1,33 +1,42 @@
 // The functions that several benches share: the median, the time of a call, a table and a bar chart.
 export const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
+/** Returns the microseconds of processor time that this process has used. */
+export function processorTime() {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
 /**
- * Returns the microseconds of one call of each function: the median of `rounds` rounds. The functions
- * take turns. If a function returns a promise, the time includes the wait for it.
+ * Returns the microseconds of processor time of one call of each function: the median of `rounds` rounds.
+ * The functions take turns. A round calls each function at least 20 times, with numbers from 0 upwards.
  */
 export async function time(calls, { rounds = 15, milliseconds = 20 } = {}) {
-  const samples = new Map(Object.keys(calls).map((name) => [name, []]));
-  const counts = new Map();
-  for (const [name, call] of Object.entries(calls)) {
-    const start = performance.now();
-    let count = 0;
-    // Warms up: V8 compiles the function.
-    for (; performance.now() - start < 10 * milliseconds; count++) await call(count);
-    counts.set(name, Math.max(1, Math.round(count / 10)));
-  }
-  for (let round = 0; round < rounds; round++) {
-    for (const [name, call] of Object.entries(calls)) {
-      const count = counts.get(name);
-      const start = process.hrtime.bigint();
-      let result;
-      for (let i = 0; i < count; i++) {
-        result = call(i);
-        if (result instanceof Promise) await result;
-      }
-      samples.get(name).push(Number(process.hrtime.bigint() - start) / 1000 / count);
+  const entries = Object.entries(calls).map(([name, call]) => ({ name, call, i: 0, count: 0, samples: [] }));
+  const repeat = async (entry, count) => {
+    for (const end = entry.i + count; entry.i < end; entry.i++) {
+      const result = entry.call(entry.i);
+      if (result instanceof Promise) await result;
+    }
+  };
+  for (const entry of entries) {
+    // V8 compiles the function.
+    for (const start = processorTime(); processorTime() - start < 5_000 * milliseconds || entry.i < 500;) {
+      await repeat(entry, 10);
+    }
+    const start = processorTime();
+    for (; processorTime() - start < 1_000 * milliseconds || entry.count < 20; entry.count += 10) {
+      await repeat(entry, 10);
     }
   }
-  return new Map([...samples].map(([name, all]) => [name, median(all)]));
+  for (let round = 0; round < rounds; round++) {
+    for (const entry of entries) {
+      const start = processorTime();
+      await repeat(entry, entry.count);
+      entry.samples.push((processorTime() - start) / entry.count);
+    }
+  }
+  return new Map(entries.map(({ name, samples }) => [name, median(samples)]));
 }
 
 export function table(head, rows) {
