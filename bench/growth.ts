@@ -129,24 +129,27 @@ console.log(
   ),
 );
 
-/** Returns the lines over powers of ten, each relative to its own first point. */
+/** Returns an SVG with one line for each row. Each line is relative to its own first point. */
 function plot(): string {
-  const [width, height, left, top] = [420, 220, 40, 12];
-  const x = (size: number): number => left + (Math.log10(size) / 6) * width;
-  const y = (ratio: number): number => top + height - ((Math.log10(ratio) + 0.5) / 3.5) * height;
-  const colors = ['#8a4b08', '#b7791f', '#2b6cb0', '#2c7a7b', '#6b46c1', '#c53030'];
+  const [width, height, left, top] = [420, 220, 60, 34];
+  const x = (size: number): number => Math.round(left + (Math.log10(size) / 6) * width);
+  const y = (ratio: number): number => Math.round(top + height - ((Math.log10(ratio) + 0.4) / 3.5) * height);
+  const colors = ['#c2772b', '#c53030', '#2b6cb0', '#2c7a7b', '#805ad5', '#718096'];
   const drawn = lines.map(({ name, points }, i) => {
     const [[, first] = [1, 1]] = points;
-    const path = points.map(([s, µs]) => `${x(s).toFixed(0)},${y(µs / first).toFixed(0)}`).join(' ');
+    const path = points.map(([s, µs]) => `${x(s)},${y(µs / first)}`).join(' ');
     const key = `<text x="${left + width + 16}" y="${top + 20 + i * 18}" fill="${colors[i]}">${name}</text>`;
     return `<polyline points="${path}" fill="none" stroke="${colors[i]}" stroke-width="2"/>${key}`;
   });
-  const scale = [1, 10, 100, 1000].map((r) => `<text x="4" y="${y(r) + 4}">× ${r}</text>` +
-    `<path d="M${left} ${y(r)}h${width}" stroke="#ddd"/>`);
-  const sizes = [0, 2, 4, 6].map((p) => `<text x="${x(10 ** p)}" y="${top + height + 18}">10^${p}</text>`);
-  const style = '<style>text{font:13px system-ui,sans-serif;fill:#777}</style>';
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 240}" height="${height + 40}">` +
-    `${style}${scale.join('')}${sizes.join('')}${drawn.join('\n')}</svg>\n`;
+  const scale = [1, 10, 100, 1_000].map((r) => `<text x="8" y="${y(r) + 4}">× ${r}</text>` +
+    `<path d="M${left} ${y(r)}h${width}" stroke="#999" stroke-opacity="0.4"/>`);
+  const sizes = [1, 100, 10_000, 1_000_000].map((size) =>
+    `<text x="${x(size)}" y="${top + height + 16}" text-anchor="middle">${size.toLocaleString('en')}</text>`);
+  const title = 'Processor time of a request with more routes, bytes or sessions';
+  const [w, h] = [left + width + 240, top + height + 26];
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" width="${w}" height="${h}" ` +
+    `role="img" fill="#777"><title>${title}</title><style>text{font:13px system-ui,sans-serif}</style>` +
+    `<text x="8" y="18">${title}</text>${scale.join('')}${sizes.join('')}${drawn.join('\n')}</svg>\n`;
 }
 
 const [, file] = process.argv.find((word) => word.startsWith('--plot='))?.split('=') ?? [];

@@ -135,11 +135,11 @@ const percent = (part) => `${part < 0 ? '−' : '+'}${Math.abs(part * 100).toFix
 function counterPage() {
   const names = Array.from({ length: runs }, (_, run) => `run ${run + 1}, µs`);
   const times = table(
-    ['', 'signs with', 'µs per request', 'range, µs', '× FLOOR B', 'range',
+    ['', 'signs with', 'µs per request', 'range, µs', ...(floorRow ? ['× FLOOR B', 'range'] : []),
       ...(canCount ? ['instructions'] : []), ...(runs > 1 ? [...names, 'difference'] : [])],
     results.map((r) => [
-      r.name, r.seal, r.cpu.toFixed(1), `${r.least.toFixed(1)} – ${r.most.toFixed(1)}`, r.ratio.toFixed(2),
-      `${(floor / r.most).toFixed(2)} – ${(floor / r.least).toFixed(2)}`,
+      r.name, r.seal, r.cpu.toFixed(1), `${r.least.toFixed(1)} – ${r.most.toFixed(1)}`,
+      ...(floorRow ? [r.ratio.toFixed(2), `${(floor / r.most).toFixed(2)} – ${(floor / r.least).toFixed(2)}`] : []),
       ...(canCount ? [Math.round(middle(r, 'instructions')).toLocaleString('en')] : []),
       ...(runs > 1 ? [...r.byRun.map((one) => one.toFixed(1)), percent(r.difference)] : []),
     ]),

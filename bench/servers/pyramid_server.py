@@ -1,5 +1,6 @@
 # The original on its usual server: Pyramid with its signed session, behind waitress.
 import json
+import logging
 import os
 from pathlib import Path
 from pyramid.config import Configurator
@@ -10,6 +11,8 @@ from waitress import serve
 PAGE = Path(__file__).with_name('page.html').read_text()
 HEADERS = json.loads(Path(__file__).with_name('headers.json').read_text())
 SECRET = 'a secret of thirty-two characters'
+# No server of this bench writes a log. Waitress would warn about each request that waits.
+logging.getLogger('waitress.queue').setLevel(logging.ERROR)
 
 
 def home(request):
