@@ -1,5 +1,8 @@
 // The functions that several benches share: the median, the time of a call, a table and a bar chart.
-export const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+export function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (sorted[(values.length - 1) >> 1] + sorted[values.length >> 1]) / 2;
+}
 
 /** Returns the microseconds of processor time that this process has used. */
 export function processorTime() {
