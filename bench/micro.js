@@ -156,22 +156,23 @@ for (const count of [10, 100, 1_000]) {
   assert.equal(sealer.decode(sealer.encode(text)), text);
   const iron = { password: SECRET };
   assert.deepEqual(await unsealData(await sealData(state, iron), iron), state);
-  const key = randomBytes(32);
+  const bytes = randomBytes(32);
+  const key = createSecretKey(bytes); // on Node 24, this is faster than the bytes of the key
   await compare('Sealer, encrypt and decrypt', () => JSON.parse(sealer.decode(sealer.encode(text))), {
     'AES-256-GCM, bare': () => {
       const nonce = randomBytes(12);
       const cipher = createCipheriv('aes-256-gcm', key, nonce);
-      const bytes = Buffer.concat([cipher.update(text), cipher.final()]);
+      const sealed = Buffer.concat([cipher.update(text), cipher.final()]);
       const decipher = createDecipheriv('aes-256-gcm', key, nonce).setAuthTag(cipher.getAuthTag());
-      return decipher.update(bytes, undefined, 'utf8') + decipher.final('utf8');
+      return decipher.update(sealed, undefined, 'utf8') + decipher.final('utf8');
     },
     'secretbox of libsodium, bare': () => {
       const nonce = Buffer.allocUnsafe(sodium.crypto_secretbox_NONCEBYTES);
       sodium.randombytes_buf(nonce);
-      const bytes = Buffer.from(text);
-      const box = Buffer.allocUnsafe(bytes.length + sodium.crypto_secretbox_MACBYTES);
-      sodium.crypto_secretbox_easy(box, bytes, nonce, key);
-      sodium.crypto_secretbox_open_easy(bytes, box, nonce, key);
+      const plain = Buffer.from(text);
+      const box = Buffer.allocUnsafe(plain.length + sodium.crypto_secretbox_MACBYTES);
+      sodium.crypto_secretbox_easy(box, plain, nonce, bytes);
+      sodium.crypto_secretbox_open_easy(plain, box, nonce, bytes);
     },
     'iron-session': async () => unsealData(await sealData(state, iron), iron),
   });
