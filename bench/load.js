@@ -3,11 +3,12 @@
 // If the machine has `taskset` and two cores, the server runs on core 0 and the load on core 1.
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 
 const has = (program) => spawnSync('which', [program]).status === 0;
 export const isPinned = availableParallelism() > 1 && has('taskset');
+export const hasWrk = has('wrk');
 export const hasRedis = has('redis-server');
 const ALL_CORES = `0-${availableParallelism() - 1}`;
 const [, TICKS] = /(\d+)/.exec(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout) ?? [, 100];
@@ -54,58 +55,34 @@ export const cookieOf = (response) =>
   response.headers.getSetCookie().map((header) => header.split(';')[0]).join('; ');
 
 /**
- * Sends GET requests. Each connection waits for a response before it sends its next request. Resolves
- * with the requests per second and the latencies in milliseconds. Rejects if a status is not 200.
+ * Sends GET requests for some seconds, with wrk if it is installed, and with autocannon otherwise. Each
+ * connection waits for a response before it sends its next request. Resolves with the number of
+ * requests, the requests per second, and two latencies in milliseconds. Rejects after an error.
  */
-export function load(url, cookie, requests, { connections = 64 } = {}) {
-  const { host, hostname, port, pathname } = new URL(url);
-  const request = Buffer.from(
-    `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\n${cookie ? `Cookie: ${cookie}\r\n` : ''}\r\n`,
-  );
-  const latencies = new Float64Array(requests);
-  const sockets = [];
-  let [sent, received] = [0, 0];
-  const began = performance.now();
-  const done = new Promise((resolve, reject) => {
-    const open = () => {
-      const socket = connect({ host: hostname, port: Number(port), noDelay: true });
-      let [asked, text] = [0, ''];
-      const send = () => {
-        if (sent === requests) return;
-        sent++;
-        asked = performance.now();
-        socket.write(request);
-      };
-      socket.on('connect', send).on('error', reject);
-      socket.on('close', () => reject(new Error(`${url} closed a connection`)));
-      socket.on('data', (chunk) => {
-        text += chunk.latin1Slice();
-        if (!isComplete(text)) return;
-        if (!text.startsWith('HTTP/1.1 200 ')) return reject(new Error(`${url} sent: ${text}`));
-        text = '';
-        latencies[received++] = performance.now() - asked;
-        if (received === requests) resolve();
-        else send();
-      });
-      sockets.push(socket);
-    };
-    for (let i = 0; i < connections; i++) open();
-  });
-  const report = () => {
-    const seconds = (performance.now() - began) / 1000;
-    latencies.sort();
-    const at = (part) => latencies[Math.floor((requests - 1) * part)];
-    return { rps: requests / seconds, p50: at(0.5), p99: at(0.99) };
+export async function load(url, cookie, seconds, { connections = 64 } = {}) {
+  if (!hasWrk) {
+    const { default: autocannon } = await import('autocannon');
+    const headers = cookie ? { cookie } : {};
+    const result = await autocannon({ url, connections, duration: seconds, headers });
+    if (result.non2xx + result.errors > 0) throw new Error(`${url}: errors under load`);
+    const { requests, latency } = result;
+    return { requests: requests.total, rps: requests.average, p50: latency.p50, p99: latency.p99 };
+  }
+  const header = cookie ? ['-H', `Cookie: ${cookie}`] : [];
+  const words = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...header, url];
+  const child = spawn('wrk', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  for await (const chunk of child.stdout) text += chunk;
+  if (!/Requests\/sec/.test(text) || /Non-2xx|Socket errors/.test(text)) throw new Error(`${url}: ${text}`);
+  const number = (pattern) => Number(pattern.exec(text)?.[1]);
+  const milliseconds = (percent) => {
+    const [, value, unit] = new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`).exec(text) ?? [];
+    return Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit];
   };
-  return done.then(report).finally(() => sockets.forEach((socket) => socket.destroy()));
-}
-
-/** Says whether a text contains a whole response. */
-function isComplete(text) {
-  const end = text.indexOf('\r\n\r\n') + 4;
-  if (end < 4) return false;
-  const size = /\r\ncontent-length: *(\d+)/i.exec(text)?.[1];
-  return size === undefined ? text.endsWith('\r\n0\r\n\r\n') : text.length >= end + Number(size);
+  return {
+    requests: number(/(\d+) requests in/), rps: number(/Requests\/sec:\s+([\d.]+)/),
+    p50: milliseconds(50), p99: milliseconds(99),
+  };
 }
 
 /** Returns the seconds of processor time of a process with all its threads. The unit is often 10 ms. */

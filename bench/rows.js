@@ -26,27 +26,25 @@ const peer = (key, name, seal, packages = []) => ({
 
 const HONO = ['hono', '@hono/node-server'];
 
-// The number after a row is the number of requests in a sample. Choose it so that each sample uses two
-// seconds of processor time or more: the system counts this time in steps of 10 ms.
 export const ROWS = [
-  [own('step9', 'step 9', '09-tutorial.ts'), 42_000],
-  [own('step39', 'step 39', '39-fast.ts'), 52_000],
-  [own('site', 'the finished site', 'main.ts', PRODUCTION), 32_000],
-  [peer('bare', 'FLOOR A: a constant response', 'no cookie'), 150_000],
-  [peer('floor', 'FLOOR B: two createHmac', 'HMAC-SHA-512'), 62_000],
-  [peer('limit', 'node:http, written by hand', 'HMAC-SHA-512'), 85_000],
-  [peer('fastify-cookie', 'fastify + @fastify/cookie', 'HMAC-SHA-256', ['fastify', '@fastify/cookie']), 65_000],
-  [peer('fastify-secure-session', 'fastify + @fastify/secure-session', 'secretbox',
-    ['fastify', '@fastify/secure-session']), 65_000],
-  [peer('hono', 'hono + signed cookie', 'HMAC-SHA-256', HONO), 22_000],
-  [peer('koa', 'koa + koa-session', 'HMAC-SHA-1', ['koa', 'koa-session']), 22_000],
-  [peer('express', 'express + cookie-session', 'HMAC-SHA-1', ['express', 'cookie-session']), 13_000],
-  [peer('hono-iron', 'hono + iron-session', 'AES-256, HMAC-SHA-256', [...HONO, 'iron-session']), 4_500],
-].map(([row, requests]) => ({ ...row, requests, warmUp: Math.min(8_000, requests / 2) }));
+  own('step9', 'step 9', '09-tutorial.ts'),
+  own('step39', 'step 39', '39-fast.ts'),
+  own('site', 'the finished site', 'main.ts', PRODUCTION),
+  peer('bare', 'FLOOR A: a constant response', 'no cookie'),
+  peer('floor', 'FLOOR B: two createHmac', 'HMAC-SHA-512'),
+  peer('limit', 'node:http, written by hand', 'HMAC-SHA-512'),
+  peer('fastify-cookie', 'fastify + @fastify/cookie', 'HMAC-SHA-256', ['fastify', '@fastify/cookie']),
+  peer('fastify-secure-session', 'fastify + @fastify/secure-session', 'secretbox',
+    ['fastify', '@fastify/secure-session']),
+  peer('hono', 'hono + signed cookie', 'HMAC-SHA-256', HONO),
+  peer('koa', 'koa + koa-session', 'HMAC-SHA-1', ['koa', 'koa-session']),
+  peer('express', 'express + cookie-session', 'HMAC-SHA-1', ['express', 'cookie-session']),
+  peer('hono-iron', 'hono + iron-session', 'AES-256, HMAC-SHA-256', [...HONO, 'iron-session']),
+];
 
 if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid, waitress']).status === 0) {
   const args = [`${ROOT}bench/servers/pyramid_server.py`];
-  const python = { command: '/usr/bin/python3', args, requests: 11_000, warmUp: 1_000 };
+  const python = { command: '/usr/bin/python3', args };
   ROWS.push({ ...peer('pyramid', 'Pyramid + waitress', 'HMAC-SHA-512'), ...python });
 }
 
@@ -57,7 +55,7 @@ export const MORE = [
   // This row does more than the others: it also keeps the session in memory.
   peer('fastify-session', 'fastify + @fastify/session', 'HMAC-SHA-256',
     ['fastify', '@fastify/cookie', '@fastify/session']),
-].map((row) => ({ ...row, requests: 10_000, warmUp: 5_000 }));
+];
 
 const sizeOf = (folder) =>
   readdirSync(folder, { recursive: true, withFileTypes: true })

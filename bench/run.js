@@ -14,7 +14,9 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { canCount, cookieOf, countInstructions, isPinned, load, memoryOf, pinLoad, processorTime, start } from './load.js';
+import {
+  canCount, cookieOf, countInstructions, hasWrk, isPinned, load, memoryOf, pinLoad, processorTime, start,
+} from './load.js';
 import { barChart, digits, median, table } from './measure.js';
 import { installed, MORE, own, PRODUCTION, ROOT, ROWS, tsx } from './rows.js';
 
@@ -24,6 +26,9 @@ const options = Object.fromEntries(
 const isQuick = options.quick !== undefined;
 const rounds = Number(options.rounds ?? (isQuick ? 1 : 9));
 const runs = Number(options.runs ?? 1);
+// The system counts processor time in steps of 10 ms, so a sample needs about two seconds of it.
+const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
+const warmUp = Number(options.warm ?? 1); // seconds, in which V8 compiles the code
 const only = options.only?.split(',');
 const PAGE = readFileSync(`${ROOT}bench/servers/page.html`, 'utf8').replace('{count}', '1');
 const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
@@ -46,18 +51,18 @@ async function prove(key, url) {
 }
 
 /** Measures a new process of one row. */
-async function sample({ key, requests, warmUp, ...row }) {
-  const [count, warm] = isQuick ? [1_000, 200] : [requests, warmUp];
+async function sample({ key, ...row }) {
   const { child, url, startup } = await start(row);
   try {
     const cookie = await prove(key, url);
-    await load(url, cookie, warm);
+    await load(url, cookie, warmUp);
     const stop = await countInstructions(child.pid);
     const before = processorTime(child.pid);
-    const speed = await load(url, cookie, count);
-    const cpu = ((processorTime(child.pid) - before) * 1e6) / count; // µs
-    const instructions = (await stop()) / count;
-    return { ...speed, cpu, total: cpu * count, instructions, startup, memory: memoryOf(child.pid) };
+    const speed = await load(url, cookie, seconds);
+    const total = (processorTime(child.pid) - before) * 1e6; // µs
+    const cpu = total / speed.requests;
+    const instructions = (await stop()) / speed.requests;
+    return { ...speed, cpu, total, instructions, startup, memory: memoryOf(child.pid) };
   } finally {
     child.kill('SIGKILL');
   }
@@ -92,7 +97,7 @@ const others = !options.other ? [] : [
   own('step9-other', 'step 9, the other tree', '09-tutorial.ts', {}, `${options.other}/`),
   own('step39-other', 'step 39, the other tree', '39-fast.ts', {}, `${options.other}/`),
   own('site-other', 'the finished site, the other tree', 'main.ts', PRODUCTION, `${options.other}/`),
-].map((row, i) => ({ ...row, requests: ROWS[i].requests, warmUp: ROWS[i].warmUp }));
+];
 const all = [...ROWS, ...others, ...MORE.filter(({ key }) => only?.includes(key))];
 for (const key of only ?? []) {
   if (!all.some((row) => row.key === key)) throw new Error(`There is no row ${key}`);
@@ -102,7 +107,6 @@ const rows = all
   .map((row) => ({ ...row, samples: [] }));
 
 pinLoad();
-if (rows.length > 0 && !isQuick) await sample(rows[0]); // V8 compiles the code of the load
 for (let run = 0; run < runs; run++) {
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < rows.length; i++) {
@@ -158,7 +162,7 @@ function counterPage() {
   const shortest = Math.min(...results.flatMap((r) => values(r, 'total'))) / 1e6;
   return [
     `Node ${process.versions.node}, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ` +
-      `${new Date().toISOString().slice(0, 10)}. 64 connections, ${cores}. Samples per row: ${rounds * runs}` +
+      `${new Date().toISOString().slice(0, 10)}. 64 connections of ${hasWrk ? 'wrk' : 'autocannon'}, ${cores}. Samples per row: ${rounds * runs}` +
       `${runs > 1 ? ` in ${runs} runs` : ''}, each in a new process. Every sample uses at least ` +
       `${shortest.toFixed(1)} s of processor time. The figures are medians.${count}`,
     '**Processor time.** The user and system time of the server, divided by the number of requests. ' +

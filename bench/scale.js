@@ -10,7 +10,7 @@ import { digits, table } from './measure.js';
 import { own, PRODUCTION } from './rows.js';
 
 const isQuick = process.argv.includes('--quick');
-const [requests, warmUp] = isQuick ? [1_000, 200] : [30_000, 8_000];
+const [seconds, warmUp] = isQuick ? [1, 1] : [4, 2];
 const rows = [];
 const show = (name, { rps, p50, p99 }) =>
   rows.push([name, Math.round(rps).toLocaleString('en'), digits(p50), digits(p99)]);
@@ -21,7 +21,7 @@ const show = (name, { rps, p50, p99 }) =>
   const cookie = cookieOf(await fetch(url));
   await load(url, cookie, warmUp);
   for (const connections of [1, 10, 100, 1000]) {
-    show(`step 9, connections: ${connections}`, await load(url, cookie, requests, { connections }));
+    show(`step 9, connections: ${connections}`, await load(url, cookie, seconds, { connections }));
   }
   child.kill('SIGKILL');
   pinLoad(false);
@@ -34,13 +34,12 @@ if (hasRedis) {
   for (const count of [1, 2, 3]) {
     const site = { ...own('site', 'the finished site', 'main.ts', settings), core: null };
     const servers = await Promise.all(Array.from({ length: count }, () => start(site)));
-    const share = (of) => Math.round(of / count);
     const visits = servers.map(async ({ url }) => {
       const cookie = cookieOf(await fetch(url));
-      const options = { connections: share(64) };
+      const options = { connections: Math.round(64 / count) };
       const page = `${url}articles`; // it reads the session and changes nothing
-      await load(page, cookie, share(warmUp), options);
-      return load(page, cookie, share(requests), options);
+      await load(page, cookie, warmUp, options);
+      return load(page, cookie, seconds, options);
     });
     const all = await Promise.all(visits);
     const worst = (what) => Math.max(...all.map((one) => one[what]));
