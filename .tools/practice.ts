@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Token, tokensOf } from './tokens.ts';
 
-type Body = { name: string; start: number; end: number };
+export type Body = { name: string; start: number; end: number };
 type Result = { isDone: boolean; message: string };
 
 /** Runs `npm run practice` with these words on the project in `root`. */
@@ -42,8 +42,9 @@ export function practise(root: string, words: readonly string[]): Result {
   if (emptied.length === 0) return failed(`${file} exports no function ${wanted ?? ''}.`);
   writeFileSync(join(root, file), source);
   writeFileSync(counter, `0 ${wanted ?? ''}`);
-  const hasHints = readText(join(root, hintFileOf(file))) !== '';
-  return { isDone: true, message: whatNext(step, file, emptied, hasHints) };
+  const hints = hintsOf(readText(join(root, hintFileOf(file))));
+  const ordered = fromEasyToHard(emptied, hints);
+  return { isDone: true, message: whatNext(step, file, ordered, hints.length > 0) };
 }
 
 function failed(message: string): Result {
@@ -60,21 +61,21 @@ function whatNext(
   const hasSqlite = process.getBuiltinModule?.('node:sqlite') !== undefined;
   const needsNewer = file.includes('sqlite') && !hasSqlite; // here, its tests do not run
   const command = needsNewer ? 'npx -y node@24' : isNative ? 'node' : 'npx tsx';
+  const tests = file.replace('src/', 'test/').replace(/ts$/, 'test.ts');
   return [
-    `These functions in ${file} are empty. Their comments say what they do:`,
-    ...emptied.map((name) => `  ${name}`),
-    'Run the tests. The first failure names the first function to write:',
-    `  ${command} --test ${file.replace('src/', 'test/').replace(/ts$/, 'test.ts')}`,
-    ...(hasHints
-      ? ['For a hint, and for the next hint, each time:', `  npm run practice ${step} -- --hint`]
-      : []),
-    'The compiler finds other mistakes than the tests: npm run check',
-    'To delete what you wrote and restore the original:',
+    `${file} is ready for you. These functions are empty, from easy to hard:`,
+    `  ${emptied.join(', ')}`,
+    `npm run lesson ${step} guides you, and runs the tests on each save. Or do it yourself:`,
+    `  ${command} --test ${tests}`,
+    ...(hasHints ? [`  npm run practice ${step} -- --hint`] : []),
+    '  npm run check',
+    'This restores the original, and deletes what you wrote:',
     `  git checkout ${file}`,
   ].join('\n');
 }
 
-function hintFileOf(file: string): string {
+/** Returns the file with the hints of a module. */
+export function hintFileOf(file: string): string {
   return file.replace('src/', 'test/').replace(/ts$/, 'hints.md');
 }
 
@@ -117,6 +118,15 @@ export function hintsOf(markdown: string): string[] {
   return items.map((item) => item.trim().replace(/\s+/g, ' '));
 }
 
+/** Returns the names in the order in which the hints name them. The others follow in their order. */
+export function fromEasyToHard(names: readonly string[], hints: readonly string[]): string[] {
+  const placeOf = (name: string): number => {
+    const place = hints.findIndex((hint) => hint.startsWith(`\`${name}\``));
+    return place === -1 ? hints.length : place;
+  };
+  return names.toSorted((a, b) => placeOf(a) - placeOf(b));
+}
+
 /**
  * Returns the source with an error in place of each exported body, and the names of these bodies.
  * `wanted` selects one of them: `decode`, `Signer.decode` or `Signer` (its constructor). Without
@@ -138,14 +148,15 @@ export function emptyBodies(
     const line = source.slice(source.lastIndexOf('\n', start) + 1);
     const closing = source.slice(source.lastIndexOf('\n', end - 1) + 1, end);
     const indent = /^ */.exec(closing.endsWith('}') ? closing : line)?.[0] ?? '';
+    const eol = source.includes('\r\n') ? '\r\n' : '\n';
     const error = `throw new Error('Step ${step}: ${name} is still to be written');`;
-    rest = `${rest.slice(0, start)}{\n${indent}  ${error}\n${indent}}${rest.slice(end)}`;
+    rest = `${rest.slice(0, start)}{${eol}${indent}  ${error}${eol}${indent}}${rest.slice(end)}`;
   }
   return { source: rest, names: bodies.map(({ name }) => name) };
 }
 
 /** Returns the bodies of exported functions and of the methods of exported classes, in order. */
-function bodiesOf(source: string): Body[] {
+export function bodiesOf(source: string): Body[] {
   const tokens = tokensOf(source).filter(({ kind }) => kind !== 'comment');
   const bodies: Body[] = [];
   tokens.forEach(({ text }, i) => {

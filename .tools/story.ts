@@ -330,7 +330,7 @@ let lesson: string[] | undefined; // the lines of LESSON.md
  * the reader may be writing that code.
  */
 export function placeOf(module: string, title: string): string {
-  lesson ??= readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split('\n');
+  lesson ??= readFileSync(new URL('../LESSON.md', import.meta.url), 'utf8').split(/\r?\n/);
   const lines = lesson;
   const step = Number(module.slice(0, 2));
   const start = lines.findIndex((line) => line.startsWith(`## Step ${step} ·`));

@@ -1,4 +1,4 @@
-// Hostile input for the benches, the same for the same seed (mulberry32, T. Ettinger 2017).
+// Hostile random input. The same seed always creates the same input (mulberry32, T. Ettinger 2017).
 const NASTY = [
   '', ' ', '\t', '\0', '\r\n', '"', "'", ';', '; ', '=', ',', '&', '%', '%zz', '%20', '%C3%A9', '+', '/', '..',
   '\\', 'é', '日本', '🍪', '\ud800', '__proto__', 'constructor', 'session', '1e999', '-0', 'null', '[]', '{}', '.',
@@ -16,8 +16,9 @@ export function makeDice(seed) {
   const many = (most, make) => Array.from({ length: below(most + 1) }, make);
   const word = () => String.fromCharCode(...many(6, () => 97 + below(26)));
   const text = () => many(4, () => (below(2) ? pick(NASTY) : word())).join('');
-  // Node 24 and 26 read the key of {"\\t": 1} as a backslash once one has been seen: a fault of V8's
-  // JSON.parse (github.com/nodejs/node/issues/63785), found here too. So no key is one character.
+  // No key has only one character: JSON.parse of V8 has a bug with such keys. After it has seen a
+  // backslash as a key, Node 24 and 26 read the key of {"\\t": 1} as a backslash, too
+  // (github.com/nodejs/node/issues/63785).
   const key = () => {
     const name = text();
     return name.length === 1 ? name + name : name;
@@ -28,7 +29,7 @@ export function makeDice(seed) {
     if (below(2)) return many(3, () => json(depth + 1));
     return Object.fromEntries(many(3, () => [key(), json(depth + 1)]));
   };
-  /** A text with one of its characters dropped, doubled or exchanged for another. */
+  /** Returns a text with one character removed, doubled or replaced. */
   const damaged = (whole) => {
     const at = below(whole.length);
     const put = pick(['', whole[at] + whole[at], whole[below(whole.length)], pick(NASTY)]);

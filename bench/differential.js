@@ -40,9 +40,9 @@ const { values } = parseArgs({
 });
 const cases = Number(values.cases ?? (values.quick ? 1_000 : 10_000));
 const seed = Number(values.seed);
-assert.ok(cases > 0 && Number.isInteger(seed), '--cases and --seed are whole numbers');
+assert.ok(cases > 0 && Number.isInteger(seed), '--cases and --seed must be whole numbers');
 const SECRET = 'a secret of thirty-two characters';
-const SLOWER = 10; // cases that need another process are fewer by this factor
+const SLOWER = 10; // inputs for another process have fewer cases, by this factor
 const rows = [];
 
 /** Runs one kind of case. `run` throws for an error, and returns the names of intended differences. */
@@ -66,7 +66,7 @@ await compare('a Cookie header', 'cookie', (dice) => {
     dice.pick([`${dice.word()}=${dice.text()}`, `${dice.word()}="${dice.word()}"`, dice.text()]);
   const header = dice.many(5, pair).join(dice.pick(['; ', ';']));
   const theirs = new Map(Object.entries(parseCookie(header, { decode: (value) => value })));
-  const ours = new Map(parseCookies(header).reverse()); // of two with one name, the first
+  const ours = new Map(parseCookies(header).reverse()); // of two cookies with one name, the first one counts
   const names = new Set([...ours.keys(), ...theirs.keys()]);
   const choices = new Set();
   for (const name of names) {
@@ -76,12 +76,12 @@ await compare('a Cookie header', 'cookie', (dice) => {
     else if ([...names].some((other) => other !== name && other.trim() === name.trim())) {
       choices.add('spaces in a name stay');
     }
-    else throw new Error(`${JSON.stringify([header, name])}: ${ours.get(name)}, theirs ${theirs.get(name)}`);
+    else throw new Error(`${JSON.stringify([header, name])}: this project reads ${ours.get(name)}, cookie reads ${theirs.get(name)}`);
   }
   return [...choices];
 });
 
-await compare('a Set-Cookie line', 'cookie', (dice) => {
+await compare('a Set-Cookie header', 'cookie', (dice) => {
   const options = {
     ...(dice.below(2) && { maxAge: dice.below(34_560_000) }),
     ...(dice.below(2) && { domain: `${dice.word()}a.example` }),
@@ -150,7 +150,7 @@ const verifyTheirs = (token) => {
   }
 };
 const isTakenByJose = (token) => jwtVerify(token, key, options).then(() => true, () => false);
-await compare('a JWT', 'jsonwebtoken, jose', async (dice) => {
+await compare('a JWT of this project', 'jsonwebtoken, jose', async (dice) => {
   const time = () => now + dice.pick([-1000, -1, 1000, 1.5, '9', null, 1e300]);
   const claims = {
     iss: dice.pick(['us', 'us', 'us', 'them']),
@@ -186,7 +186,7 @@ await compare('a JWT', 'jsonwebtoken, jose', async (dice) => {
   throw new Error(`only this project rejects ${token}`);
 });
 
-await compare('a JWT of theirs', 'jsonwebtoken, jose', async (dice) => {
+await compare('a JWT of the packages', 'jsonwebtoken, jose', async (dice) => {
   const more = dice.json();
   const claims = { iss: 'us', aud: 'api', iat: now, exp: now + 1000, jti: 'a', more };
   const tokens = [
@@ -222,11 +222,11 @@ if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid']).status === 0) {
     session.changed();
     const cookie = factory.save(session);
     if (cookie === '') return 'an empty session has no cookie';
-    assert.deepEqual(await ask({ read: cookie }), data, 'Pyramid reads the cookie');
+    assert.deepEqual(await ask({ read: cookie }), data, 'Pyramid must read the cookie of this project');
     const theirs = await ask({ write: data });
-    assert.deepEqual({ ...read(theirs) }, data, 'the cookie of Pyramid is read');
+    assert.deepEqual({ ...read(theirs) }, data, 'This project must read the cookie of Pyramid');
     const changed = dice.damaged(cookie);
-    if (!/^[\w.%+=-]*$/.test(changed)) return; // it would not come through a Cookie header
+    if (!/^[\w.%+=-]*$/.test(changed)) return; // a Cookie header cannot contain it
     const [isOurs, isTheirs] = [read(changed) !== undefined, await ask({ read: changed })];
     if (changed === cookie || (!isOurs && isTheirs === null)) return;
     if (!isOurs) return 'another encoding of the same bytes';

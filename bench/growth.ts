@@ -1,9 +1,9 @@
-// What happens to the time of a request when something grows: routes, data, sessions.
+// The processor time of a request when something grows: routes, data or stored sessions.
 //
 //   npm run bench -- --growth         or, on Node 22.18: node bench/growth.ts
 //
-// In memory, without a socket. Each line of the plot is relative to its own first point: a line that
-// stays near 1 is flat.
+// The requests do not use a socket. In the plot, each line is relative to its own first point: a line
+// that stays near 1 is flat. Both axes are logarithmic.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ type BenchSession = FlashSession<Data>;
 const sessionClass = FlashSession<Data>;
 const factory: SessionFactory<BenchSession> = new SignedCookieSessionFactory({ secrets, sessionClass });
 
-/** Returns a visit of a visitor whose session `fill` has filled. */
+/** Returns a function that visits the page with a session that `fill` has filled. */
 async function visitor(
   kind: SessionFactory<BenchSession>,
   fill: (session: Session<Data>) => void,
@@ -63,7 +63,7 @@ async function visitor(
 }
 
 const COUNTS = [10, 100, 1_000, 10_000];
-for (const [name, pattern] of [['paths that are fixed', ''], ['paths with a parameter', '/:id']]) {
+for (const [name, pattern] of [['fixed paths', ''], ['paths with a parameter', '/:id']]) {
   await grow({ name: `routes: ${name}`, unit: 'routes' }, COUNTS, (count) => {
     const router = new Router();
     const found = text('ok');
@@ -120,7 +120,7 @@ rmSync(folder, { recursive: true, force: true });
 
 console.log(
   table(
-    ['what grows', 'time of a request, µs'],
+    ['what grows', 'processor time of a request, µs'],
     lines.map(({ name, unit, points, note }) => [
       name,
       points.map(([size, µs]) => `${size.toLocaleString('en')} ${unit}: ${digits(µs)}`).join(', ') +
@@ -129,24 +129,27 @@ console.log(
   ),
 );
 
-/** Returns the lines over powers of ten, each relative to its own first point. */
+/** Returns an SVG with one line for each row. Each line is relative to its own first point. */
 function plot(): string {
-  const [width, height, left, top] = [420, 220, 40, 12];
-  const x = (size: number): number => left + (Math.log10(size) / 6) * width;
-  const y = (ratio: number): number => top + height - (Math.min(ratio, 8) / 8) * height;
-  const colors = ['#8a4b08', '#b7791f', '#2b6cb0', '#2c7a7b', '#6b46c1', '#c53030'];
+  const [width, height, left, top] = [420, 220, 60, 34];
+  const x = (size: number): number => Math.round(left + (Math.log10(size) / 6) * width);
+  const y = (ratio: number): number => Math.round(top + height - ((Math.log10(ratio) + 0.4) / 3.5) * height);
+  const colors = ['#c2772b', '#c53030', '#2b6cb0', '#2c7a7b', '#805ad5', '#718096'];
   const drawn = lines.map(({ name, points }, i) => {
     const [[, first] = [1, 1]] = points;
-    const path = points.map(([s, µs]) => `${x(s).toFixed(0)},${y(µs / first).toFixed(0)}`).join(' ');
+    const path = points.map(([s, µs]) => `${x(s)},${y(µs / first)}`).join(' ');
     const key = `<text x="${left + width + 16}" y="${top + 20 + i * 18}" fill="${colors[i]}">${name}</text>`;
     return `<polyline points="${path}" fill="none" stroke="${colors[i]}" stroke-width="2"/>${key}`;
   });
-  const scale = [1, 2, 4, 8].map((r) => `<text x="4" y="${y(r) + 4}">× ${r}</text>` +
-    `<path d="M${left} ${y(r)}h${width}" stroke="#ddd"/>`);
-  const sizes = [0, 2, 4, 6].map((p) => `<text x="${x(10 ** p)}" y="${top + height + 18}">10^${p}</text>`);
-  const style = '<style>text{font:13px system-ui,sans-serif}</style>';
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${left + width + 240}" height="${height + 40}">` +
-    `${style}${scale.join('')}${sizes.join('')}${drawn.join('\n')}</svg>\n`;
+  const scale = [1, 10, 100, 1_000].map((r) => `<text x="8" y="${y(r) + 4}">× ${r}</text>` +
+    `<path d="M${left} ${y(r)}h${width}" stroke="#999" stroke-opacity="0.4"/>`);
+  const sizes = [1, 100, 10_000, 1_000_000].map((size) =>
+    `<text x="${x(size)}" y="${top + height + 16}" text-anchor="middle">${size.toLocaleString('en')}</text>`);
+  const title = 'Processor time of a request with more routes, bytes or sessions';
+  const [w, h] = [left + width + 240, top + height + 26];
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" width="${w}" height="${h}" ` +
+    `role="img" fill="#777"><title>${title}</title><style>text{font:13px system-ui,sans-serif}</style>` +
+    `<text x="8" y="18">${title}</text>${scale.join('')}${sizes.join('')}${drawn.join('\n')}</svg>\n`;
 }
 
 const [, file] = process.argv.find((word) => word.startsWith('--plot='))?.split('=') ?? [];

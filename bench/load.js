@@ -1,18 +1,22 @@
-// A server in a process of its own, and load upon it. Where the machine has taskset and two cores,
-// the server has one and the load the other. The load is wrk where there is one, else autocannon.
+// Starts a server in its own process, and sends requests to it.
+//
+// If the machine has `taskset` and two cores, the server runs on core 0 and the load on core 1.
 import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 
 const has = (program) => spawnSync('which', [program]).status === 0;
-const isPinned = availableParallelism() > 1 && has('taskset');
+export const isPinned = availableParallelism() > 1 && has('taskset');
 export const hasWrk = has('wrk');
 export const hasRedis = has('redis-server');
+const ALL_CORES = `0-${availableParallelism() - 1}`;
+const [, TICKS] = /(\d+)/.exec(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout) ?? [, 100];
 
-const onCore = (core, command, args) =>
-  isPinned && core !== null // null: wherever there is room
-    ? ['taskset', ['-c', String(core), command, ...args]]
-    : [command, args];
+/** Moves this process to core 1, or back to all cores. */
+export function pinLoad(isAlone = true) {
+  if (isPinned) spawnSync('taskset', ['-acp', isAlone ? '1' : ALL_CORES, String(process.pid)]);
+}
 
 export function freePort() {
   return new Promise((resolve) => {
@@ -23,47 +27,98 @@ export function freePort() {
   });
 }
 
-/** Starts a server; resolves when it answers, with the milliseconds that took. */
+/**
+ * Starts a server. When it has sent its first response, resolves with the milliseconds of the start.
+ * With `core: null`, the server may use all cores.
+ */
 export async function start({ name, command, args, settings = {}, core = 0, stderr = 'inherit' }) {
   const port = await freePort();
   const plain = { PORT: String(port), HOST: '127.0.0.1', NODE_ENV: '', SESSIONS: '' };
   const env = { ...process.env, ...plain, ...settings };
+  const words = isPinned ? ['taskset', '-c', String(core ?? ALL_CORES), command, ...args] : [command, ...args];
   const began = performance.now();
-  const child = spawn(...onCore(core, command, args), { env, stdio: ['ignore', 'ignore', stderr] });
+  const child = spawn(words[0], words.slice(1), { env, stdio: ['ignore', 'ignore', stderr] });
   const url = `http://127.0.0.1:${port}/`;
   for (let tries = 0; ; tries++) {
     try {
       await (await fetch(url)).arrayBuffer();
       return { child, url, startup: performance.now() - began };
     } catch {
-      if (tries === 500 || child.exitCode !== null) throw new Error(`${name} does not answer`);
+      if (tries === 500 || child.exitCode !== null) throw new Error(`${name} does not respond`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
 }
 
-/** What a response sets, as the next request sends it. */
+/** Returns the `Cookie` header that sends back the cookies of a response. */
 export const cookieOf = (response) =>
-  response.headers.getSetCookie().map((line) => line.split(';')[0]).join('; ');
+  response.headers.getSetCookie().map((header) => header.split(';')[0]).join('; ');
 
-/** Requests per second and latencies in milliseconds. Throws where anything but 2xx came back. */
-export async function load(url, cookie, seconds, { connections = 64, core = 1 } = {}) {
-  if (hasWrk) {
-    const words = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency'];
-    if (cookie) words.push('-H', `Cookie: ${cookie}`);
-    const child = spawn(...onCore(core, 'wrk', [...words, url]));
-    let text = '';
-    for await (const chunk of child.stdout) text += chunk;
-    if (/Non-2xx|connect [1-9]/.test(text)) throw new Error(`${url}: errors under load: ${text}`);
-    const ms = (percent) => {
-      const [, value, unit] = new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`).exec(text) ?? [];
-      return Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit];
-    };
-    return { rps: Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]), p50: ms(50), p99: ms(99) };
+/**
+ * Sends GET requests for some seconds, with wrk if it is installed, and with autocannon otherwise. Each
+ * connection waits for a response before it sends its next request. Resolves with the number of
+ * requests, the requests per second, and two latencies in milliseconds. Rejects after an error.
+ */
+export async function load(url, cookie, seconds, { connections = 64 } = {}) {
+  if (!hasWrk) {
+    const { default: autocannon } = await import('autocannon');
+    const headers = cookie ? { cookie } : {};
+    const result = await autocannon({ url, connections, duration: seconds, headers });
+    if (result.non2xx + result.errors > 0) throw new Error(`${url}: errors under load`);
+    const { requests, latency } = result;
+    return { requests: requests.total, rps: requests.average, p50: latency.p50, p99: latency.p99 };
   }
-  const { default: autocannon } = await import('autocannon');
-  const headers = cookie ? { cookie } : {};
-  const result = await autocannon({ url, connections, duration: seconds, headers });
-  if (result.non2xx > 0 || result.errors > 0) throw new Error(`${url}: errors under load`);
-  return { rps: result.requests.average, p50: result.latency.p50, p99: result.latency.p99 };
+  const header = cookie ? ['-H', `Cookie: ${cookie}`] : [];
+  const words = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...header, url];
+  const child = spawn('wrk', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  for await (const chunk of child.stdout) text += chunk;
+  if (!/Requests\/sec/.test(text) || /Non-2xx|Socket errors/.test(text)) throw new Error(`${url}: ${text}`);
+  const number = (pattern) => Number(pattern.exec(text)?.[1]);
+  const milliseconds = (percent) => {
+    const [, value, unit] = new RegExp(`${percent}%\\s+([\\d.]+)(us|ms|s)`).exec(text) ?? [];
+    return Number(value) * { us: 0.001, ms: 1, s: 1000 }[unit];
+  };
+  return {
+    requests: number(/(\d+) requests in/), rps: number(/Requests\/sec:\s+([\d.]+)/),
+    p50: milliseconds(50), p99: milliseconds(99),
+  };
+}
+
+/** Returns the seconds of processor time of a process with all its threads. The unit is often 10 ms. */
+export function processorTime(pid) {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / Number(TICKS); // utime and stime
+  } catch {
+    return NaN; // not Linux
+  }
+}
+
+/** Returns the memory of a process in MB. */
+export function memoryOf(pid) {
+  try {
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+  } catch {
+    return NaN; // not Linux
+  }
+}
+
+const COUNTER = process.env.PERF_EVENT ?? 'instructions:u';
+const probe = spawnSync('perf', ['stat', '-x,', '-e', COUNTER, 'true'], { encoding: 'utf8' });
+export const canCount = probe.status === 0 && /^\d/m.test(probe.stderr);
+
+/** Starts to count the instructions of a process. The returned function resolves with their number. */
+export async function countInstructions(pid) {
+  if (!canCount) return async () => NaN;
+  const perf = spawn('perf', ['stat', '-x,', '-e', COUNTER, '-p', String(pid)]);
+  let text = '';
+  perf.stderr.on('data', (chunk) => { text += chunk; });
+  await new Promise((resolve) => setTimeout(resolve, 100)); // until perf has opened the counters
+  return async () => {
+    const closed = new Promise((resolve) => perf.on('close', resolve));
+    perf.kill('SIGINT');
+    await closed;
+    return Number(/^(\d+)/m.exec(text)?.[1]);
+  };
 }

@@ -1,6 +1,7 @@
-# Real Pyramid's session, without a server: for each line on stdin one on stdout, both JSON.
-#   {"read": cookie value}  ->  the session's dictionary, or null where it is a new one
-#   {"write": dictionary}   ->  the cookie value of a session that has it
+# The session of real Pyramid, without a server. It reads lines from stdin and writes lines to stdout. All
+# lines are JSON.
+#   {"read": cookie value}  ->  the dictionary of the session, or null if the session is new
+#   {"write": dictionary}   ->  the cookie value of a session with this dictionary
 import json
 import sys
 

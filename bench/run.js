@@ -1,85 +1,74 @@
-// How fast is the counter page? Ours, the floors, and the peers, each in a fresh process.
+// How much processor time does the counter page need? This project, two floors and other frameworks.
 //
-//   npm run bench                          all, 7 rounds, then the parts: 12 minutes
-//   npm run bench -- --quick               under two minutes, and no figure to be quoted
-//   npm run bench -- --only=ours,floor     --rounds=9 --seconds=4 --warm=4
-//   npm run bench -- --micro               or --growth, or --scale: the parts alone
-//   npm run bench -- --differential        or --soak, --slow, --scan: nothing timed, but proven
+//   npm run bench                          one complete run, and all parts
+//   npm run bench -- --runs=2              two runs in one file, with their difference
+//   npm run bench -- --quick               a trial in two minutes: do not quote its figures
+//   npm run bench -- --only=step9,floor    these rows alone; --rounds=3 changes the number of rounds
+//   npm run bench -- --other=FOLDER        also step 9, step 39 and the site of another work tree
+//   npm run bench -- --micro               a part alone; also --growth, --kinds, --scale
+//   npm run bench -- --differential        a proof; also --soak, --slow, --scan
 //
-// Rounds are interleaved and each has another order, so that a slow minute of the machine is
-// everybody's. Before it is timed, each server is shown to count up, and to refuse a cookie with one
-// byte changed. A whole run writes results/node-NN.md and its plots.
+// Each sample uses a new process of the server. All rows take turns, and each round has another order.
+// So a slow minute of the machine affects all rows. Before the measurement, each server must count, and
+// must reject a cookie with one changed byte. A complete run writes results/node-NN.md and its plots.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { cookieOf, hasWrk, load, start } from './load.js';
-import { median, table } from './measure.js';
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
-const PEERS = [
-  ['bare', 'node:http, a constant answer'],
-  ['floor', 'node:http, FLOOR B'],
-  ['limit', 'node:http, all by hand'],
-  ['fastify-cookie', 'fastify + @fastify/cookie'],
-  ['fastify-secure-session', 'fastify + @fastify/secure-session'],
-  ['fastify-session', 'fastify + @fastify/session'],
-  ['polka', 'polka + cookie-session'],
-  ['koa', 'koa + koa-session'],
-  ['hono', 'hono + signed cookie'],
-  ['express', 'express + cookie-session'],
-  ['hono-iron', 'hono + iron-session'],
-];
-const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: 'a secret of thirty-two characters' };
-const CONTENDERS = [
-  ['ours', 'step 9', process.execPath, [...tsx, `${ROOT}src/09-tutorial.ts`]],
-  ['site', 'the finished site', process.execPath, [...tsx, `${ROOT}src/main.ts`], PRODUCTION],
-  ['inspected', 'the finished site with its inspector', process.execPath, [...tsx, `${ROOT}src/main.ts`]],
-  ...PEERS.map(([key, name]) => [key, name, process.execPath, [`${ROOT}bench/servers/${key}.js`]]),
-];
-if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid, waitress']).status === 0) {
-  const app = `${ROOT}bench/servers/pyramid_server.py`;
-  CONTENDERS.push(['pyramid', 'Pyramid + waitress', '/usr/bin/python3', [app]]);
-}
+import {
+  canCount, cookieOf, countInstructions, hasWrk, isPinned, load, memoryOf, pinLoad, processorTime, start,
+} from './load.js';
+import { barChart, digits, median, table } from './measure.js';
+import { installed, MORE, own, PRODUCTION, ROOT, ROWS, tsx } from './rows.js';
 
 const options = Object.fromEntries(
   process.argv.slice(2).map((word) => word.replace(/^--/, '').split('=')).map(([k, v = 'yes']) => [k, v]),
 );
 const isQuick = options.quick !== undefined;
-const rounds = Number(options.rounds ?? (isQuick ? 1 : 7));
+const rounds = Number(options.rounds ?? (isQuick ? 1 : 9));
+const runs = Number(options.runs ?? 1);
+// The system counts processor time in steps of 10 ms, so a sample needs about two seconds of it.
 const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
-const warmUp = Number(options.warm ?? (isQuick ? 1 : 2)); // seconds: the compiler's turn
+const warmUp = Number(options.warm ?? 1); // seconds, in which V8 compiles the code
 const only = options.only?.split(',');
 const PAGE = readFileSync(`${ROOT}bench/servers/page.html`, 'utf8').replace('{count}', '1');
 const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
 
-/** Shows that it counts and refuses what was changed; gives a cookie for the load. */
+/** Shows that a server counts and rejects a changed cookie. Returns a cookie for the load. */
 async function prove(key, url) {
   const first = await fetch(url);
   const cookie = cookieOf(first);
-  const isSite = key === 'site' || key === 'inspected'; // they send more, and are named so
-  if (!isSite && (await first.clone().text()) !== PAGE) throw new Error(`${key} sends another page`);
+  const hasOwnPage = /^(site|inspected)/.test(key); // these two send a larger page
+  if (!hasOwnPage && (await first.clone().text()) !== PAGE) throw new Error(`${key} sends another page`);
   if (key === 'bare') return '';
-  const ask = async (sent) => countOf(await fetch(url, { headers: { cookie: sent } }));
+  const visit = async (sent) => countOf(await fetch(url, { headers: { cookie: sent } }));
   const one = await countOf(first);
-  const two = await ask(cookie);
+  const two = await visit(cookie);
   const half = cookie.indexOf('=') + Math.floor((cookie.length - cookie.indexOf('=')) / 3);
   const damaged = cookie.slice(0, half) + (cookie[half] === 'A' ? 'B' : 'A') + cookie.slice(half + 1);
-  const three = await ask(damaged);
+  const three = await visit(damaged);
   if (one !== 1 || two !== 2 || three !== 1) throw new Error(`${key} counts ${one}, ${two}, ${three}`);
   return cookie;
 }
 
-const memoryOf = (pid) => {
+/** Measures a new process of one row. */
+async function sample({ key, ...row }) {
+  const { child, url, startup } = await start(row);
   try {
-    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
-  } catch {
-    return NaN; // no Linux
+    const cookie = await prove(key, url);
+    await load(url, cookie, warmUp);
+    const stop = await countInstructions(child.pid);
+    const before = processorTime(child.pid);
+    const speed = await load(url, cookie, seconds);
+    const total = (processorTime(child.pid) - before) * 1e6; // µs
+    const cpu = total / speed.requests;
+    const instructions = (await stop()) / speed.requests;
+    return { ...speed, cpu, total, instructions, startup, memory: memoryOf(child.pid) };
+  } finally {
+    child.kill('SIGKILL');
   }
-};
+}
 
-/** Runs one of the parts in a process of its own, and gives what it prints. */
+/** Runs one of the parts in its own process, and returns its output. */
 function part(file, ...words) {
   process.stderr.write(`${file} …\n`);
   const args = [...tsx, `${ROOT}bench/${file}`, ...words, ...(isQuick ? ['--quick'] : [])];
@@ -88,128 +77,119 @@ function part(file, ...words) {
   return stdout.trim();
 }
 
-const results = new Map();
 for (const proof of ['differential', 'soak', 'slow', 'scan']) {
   if (options[proof] === undefined) continue;
   console.log(part(`${proof}.js`));
   process.exit();
 }
-const isPart = options.micro || options.growth || options.scale;
-const contenders = CONTENDERS.filter(([key]) => (only ? only.includes(key) : !isPart));
-for (let round = 0; round < rounds; round++) {
-  const from = (round * 5) % contenders.length;
-  for (const contender of [...contenders.slice(from), ...contenders.slice(0, from)]) {
-    const [key, name, command, args, settings] = contender;
-    const { child, url, startup } = await start({ name, command, args, settings });
-    try {
-      const cookie = await prove(key, url);
-      await load(url, cookie, warmUp);
-      const sample = await load(url, cookie, seconds);
-      const samples = results.get(key) ?? results.set(key, []).get(key);
-      samples.push({ ...sample, startup, memory: memoryOf(child.pid) });
-      process.stderr.write(`round ${round + 1} ${key.padEnd(24)} ${Math.round(sample.rps)}/s\n`);
-    } finally {
-      child.kill('SIGKILL');
+
+const PARTS = [
+  ['micro', 'Single parts next to npm packages that do the same', 'micro.js'],
+  ['growth', 'What happens when something grows', 'growth.ts'],
+  ['kinds', 'The kinds of session', 'kinds.ts'],
+  ['scale', 'More connections, and more processes', 'scale.js'],
+];
+const isPart = PARTS.some(([key]) => options[key] !== undefined);
+const isComplete = !isQuick && !only && !isPart;
+const file = `${ROOT}bench/results/node-${process.versions.node.split('.')[0]}`;
+
+const others = !options.other ? [] : [
+  own('step9-other', 'step 9, the other tree', '09-tutorial.ts', {}, `${options.other}/`),
+  own('step39-other', 'step 39, the other tree', '39-fast.ts', {}, `${options.other}/`),
+  own('site-other', 'the finished site, the other tree', 'main.ts', PRODUCTION, `${options.other}/`),
+];
+const all = [...ROWS, ...others, ...MORE.filter(({ key }) => only?.includes(key))];
+for (const key of only ?? []) {
+  if (!all.some((row) => row.key === key)) throw new Error(`There is no row ${key}`);
+}
+const rows = all
+  .filter(({ key }) => (only ? only.includes(key) || key.endsWith('-other') : !isPart))
+  .map((row) => ({ ...row, samples: [] }));
+
+pinLoad();
+for (let run = 0; run < runs; run++) {
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[(i + round * 5) % rows.length];
+      const result = await sample(row);
+      row.samples.push({ ...result, run });
+      const place = `run ${run + 1}, round ${round + 1} of ${rounds}`;
+      process.stderr.write(`${place}: ${row.key.padEnd(24)} ${result.cpu.toFixed(1)} µs\n`);
     }
   }
 }
+pinLoad(false);
 
-const floor = median((results.get('floor') ?? [{ rps: NaN }]).map(({ rps }) => rps));
-const rows = contenders.map(([key, name]) => {
-  const samples = results.get(key);
-  const of = (what) => median(samples.map((sample) => sample[what]));
-  const all = samples.map(({ rps }) => rps);
-  const spread = (Math.max(...all) - Math.min(...all)) / of('rps') / 2;
-  return { name, rps: of('rps'), share: of('rps') / floor, spread, p50: of('p50'), p99: of('p99'),
-    memory: of('memory'), startup: of('startup') };
-});
-rows.sort((a, b) => b.rps - a.rps);
-
-const weightOf = (folder) =>
-  readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .reduce((sum, { parentPath, path, name }) => {
-      return sum + readFileSync(`${parentPath ?? path}/${name}`).length;
-    }, 0);
-
-/** Bytes that an npm package brings, with all that it needs. */
-function installed(names) {
-  const seen = new Set();
-  const visit = (name) => {
-    const folder = `${ROOT}bench/node_modules/${name}`;
-    if (seen.has(name) || !existsSync(folder)) return;
-    seen.add(name);
-    const { dependencies = {} } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
-    Object.keys(dependencies).forEach(visit);
+const values = (row, what, run) =>
+  row.samples.filter((one) => run === undefined || one.run === run).map((one) => one[what]);
+const middle = (row, what, run) => median(values(row, what, run));
+const floorRow = rows.find(({ key }) => key === 'floor');
+const floor = floorRow ? middle(floorRow, 'cpu') : NaN;
+const results = rows.map((row) => {
+  const cpu = values(row, 'cpu');
+  const byRun = Array.from({ length: runs }, (_, run) => middle(row, 'cpu', run));
+  return {
+    ...row, cpu: middle(row, 'cpu'), least: Math.min(...cpu), most: Math.max(...cpu), byRun,
+    difference: byRun[runs - 1] / byRun[0] - 1, ratio: floor / middle(row, 'cpu'),
   };
-  names.forEach(visit);
-  const bytes = [...seen].reduce((sum, name) => sum + weightOf(`${ROOT}bench/node_modules/${name}`), 0);
-  return { packages: seen.size, bytes };
+}).sort((a, b) => a.cpu - b.cpu);
+const percent = (part) => `${part < 0 ? '−' : '+'}${Math.abs(part * 100).toFixed(1)} %`;
+
+/** Returns the section about the counter page. */
+function counterPage() {
+  const names = Array.from({ length: runs }, (_, run) => `run ${run + 1}, µs`);
+  const times = table(
+    ['', 'signs with', 'µs per request', 'range, µs', ...(floorRow ? ['× FLOOR B', 'range'] : []),
+      ...(canCount ? ['instructions'] : []), ...(runs > 1 ? [...names, 'difference'] : [])],
+    results.map((r) => [
+      r.name, r.seal, r.cpu.toFixed(1), `${r.least.toFixed(1)} – ${r.most.toFixed(1)}`,
+      ...(floorRow ? [r.ratio.toFixed(2), `${(floor / r.most).toFixed(2)} – ${(floor / r.least).toFixed(2)}`] : []),
+      ...(canCount ? [Math.round(middle(r, 'instructions')).toLocaleString('en')] : []),
+      ...(runs > 1 ? [...r.byRun.map((one) => one.toFixed(1)), percent(r.difference)] : []),
+    ]),
+  );
+  const others = table(
+    ['', 'requests/s', 'p50 ms', 'p99 ms', 'memory MB', 'first response ms', 'installs'],
+    results.map((r) => [
+      r.name, Math.round(middle(r, 'rps')).toLocaleString('en'), digits(middle(r, 'p50')),
+      digits(middle(r, 'p99')), Math.round(middle(r, 'memory')), Math.round(middle(r, 'startup')), installed(r),
+    ]),
+  );
+  const cores = isPinned ? 'the server on one core and the load on another one' : 'without fixed cores';
+  const far = results.toSorted((a, b) => Math.abs(b.difference) - Math.abs(a.difference))[0];
+  const largest = `The largest difference between the two runs is ${percent(far.difference)} (${far.name}).`;
+  const count = canCount ? '' : ' On this machine, `perf stat` cannot count instructions.';
+  const shortest = Math.min(...results.flatMap((r) => values(r, 'total'))) / 1e6;
+  return [
+    `Node ${process.versions.node}, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ` +
+      `${new Date().toISOString().slice(0, 10)}. 64 connections of ${hasWrk ? 'wrk' : 'autocannon'}, ${cores}. Samples per row: ${rounds * runs}` +
+      `${runs > 1 ? ` in ${runs} runs` : ''}, each in a new process. Every sample uses at least ` +
+      `${shortest.toFixed(1)} s of processor time. The figures are medians.${count}`,
+    '**Processor time.** The user and system time of the server, divided by the number of requests. ' +
+      '× FLOOR B is the time of FLOOR B divided by the time of the row: a higher number is better. The range ' +
+      'goes from the lowest sample to the highest.',
+    ...(isComplete ? [`![Processor time, relative to FLOOR B](node-${process.versions.node.split('.')[0]}.svg)`] : []),
+    times,
+    ...(runs === 2 ? [largest] : []),
+    '**Throughput, latency, memory and start.** From the same samples.',
+    others,
+  ].join('\n\n');
 }
 
-const STACKS = {
-  'fastify + @fastify/cookie': ['fastify', '@fastify/cookie'],
-  'fastify + @fastify/secure-session': ['fastify', '@fastify/secure-session'],
-  'fastify + @fastify/session': ['fastify', '@fastify/cookie', '@fastify/session'],
-  'polka + cookie-session': ['polka', 'cookie-session'],
-  'koa + koa-session': ['koa', 'koa-session'],
-  'hono + signed cookie': ['hono', '@hono/node-server'],
-  'express + cookie-session': ['express', 'cookie-session'],
-  'hono + iron-session': ['hono', '@hono/node-server', 'iron-session'],
-};
-
-function weight(name) {
-  if (isOwn(name)) return `0 packages, ${Math.round(weightOf(`${ROOT}src`) / 1024)} kB`;
-  if (!STACKS[name]) return '';
-  const { packages, bytes } = installed(STACKS[name]);
-  return `${packages} packages, ${Math.round(bytes / 1024)} kB`;
+const report = rows.length > 0 ? [`## The counter page\n\n${counterPage()}`] : [];
+for (const [key, title, script] of PARTS) {
+  if (options[key] === undefined && (only || isPart)) continue;
+  const plot = isComplete && ['growth', 'kinds'].includes(key) ? [`--plot=${file}-${key}.svg`] : [];
+  const picture = plot.length > 0 ? `![${title}](${file.split('/').at(-1)}-${key}.svg)\n\n` : '';
+  report.push(`## ${title}\n\n${picture}${part(script, ...plot)}`);
 }
-
-const cpu = cpus()[0]?.model.trim();
-const tool = hasWrk ? 'wrk -t1' : 'autocannon';
-const caption =
-  `Node ${process.versions.node}, ${cpu}, ${availableParallelism()} cores; ${tool} with 64 connections, ` +
-  `${rounds} rounds of ${seconds} s after ${warmUp} s, a fresh process for each sample; medians, and ` +
-  '± is half the distance between the best and the worst sample.';
-const HEAD = ['', 'requests/s', 'of FLOOR B', '±', 'p50 ms', 'p99 ms', 'memory MB', 'first answer ms', 'brings'];
-const body = rows.map((r) => [
-  r.name, Math.round(r.rps), r.share.toFixed(2), `${Math.round(r.spread * 100)} %`, r.p50.toFixed(1),
-  r.p99.toFixed(1), Math.round(r.memory), Math.round(r.startup), weight(r.name),
-]);
-
-const BAR = { height: 26, width: 420, label: 260 };
-const most = Math.max(...rows.map(({ share }) => share));
-const bars = rows.map((r, i) => {
-  const [y, width] = [i * BAR.height + 8, (r.share / most) * BAR.width];
-  const colour = isOwn(r.name) ? '#8a4b08' : '#9aa3af';
-  return `<text x="${BAR.label - 8}" y="${y + 14}" text-anchor="end">${r.name}</text>` +
-    `<rect x="${BAR.label}" y="${y}" width="${width.toFixed(1)}" height="18" fill="${colour}"/>` +
-    `<text x="${(BAR.label + width + 6).toFixed(1)}" y="${y + 14}">${r.share.toFixed(2)}</text>`;
-});
-const size = `width="${BAR.label + BAR.width + 60}" height="${rows.length * BAR.height + 16}"`;
-const style = '<style>text{font:13px system-ui,sans-serif;fill:#777}</style>';
-
-const name = `${ROOT}bench/results/node-${process.versions.node.split('.')[0]}`;
-const isWhole = !isQuick && !only && !isPart;
-if (isWhole) mkdirSync(`${ROOT}bench/results`, { recursive: true });
-const report = contenders.length > 0 ? [`## The counter page\n\n${caption}\n\n${table(HEAD, body)}`] : [];
-if (options.micro || (!only && !isPart)) {
-  report.push(`## The parts, beside npm packages that do the same\n\n${part('micro.js')}`);
-}
-if (options.growth || (!only && !isPart)) {
-  const words = isWhole ? [`--plot=${name}-growth.svg`] : [];
-  report.push(`## What grows\n\n${part('growth.ts', ...words)}`);
-}
-if (options.scale || (!only && !isPart)) report.push(`## More at once\n\n${part('scale.js')}`);
 console.log(report.join('\n\n'));
-if (isWhole) {
-  writeFileSync(`${name}.svg`,
-    `<svg xmlns="http://www.w3.org/2000/svg" ${size}>${style}${bars.join('\n')}</svg>\n`);
-  writeFileSync(`${name}.md`, `# Measured on ${process.version}\n\n${report.join('\n\n')}\n`);
+if (isComplete) {
+  mkdirSync(`${ROOT}bench/results`, { recursive: true });
+  const bars = results.map((r) => ({
+    name: r.name, value: r.ratio, range: [floor / r.most, floor / r.least], isOwn: r.isOwn,
+  }));
+  writeFileSync(`${file}.svg`, barChart('Processor time relative to FLOOR B. A longer bar is better.', bars));
+  writeFileSync(`${file}.md`, `# Measured on Node ${process.versions.node.split('.')[0]}\n\n${report.join('\n\n')}\n`);
 }
 process.exit();
-
-/** The rows of this project, which has no package to weigh. */
-function isOwn(name) {
-  return name.startsWith('step 9') || name.startsWith('the finished site');
-}

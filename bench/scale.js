@@ -1,56 +1,54 @@
-// More at once: connections to one process, and processes that share one Redis.
+// More connections to one process, and more processes that share one Redis.
 //
-//   npm run bench -- --scale          or: node bench/scale.js
+//   npm run bench -- --scale          or, on Node 22.18: node bench/scale.js
 //
-// On a machine with two cores the processes share them with Redis and with the load: there a third
-// process only gets in the way, and it shows nothing of what a tenth machine would win.
+// With two cores, the processes compete with Redis and with the load. Then a third process cannot help,
+// and the figures do not show what more machines can do.
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import { cookieOf, freePort, hasRedis, load, start } from './load.js';
-import { table } from './measure.js';
+import { cookieOf, freePort, hasRedis, load, pinLoad, start } from './load.js';
+import { digits, table } from './measure.js';
+import { own, PRODUCTION } from './rows.js';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
-const seconds = process.argv.includes('--quick') ? 1 : 3;
+const isQuick = process.argv.includes('--quick');
+const [seconds, warmUp] = isQuick ? [1, 1] : [4, 2];
 const rows = [];
-const ours = (module, settings, core) => ({
-  name: 'ours', command: process.execPath, args: [...tsx, `${ROOT}src/${module}`], settings, core,
-});
+const show = (name, { rps, p50, p99 }) =>
+  rows.push([name, Math.round(rps).toLocaleString('en'), digits(p50), digits(p99)]);
 
 {
-  const { child, url } = await start(ours('09-tutorial.ts'));
+  pinLoad();
+  const { child, url } = await start(own('step9', 'step 9', '09-tutorial.ts'));
   const cookie = cookieOf(await fetch(url));
-  await load(url, cookie, 2);
+  await load(url, cookie, warmUp);
   for (const connections of [1, 10, 100, 1000]) {
-    const { rps, p50, p99 } = await load(url, cookie, seconds, { connections });
-    rows.push([`${connections} connections, step 9`, Math.round(rps), p50.toFixed(1), p99.toFixed(1)]);
+    show(`step 9, connections: ${connections}`, await load(url, cookie, seconds, { connections }));
   }
   child.kill('SIGKILL');
+  pinLoad(false);
 }
 
 if (hasRedis) {
   const port = String(await freePort());
   const redis = spawn('redis-server', ['--port', port, '--save', '', '--appendonly', 'no'], { stdio: 'ignore' });
-  const settings = { SESSIONS: `redis://127.0.0.1:${port}`, NODE_ENV: 'production',
-    SESSION_SECRET: 'a secret of thirty-two characters' };
+  const settings = { SESSIONS: `redis://127.0.0.1:${port}`, ...PRODUCTION };
   for (const count of [1, 2, 3]) {
-    const site = ours('main.ts', settings, null);
+    const site = { ...own('site', 'the finished site', 'main.ts', settings), core: null };
     const servers = await Promise.all(Array.from({ length: count }, () => start(site)));
     const visits = servers.map(async ({ url }) => {
       const cookie = cookieOf(await fetch(url));
-      const options = { connections: Math.round(64 / count), core: null };
-      const page = `${url}articles`; // it reads the session and changes nothing: no turns to take
-      await load(page, cookie, 2, options);
+      const options = { connections: Math.round(64 / count) };
+      const page = `${url}articles`; // it reads the session and changes nothing
+      await load(page, cookie, warmUp, options);
       return load(page, cookie, seconds, options);
     });
     const all = await Promise.all(visits);
-    const worst = (what) => Math.max(...all.map((one) => one[what])).toFixed(1);
+    const worst = (what) => Math.max(...all.map((one) => one[what]));
     const rps = all.reduce((sum, one) => sum + one.rps, 0);
-    rows.push([`/articles of ${count} ${count > 1 ? 'processes' : 'process'} on one Redis`, Math.round(rps), worst('p50'), worst('p99')]);
+    show(`the site on one Redis, processes: ${count}`, { rps, p50: worst('p50'), p99: worst('p99') });
     for (const { child } of servers) child.kill('SIGKILL');
   }
   redis.kill();
 }
 
-console.log(table(['at once', 'requests/s', 'p50 ms', 'p99 ms'], rows));
+console.log(table(['', 'requests/s', 'p50 ms', 'p99 ms'], rows));
 process.exit();

@@ -1,11 +1,10 @@
-// An independent scanner, wapiti, on the finished site as it stands in production, behind https.
+// Wapiti, an independent scanner, tests the finished site in production mode behind HTTPS.
 //
 //   npm run bench -- --scan           two minutes; needs wapiti and openssl
 //
-// All of its modules are on. A finding that is no choice of ours ends it with an error. Two headers
-// it misses, and we leave out: frame-ancestors of our CSP has taken the place of X-Frame-Options, and
-// OWASP's HTTP Headers Cheat Sheet says not to set X-XSS-Protection, whose filter browsers have
-// given up since it could itself be used against a page.
+// All modules of wapiti run. A new finding ends this program with an error. Two findings are intended:
+// - X-Frame-Options is missing: `frame-ancestors` in the Content-Security-Policy replaces it.
+// - X-XSS-Protection is missing: the HTTP Headers Cheat Sheet of OWASP advises against it.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,10 +44,10 @@ const proxy = createServer(files, (incoming, outgoing) => {
   asked += 1;
   const { method, headers } = incoming;
   const { hostname, port } = new URL(url);
-  const forward = request({ hostname, port, path: incoming.url, method, headers }, (answer) => {
-    if (answer.statusCode >= 500 && answer.statusCode !== 501) failures.push(`${method} ${incoming.url}`);
-    outgoing.writeHead(answer.statusCode, answer.headers);
-    answer.pipe(outgoing);
+  const forward = request({ hostname, port, path: incoming.url, method, headers }, (response) => {
+    if (response.statusCode >= 500 && response.statusCode !== 501) failures.push(`${method} ${incoming.url}`);
+    outgoing.writeHead(response.statusCode, response.headers);
+    response.pipe(outgoing);
   });
   forward.on('error', () => outgoing.destroy());
   incoming.pipe(forward);
@@ -61,8 +60,8 @@ const wapiti = spawn('wapiti', [
   '-f', 'json', '-o', report, '--max-scan-time', `${SCAN_TIME}`, '--max-attack-time', '60',
 ], { stdio: 'ignore', env: { ...process.env, HOME: folder } });
 const [scanned] = await once(wapiti, 'exit');
-assert.equal(scanned, 0, 'the scanner failed');
-assert.equal(child.exitCode, null, 'the site has ended');
+assert.equal(scanned, 0, 'The scanner failed');
+assert.equal(child.exitCode, null, 'The site has stopped');
 const gone = once(child, 'exit');
 child.kill('SIGTERM');
 await gone;
@@ -70,12 +69,12 @@ await gone;
 const { vulnerabilities, anomalies, infos } = JSON.parse(readFileSync(report, 'utf8'));
 const findings = Object.values({ ...vulnerabilities, ...anomalies }).flat();
 const rows = findings.map(({ method, path, info }) => [
-  `${method} ${path}`, info.trim(), CHOICES.includes(info.trim()) ? 'a choice' : 'A FINDING',
+  `${method} ${path}`, info.trim(), CHOICES.includes(info.trim()) ? 'intended' : 'A NEW FINDING',
 ]);
-console.log(`${infos.version}, ${asked} requests, ${failures.length} of them a 5xx\n`);
+console.log(`${infos.version}, ${asked} requests, responses with a 5xx: ${failures.length}\n`);
 console.log(table(['where', 'what', ''], rows));
 rmSync(folder, { recursive: true });
-assert.ok(asked > 100, 'it saw nothing of the site');
+assert.ok(asked > 100, 'The scanner sent too few requests');
 assert.deepEqual(failures, []);
-assert.ok(rows.every(([, , kind]) => kind === 'a choice'), 'there is something to be mended');
+assert.ok(rows.every(([, , kind]) => kind === 'intended'), 'There is a new finding');
 process.exit();

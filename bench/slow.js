@@ -1,10 +1,10 @@
-// A thousand slow connections, held open by slowhttptest: is everybody else served meanwhile?
+// slowhttptest opens 1,000 slow connections. Does the server still respond to other visitors?
 //
-//   npm run bench -- --slow           a minute and a half; needs slowhttptest, and Linux to look
+//   npm run bench -- --slow           90 seconds; needs Linux and slowhttptest
 //   node bench/slow.js --connections=1000
 //
-// Three ways to be slow: a header that never ends, a body that never ends, an answer that is never
-// read. Beside them an ordinary visitor asks for the counter page, one request after the other.
+// There are three kinds of slow clients: the headers never end, the body never ends, or the client never
+// reads the response. At the same time, a normal visitor requests the counter page again and again.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,9 +24,9 @@ if (spawnSync('slowhttptest', ['-h']).error || !existsSync('/proc/self/fd')) {
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
 const MODES = [
-  ['a header that never ends', '/', ['-H', '-i', '2']],
+  ['headers that never end', '/', ['-H', '-i', '2']],
   ['a body that never ends', '/cart/note', ['-B', '-i', '2', '-s', '8192']],
-  ['an answer that is never read', '/screenshot.png', ['-X', '-n', '30', '-w', '1', '-y', '8', '-z', '1']],
+  ['a response that is never read', '/screenshot.png', ['-X', '-n', '30', '-w', '1', '-y', '8', '-z', '1']],
 ];
 const at = (sorted, part) => sorted[Math.floor((sorted.length - 1) * part)];
 const rows = [];
@@ -52,9 +52,9 @@ for (const [what, path, words] of MODES) {
   let [most, free] = [0, NaN];
   while (Number.isNaN(free) && performance.now() - began < 90_000) {
     const asked = performance.now();
-    const answer = await fetch(url, { headers: { cookie } });
-    await answer.arrayBuffer();
-    assert.equal(answer.status, 200, `an ordinary visitor, during ${what}`);
+    const response = await fetch(url, { headers: { cookie } });
+    await response.arrayBuffer();
+    assert.equal(response.status, 200, `A normal visitor, during ${what}`);
     latencies.push(performance.now() - asked);
     const held = open() - before;
     most = Math.max(most, held);
@@ -66,11 +66,11 @@ for (const [what, path, words] of MODES) {
   child.kill('SIGTERM');
   const [code] = await gone;
   assert.equal(code, 0);
-  assert.ok(most > Number(values.connections) / 2, `${what}: there were only ${most}`);
-  assert.ok(!Number.isNaN(free), `${what}: they were not ended`);
+  assert.ok(most > Number(values.connections) / 2, `${what}: only ${most} connections were open`);
+  assert.ok(!Number.isNaN(free), `${what}: the server did not close the connections`);
   latencies.sort((a, b) => a - b);
   const [p50, p99] = [at(latencies, 0.5), at(latencies, 0.99)].map((ms) => ms.toFixed(1));
   rows.push([what, most, `${free.toFixed(1)} s`, latencies.length, p50, p99, latencies.at(-1).toFixed(1)]);
 }
-const HEAD = ['slow are', 'most at once', 'all ended after', 'served beside them', 'p50 ms', 'p99 ms', 'longest ms'];
+const HEAD = ['slow clients send or read', 'connections at the same time', 'all closed after', 'other visits', 'p50 ms', 'p99 ms', 'longest ms'];
 console.log(`${table(HEAD, rows)}\n\nNode ${process.version}`);

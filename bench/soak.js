@@ -1,12 +1,11 @@
-// A million requests over the mixed site: does memory stay flat, and is everything given back?
+// One million requests to the whole site: does its memory stay flat, and does it close all descriptors?
 //
 //   npm run bench -- --soak               1,000,000 requests, some minutes
 //   node bench/soak.js --requests=20000 --sessions=memory
 //
-// Visitors come, look about, keep something, log in, log out, send nonsense and leave without a
-// word; each has a cookie of its own. In the end the server must have no descriptor and no memory
-// that it did not have after the first quarter. Sessions that are kept in memory are there to stay a
-// while: with those, growth is shown and not judged.
+// Each visitor has a cookie. Visitors read pages, fill their carts, log in, log out, send invalid forms,
+// and break connections. The memory must not grow after the first quarter. At the end, no descriptor may
+// stay open. With SESSIONS=memory, the server keeps the sessions, so there is no limit for the memory.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -26,16 +25,16 @@ const { values } = parseArgs({
   },
 });
 const requests = values.quick ? 20_000 : Number(values.requests);
-const VISITORS = 64; // at once
-const VISITS = 40; // then somebody else comes
-const MAX_GROWTH = 0.1; // of the memory after the first quarter: beyond it, something is kept
+const VISITORS = 64; // at the same time
+const VISITS = 40; // of each visitor
+const MAX_GROWTH = 0.1; // relative to the memory after the first quarter
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const tsx = process.features.typescript ? [] : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
 const server = await start({
   name: 'the site',
   command: process.execPath,
-  // A heap that may grow as it likes says nothing: garbage is cleared when there is need.
+  // The heap is small. Otherwise V8 would keep garbage, and the memory would show nothing.
   args: ['--max-semi-space-size=16', '--max-old-space-size=192', ...tsx, `${ROOT}src/main.ts`],
   settings: {
     SESSIONS: values.sessions, NODE_ENV: 'production', NODE_NO_WARNINGS: '',
@@ -52,10 +51,10 @@ function ask(method, path, cookie, form) {
   return new Promise((resolve, reject) => {
     const headers = { cookie, 'sec-fetch-site': 'same-origin' };
     if (form !== undefined) headers['content-type'] = 'application/x-www-form-urlencoded';
-    const asked = request({ port, host: '127.0.0.1', method, path, headers, agent }, (answer) => {
-      const [line] = answer.headers['set-cookie'] ?? [];
-      const found = line?.split(';')[0];
-      answer.resume().on('end', () => resolve({ status: answer.statusCode, cookie: found ?? cookie }));
+    const asked = request({ port, host: '127.0.0.1', method, path, headers, agent }, (response) => {
+      const [header] = response.headers['set-cookie'] ?? [];
+      const found = header?.split(';')[0];
+      response.resume().on('end', () => resolve({ status: response.statusCode, cookie: found ?? cookie }));
     });
     asked.on('error', reject).end(form);
   });
@@ -66,7 +65,7 @@ const FORMS = [
   ['/cart/add', 'item=pot'], ['/cart/note', 'note=hello'], ['/cart/empty', ''],
   ['/articles', 'title=a&body=b'], ['/articles', ''], ['/logout', ''], ['/cart/add', '%zz'],
 ];
-const LOGINS = 500; // visitors for one who logs in: a password takes a third of a second
+const LOGINS = 500; // one visitor of 500 logs in, because a password takes a third of a second
 
 const statuses = new Map();
 let done = 0;
@@ -81,20 +80,20 @@ async function visit() {
     const [path, form] = dice.below(4) ? [dice.pick(PAGES)] : dice.pick(FORMS);
     const method = form === undefined ? dice.pick(['GET', 'GET', 'GET', 'HEAD']) : 'POST';
     const isLogin = number % LOGINS === 0 && i === 5;
-    const answer = isLogin
+    const response = isLogin
       ? await ask('POST', '/login', cookie, 'username=editor&password=editor')
       : await ask(method, path, cookie, form);
-    ({ cookie } = answer);
+    ({ cookie } = response);
     if (isLogin) {
       logins += 1;
       if ((await ask('GET', '/dashboard', cookie)).status === 200) inside += 1;
     }
-    statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
+    statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
   }
   if (number % 10 === 0) await leave(dice);
 }
 
-/** Says half of something on a connection of its own, and is gone. */
+/** Sends a part of a request, and resets the connection. */
 function leave(dice) {
   return new Promise((resolve) => {
     const socket = connect(Number(port), '127.0.0.1', () => {
@@ -128,29 +127,29 @@ for (const mark of marks) {
 const rate = done / (performance.now() - began) * 1000;
 agent.destroy();
 for (let tries = 0; look().descriptors > before.descriptors + 2 && tries < 100; tries++) {
-  await new Promise((resolve) => setTimeout(resolve, 100)); // what was left half said is being ended
+  await new Promise((resolve) => setTimeout(resolve, 100)); // the server closes broken connections
 }
 const after = look();
-rows.push(['all gone', Math.round(after.memory), after.descriptors]);
+rows.push(['after the last connection', Math.round(after.memory), after.descriptors]);
 const ended = once(server.child, 'exit');
 server.child.kill('SIGTERM');
 const [code] = await ended;
 
-console.log(table([`requests, SESSIONS=${values.sessions.split(':')[0]}`, 'memory MB', 'descriptors'], rows));
-const told = [...statuses].toSorted(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`);
-console.log(`\nNode ${process.version}, ${Math.round(rate)} requests/s, ${visitors} visitors; ${told.join(', ')}`);
-assert.ok(![...statuses.keys()].some((status) => status >= 500), 'a 5xx');
+console.log(table([`requests, SESSIONS=${values.sessions.split(':')[0]}`, 'memory in MB', 'open descriptors'], rows));
+const counts = [...statuses].toSorted(([a], [b]) => a - b).map(([status, count]) => `${status}: ${count}`);
+console.log(`\nNode ${process.version}, ${Math.round(rate)} requests/s, ${visitors} visitors; ${counts.join(', ')}`);
+assert.ok(![...statuses.keys()].some((status) => status >= 500), 'The site sent a 5xx');
 for (const [status, share] of Object.entries({ 200: 0.4, 303: 0.2, 400: 0.05, 404: 0.05, 422: 0.02 })) {
   const found = (statuses.get(Number(status)) ?? 0) / done;
-  assert.ok(found > share, `${status} is ${found.toFixed(3)} of all: this is not our site`);
+  assert.ok(found > share, `Too few responses have the status ${status}: ${found.toFixed(3)} of all`);
 }
-assert.ok(inside > 0 && inside === logins, `${inside} of ${logins} were inside after their login`);
-assert.equal(code, 0, 'it did not end by itself');
-assert.doesNotMatch(printed, /Warning: (?!Type Stripping|SQLite)|Error/, 'a listener too many, or worse');
+assert.ok(inside > 0 && inside === logins, `${inside} of ${logins} logins succeeded`);
+assert.equal(code, 0, 'The server did not stop after SIGTERM');
+assert.doesNotMatch(printed, /Warning: (?!Type Stripping|SQLite)|Error/, 'The server printed a warning or an error');
 if (isLinux) {
-  const quarter = rows[2]; // by then all is compiled, and the heap as large as it likes
+  const quarter = rows[2]; // now V8 has compiled the code, and the heap has its size
   const growth = rows.at(-2)[1] / quarter[1] - 1;
   const isJudged = !values.quick && values.sessions !== 'memory';
-  assert.ok(!isJudged || growth <= MAX_GROWTH, `memory grew by ${Math.round(growth * 100)} %`);
-  assert.ok(after.descriptors <= before.descriptors + 2, `${after.descriptors - before.descriptors} open`);
+  assert.ok(!isJudged || growth <= MAX_GROWTH, `The memory grew by ${Math.round(growth * 100)} %`);
+  assert.ok(after.descriptors <= before.descriptors + 2, `${after.descriptors - before.descriptors} descriptors are still open`);
 }

@@ -1,4 +1,4 @@
-// The ceiling: node:http and a constant answer. No cookie, no session.
+// FLOOR A: node:http with a constant response. It has no cookie and no session.
 import { createServer } from 'node:http';
 import { HEADERS, listening, PORT, render } from './page.js';
 

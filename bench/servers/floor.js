@@ -1,4 +1,5 @@
-// FLOOR B: node:http, one HMAC to verify, JSON in and out, one HMAC to sign, the same bytes sent.
+// FLOOR B: node:http, one createHmac to verify and one to sign. It parses and writes JSON, and it sends
+// the same bytes as step 9.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import { HEADERS, listening, PORT, render, SECRET } from './page.js';

@@ -10,7 +10,7 @@ const options = { cookieName: 'session', password: SECRET, cookieOptions };
 app.get('/', async (context) => {
   const store = {
     get: (name) => ({ name, value: getCookie(context, name) ?? '' }),
-    set: (name, value) => setCookie(context, name, value, { path: '/', httpOnly: true }),
+    set: (name, value) => setCookie(context, name, value, { path: '/', httpOnly: true, sameSite: 'Lax' }),
   };
   const session = await getIronSession(store, options);
   session.counter = (session.counter ?? 0) + 1;

@@ -1,6 +1,6 @@
-// How far one gets with all by hand: FLOOR B's work, the HMAC made of one-shot hashes over blocks that
-// are prepared, everything in memory that is taken once, one cookie looked for. No router, no
-// session, no template, no limits: not a server to use, but the mark to measure by.
+// The work of FLOOR B in as little time as possible. The HMAC consists of single hashes over prepared
+// blocks, and all memory is allocated once. It has no router, no session, no template and no limits.
+// Do not use it as a server: it only shows what is possible.
 import { hash, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import { HEADERS, listening, PORT, render, SECRET } from './page.js';
@@ -13,9 +13,9 @@ for (const [i, byte] of Buffer.from(`pyramid.session.${SECRET}`).entries()) {
   outer[i] ^= byte;
 }
 const cookie = Buffer.alloc(8192);
-const [sent, due] = [Buffer.alloc(DIGEST), Buffer.alloc(DIGEST)];
+const [sent, expected] = [Buffer.alloc(DIGEST), Buffer.alloc(DIGEST)];
 
-/** The HMAC of the `size` bytes that stand behind the inner block. */
+/** Returns the HMAC of the `size` bytes behind the inner block. */
 function hmac(size) {
   outer.latin1Write(hash('sha512', inner.subarray(0, BLOCK + size), 'latin1'), BLOCK);
   return hash('sha512', outer, 'latin1');
@@ -31,8 +31,8 @@ createServer((request, response) => {
     const payload = cookie.latin1Slice(DIGEST, DIGEST + size);
     inner.latin1Write(payload, BLOCK);
     cookie.copy(sent, 0, 0, DIGEST);
-    due.latin1Write(hmac(size));
-    if (timingSafeEqual(sent, due)) {
+    expected.latin1Write(hmac(size));
+    if (timingSafeEqual(sent, expected)) {
       const state = JSON.parse(payload);
       [created, count] = [state[1], state[2].counter];
     }

@@ -1,0 +1,2 @@
+export const hasRedis: boolean;
+export function freePort(): Promise<number>;
