@@ -120,8 +120,10 @@ export function hintsOf(markdown: string): string[] {
 
 /** Returns the names in the order in which the hints name them. The others follow in their order. */
 export function fromEasyToHard(names: readonly string[], hints: readonly string[]): string[] {
+  // A hint can be for two functions: `a()` and `b()`: …
+  const headOf = (hint: string): string => /^`[^`]*`(?:(?:,| and) `[^`]*`)*/.exec(hint)?.[0] ?? '';
   const placeOf = (name: string): number => {
-    const place = hints.findIndex((hint) => hint.startsWith(`\`${name}\``));
+    const place = hints.findIndex((hint) => headOf(hint).includes(`\`${name}\``));
     return place === -1 ? hints.length : place;
   };
   return names.toSorted((a, b) => placeOf(a) - placeOf(b));
