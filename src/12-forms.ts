@@ -136,9 +136,9 @@ function articlesPage(request: FormRequest, list: Article[], sent?: Article, err
 <button>Save</button>`;
   const articles = list.map(({ title, body }) => html`<article><h2 dir="auto">${title}</h2>
 <p dir="auto">${body}</p></article>`);
-  const main = html`${error && html`<p class="flash error" role="alert">${error}</p>`}
-<h1>Articles</h1>\n${form(request, '/articles', rows)}${articles}`;
-  return page('Articles', main, error === undefined ? 200 : 422);
+  return page('Articles', html`${error && html`<p class="flash error" role="alert">${error}</p>`}
+<h1>Articles</h1>\n${form(request, '/articles', rows)}
+${list.length > 0 ? articles : html`<p>No articles yet.</p>`}`, error === undefined ? 200 : 422);
 }
 
 /** The site of this step. */

@@ -4,7 +4,8 @@
 //
 // The method of encryption is AES-256-GCM (NIST SP 800-38D).
 
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto';
+import { hkdfSync, type KeyObject, randomBytes } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import type { Codec } from './03-signer.ts';
 import { type Handler, toListener } from './04-http.ts';
@@ -26,7 +27,7 @@ export type SealerOptions = { secrets: readonly string[]; salt?: string | undefi
 
 /** Encrypts texts for one purpose. The first secret encrypts, and each of them decrypts. */
 export class Sealer implements Codec {
-  readonly #keys: readonly Uint8Array[];
+  readonly #keys: readonly KeyObject[];
   readonly #purpose: Buffer;
 
   /**
@@ -36,14 +37,15 @@ export class Sealer implements Codec {
    */
   constructor({ secrets, salt = '' }: SealerOptions) {
     if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
-    this.#keys = secrets.map((secret) => deriveKey(secret, 'sessions-from-scratch sealer 1'));
+    this.#keys = secrets.map((secret) =>
+      createSecretKey(deriveKey(secret, 'sessions-from-scratch sealer 1')));
     this.#purpose = Buffer.concat([Buffer.of(VERSION), Buffer.from(salt)]);
   }
 
   /** Returns base64url(version ‖ nonce ‖ ciphertext ‖ tag), with a new random nonce. */
   encode(text: string): string {
     const nonce = randomBytes(NONCE_SIZE);
-    const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as Uint8Array, nonce);
+    const cipher = createCipheriv('aes-256-gcm', this.#keys[0] as KeyObject, nonce);
     cipher.setAAD(this.#purpose); // additional data
     const ciphertext = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
     const parts = [Buffer.of(VERSION), nonce, ciphertext, cipher.getAuthTag()];
@@ -55,15 +57,11 @@ export class Sealer implements Codec {
     const bytes = Buffer.from(value, 'base64url');
     const isExact = bytes.toString('base64url') === value; // one text has one encoding
     if (!isExact || bytes[0] !== VERSION || bytes.length < OVERHEAD) return undefined;
-    for (const key of this.#keys) {
-      const text = this.#decrypt(key, bytes);
-      if (text !== undefined) return text;
-    }
-    return undefined;
+    const texts = this.#keys.map((key) => this.#decrypt(key, bytes));
+    return texts.find((text) => text !== undefined);
   }
 
-
-  #decrypt(key: Uint8Array, bytes: Buffer): string | undefined {
+  #decrypt(key: KeyObject, bytes: Buffer): string | undefined {
     const nonce = bytes.subarray(1, 1 + NONCE_SIZE);
     const decipher = createDecipheriv('aes-256-gcm', key, nonce);
     decipher.setAAD(this.#purpose).setAuthTag(bytes.subarray(-TAG_SIZE));
