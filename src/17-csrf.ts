@@ -52,7 +52,7 @@ export function withCsrf(
     if (!SAFE_METHODS.includes(method)) session.csrfToken();
     const hiddenFields = (): Html =>
       html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;
-    return page({ ...request, hiddenFields });
+    return page(Object.assign({}, request, { hiddenFields }));
   };
 }
 
