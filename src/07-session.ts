@@ -110,7 +110,7 @@ export function encodePayload(session: Session<object>, now: number): string {
  */
 export function decodePayload(text = ''): SessionState | undefined {
   try {
-    const [accessed, created, data, ...rest] = exact(JSON.parse(text)) as unknown[];
+    const [accessed, created, data, ...rest]: unknown[] = JSON.parse(text).map(exact);
     const hasTimes = typeof accessed === 'number' && typeof created === 'number';
     const isObject = typeof data === 'object' && data !== null && !Array.isArray(data);
     return hasTimes && isObject && rest.length === 0 ? { accessed, created, data } : undefined;
