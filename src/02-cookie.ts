@@ -39,8 +39,8 @@ export class Cookie {
 /** Returns the pairs of a `Cookie` header: [['count', '7'], ['theme', 'dark']]. Never throws. */
 export function parseCookies(header = ''): (readonly [name: string, value: string])[] {
   return header.split(';').filter((pair) => pair.includes('=')).map((pair) => {
-    const [name = '', ...value] = pair.split('=');
-    return [name.replace(/^[ \t]+/, ''), value.join('=')]; // the value may contain = too
+    const end = pair.indexOf('='); // the value may contain = too
+    return [pair.slice(0, end).replace(/^[ \t]+/, ''), pair.slice(end + 1)];
   });
 }
 

@@ -36,7 +36,7 @@ export class Router {
     const { handlers, params } = this.#find(path) ?? {};
     if (!handlers) return problem(404, `There is no page at ${path}.`);
     const handler = handlers.get(method === 'HEAD' ? 'GET' : method);
-    if (handler) return handler({ ...request, params: params ?? {} });
+    if (handler) return handler(Object.assign({}, request, { params: params ?? {} }));
     const allow = [...handlers.keys()].join(', ').replace('GET', 'GET, HEAD');
     return problem(405, `${path} allows ${allow}, not ${method}.`, { allow });
   };

@@ -26,13 +26,13 @@ export type Value = Html | string | number | boolean | null | undefined | readon
  */
 export function html(strings: TemplateStringsArray, ...values: Value[]): Html {
   let markup = strings[0] ?? '';
-  for (const [i, value] of values.entries()) markup += show(value, strings) + strings[i + 1];
+  for (let i = 0; i < values.length; i++) markup += show(values[i], strings) + strings[i + 1];
   return new Html(markup);
 }
 
 /** Replaces the five characters that have a meaning in markup (HTML §13.5). */
 export function escape(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => ESCAPES[character] ?? '');
+  return /[&<>"']/.test(text) ? text.replace(/[&<>"']/g, (c) => ESCAPES[c] ?? '') : text;
 }
 
 const ESCAPES: Record<string, string> =

@@ -41,7 +41,7 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
     this.accessed = state?.accessed ?? now;
     this.isNew = state === undefined;
     this.created = state?.created ?? now;
-    this.#before = JSON.stringify(this);
+    this.#before = JSON.stringify(state?.data ?? {});
   }
 
   /** Returns the value, or `undefined` if the key is absent. */
@@ -81,18 +81,18 @@ export class Session<Data extends object = Record<string, unknown>> extends Map<
 }
 
 function requireJson(value: unknown, key: string): void {
-  const text = JSON.stringify(value) as string | undefined;
-  if (text !== undefined && isDeepStrictEqual(parseJson(text), value)) return;
+  if (typeof value === 'string' || (Number.isSafeInteger(value) && value !== 0)) return; // not -0
+  if (isDeepStrictEqual(exact(JSON.parse(JSON.stringify(value) ?? 'null')), value)) return;
   throw new TypeError(`Cannot keep '${key}' in a session: JSON would lose or change its value`);
 }
 
-/** Throws for a number that JavaScript cannot read exactly: 2^53 + 1 would become 2^53. */
-function parseJson(text: string): unknown {
-  return JSON.parse(text, (_key, value) => {
-    if (value === 0) return 0; // Python can write -0.0, and JSON.stringify cannot
-    if (typeof value !== 'number' || Math.abs(value) <= Number.MAX_SAFE_INTEGER) return value;
-    throw new RangeError(`Cannot keep ${value} in a session: the limit is 2^53 - 1`);
-  });
+/** Returns the value. Throws for a number that JavaScript cannot read: 2^53 + 1 would be 2^53. */
+function exact(value: unknown): unknown {
+  if (value === 0) return 0; // Python can write -0.0, and JSON.stringify cannot
+  const items = value as Record<string, unknown>;
+  if (typeof value === 'object') for (const key in items) items[key] = exact(items[key]);
+  if (typeof value !== 'number' || Math.abs(value) <= Number.MAX_SAFE_INTEGER) return value;
+  throw new RangeError(`Cannot keep ${value} in a session: the limit is 2^53 - 1`);
 }
 
 /**
@@ -110,7 +110,7 @@ export function encodePayload(session: Session<object>, now: number): string {
  */
 export function decodePayload(text = ''): SessionState | undefined {
   try {
-    const [accessed, created, data, ...rest] = parseJson(text) as unknown[];
+    const [accessed, created, data, ...rest]: unknown[] = JSON.parse(text).map(exact);
     const hasTimes = typeof accessed === 'number' && typeof created === 'number';
     const isObject = typeof data === 'object' && data !== null && !Array.isArray(data);
     return hasTimes && isObject && rest.length === 0 ? { accessed, created, data } : undefined;

@@ -100,15 +100,15 @@ export function withSession<S extends Session<object>>(factory: SessionFactory<S
   return <R extends HttpRequest>(page: Handler<NoInfer<R> & { session: S }>): Handler<R> =>
     async (request) => {
       const session = await open(request.headers.cookie);
-      const response = await page({ ...request, session });
-      const vary = [response.headers.vary ?? [], 'Cookie'].flat().join(', ');
+      const response = await page(Object.assign({}, request, { session }));
+      const vary = response.headers.vary ? `${response.headers.vary}, Cookie` : 'Cookie';
       const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
       if (response.status >= 500 || request.method === 'HEAD') return { ...response, headers };
       const value = await factory.save(session);
       if (value === undefined) return { ...response, headers };
       const setCookie = factory.cookie.write(value) + (value === '' ? '; Max-Age=0' : '');
-      const others = response.headers['set-cookie'] ?? [];
-      return { ...response, headers: { ...headers, 'set-cookie': [others, setCookie].flat() } };
+      const cookies = [response.headers['set-cookie'] ?? [], setCookie].flat();
+      return { ...response, headers: Object.assign(headers, { 'set-cookie': cookies }) };
     };
 }
 

@@ -45,7 +45,7 @@ export class FlashSession<Data extends object> extends Session<Data> {
 const FLASH_KEY = '_f_'; // Pyramid's key; the name of the queue follows
 
 /** The queues that pages show. A screen reader reads an alert immediately, and a status later. */
-const ROLES = { error: 'alert', success: 'status', info: 'status', '': 'status' };
+const ROLES = Object.entries({ error: 'alert', success: 'status', info: 'status', '': 'status' });
 
 /**
  * Appends the messages of these queues to the slot `notices`, errors first, and removes them from
@@ -58,13 +58,13 @@ export const withFlash: Middleware<object, { session: FlashSession<object> }> =
     const isSeen = response.status < 300 || (response.status >= 400 && response.status < 500);
     if (!isSeen || !(response.body instanceof Page)) return response;
     const { session } = request;
-    const notices = Object.entries(ROLES).flatMap(([queue, role]) =>
+    const notices = ROLES.flatMap(([queue, role]) =>
       session.popFlash(queue).map((message) => {
         const text = typeof message === 'string' ? message : JSON.stringify(message);
         return html`<p class="flash ${queue}" role="${role}">${text}</p>\n`;
       }),
     );
-    return fillSlot(response, 'notices', html`${notices}`);
+    return notices.length > 0 ? fillSlot(response, 'notices', html`${notices}`) : response;
   };
 
 /** Responds 503 to a request for a page that the browser loads in advance. */

@@ -34,6 +34,9 @@ export class CsrfSession<Data extends object> extends FlashSession<Data> {
 
 const CSRF_KEY = '_csrft_'; // Pyramid's key
 
+const tokenField = (session: CsrfSession<object>) => (): Html =>
+  html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;
+
 type CsrfRequest = HttpRequest & { session: CsrfSession<object> };
 
 /**
@@ -50,9 +53,7 @@ export function withCsrf(
     if (reason !== undefined) return problem(403, `${reason} ${ADVICE}`);
     // Create the token now. If the session has no space for it, only this request fails.
     if (!SAFE_METHODS.includes(method)) session.csrfToken();
-    const hiddenFields = (): Html =>
-      html`<input type="hidden" name="csrf_token" value="${session.csrfToken()}">\n`;
-    return page({ ...request, hiddenFields });
+    return page(Object.assign({}, request, { hiddenFields: tokenField(session) }));
   };
 }
 

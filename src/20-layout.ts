@@ -68,7 +68,7 @@ export function withErrorPages(inner: Handler, inLayout: (page: Handler) => Hand
     const isPage = request.headers.accept?.includes('text/html');
     const shown = isPage ? await frame(request, plain) : response;
     const headers = { ...response.headers, ...shown.headers }; // Allow and Retry-After remain
-    const vary = [headers.vary ?? [], 'Accept'].flat().join(', ');
+    const vary = headers.vary ? `${headers.vary}, Accept` : 'Accept';
     return { status, headers: { ...headers, vary }, body: shown.body };
   };
 }

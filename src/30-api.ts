@@ -67,7 +67,7 @@ export function withCors(origins: readonly string[], inner: Handler): Handler {
       'access-control-allow-origin': origin, // and no header that allows credentials
       'access-control-allow-headers': 'authorization',
     };
-    const vary = [response.headers.vary ?? [], 'Origin'].flat().join(', ');
+    const vary = response.headers.vary ? `${response.headers.vary}, Origin` : 'Origin';
     return { ...response, headers: { ...response.headers, vary, ...allow } };
   };
 }

@@ -111,7 +111,7 @@ const HTTPS_HEADERS = {
 function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
   return async (request) => {
     const response = await inner(request);
-    return { ...response, headers: { ...common, ...response.headers } };
+    return { ...response, headers: Object.assign({}, common, response.headers) };
   };
 }
 
