@@ -28,7 +28,7 @@ const rounds = Number(options.rounds ?? (isQuick ? 1 : 9));
 const runs = Number(options.runs ?? 1);
 // The system counts processor time in steps of 10 ms, so a sample needs about two seconds of it.
 const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
-const warmUp = Number(options.warm ?? 1); // seconds, in which V8 compiles the code
+const warmUp = Number(options.warm ?? (isQuick ? 1 : 2)); // seconds, in which V8 compiles the code
 const only = options.only?.split(',');
 const PAGE = readFileSync(`${ROOT}bench/servers/page.html`, 'utf8').replace('{count}', '1');
 const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
