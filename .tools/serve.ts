@@ -126,7 +126,11 @@ export async function fetchReply(
   method = 'GET',
 ): Promise<Reply> {
   const fetched = async (): Promise<Reply> => {
-    const response = await fetch(url, { method, headers, redirect: 'manual' });
+    const response = await fetch(url, { method, headers, redirect: 'manual' }).catch((error) => {
+      // The message of fetch is only `fetch failed`.
+      const reason = error.cause?.code ?? error.cause?.message ?? error.message;
+      throw new Error(`${method} ${url} had no response: ${reason}`, { cause: error });
+    });
     const body = await response.text();
     const cookies = response.headers.getSetCookie().map((header) => header.split(';')[0]);
     return { status: response.status, headers: response.headers, body, cookie: cookies.join('; ') };
@@ -139,11 +143,14 @@ export async function withTimeLimit<T>(
   promise: Promise<T>,
   what: string,
   limit = TIME_LIMIT,
+  failure: () => string = () => 'no complete response',
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    const message = `${what}: no complete response within ${limit / 1000} seconds`;
-    timer = setTimeout(() => reject(new TimeLimitError(message)), limit);
+    timer = setTimeout(() => {
+      const message = `${what}: ${failure()} within ${limit / 1000} seconds`;
+      reject(new TimeLimitError(message));
+    }, limit);
   });
   promise.catch(() => {}); // a late error is not reported twice
   try {
@@ -195,7 +202,8 @@ export function startProgram(
         isOver = await Promise.race([more, closed.then(() => true)]);
       }
     };
-    await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT);
+    const failure = (): string => `it printed ${JSON.stringify(stdout)}, and no other text`;
+    await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT, failure);
     assert.match(stdout, pattern, `The process ended. It had printed: ${stdout}${stderr}`);
     return pattern.exec(stdout)?.[1] ?? '';
   };
@@ -204,13 +212,16 @@ export function startProgram(
     kill: (signal = 'SIGTERM') => void child.kill(signal),
     printed,
     async origin() {
-      const origin = `http://127.0.0.1:${await printed(/http:\/\/localhost:(\d+)\n/)}`;
+      const url = await printed(/(http:\/\/\S+)\n/); // also a wrong one, so that no test waits
+      assert.match(url, /^http:\/\/localhost:[1-9]\d*$/, `${what} printed the address ${url}`);
+      const origin = url.replace('localhost', '127.0.0.1');
       const isOfStep = args.length === 1 && /^src\/\d\d-/.test(args[0] ?? '');
       if (isOfStep && Object.keys(env).length === 0) noteProgram(origin);
       return origin;
     },
     async ended() {
-      const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
+      const failure = (): string => 'the process did not end';
+      const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT, failure);
       return { code, signal, stdout, stderr };
     },
   };
