@@ -11,7 +11,7 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { noteBytes, noteProgram } from './explain.ts';
+import { noteBytes, noteProgram, waitingFor } from './explain.ts';
 import { TimeLimitError } from './limit.ts';
 
 const TIME_LIMIT = 4_000; // milliseconds for one response
@@ -143,14 +143,11 @@ export async function withTimeLimit<T>(
   promise: Promise<T>,
   what: string,
   limit = TIME_LIMIT,
-  failure: () => string = () => 'no complete response',
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const message = `${what}: ${failure()} within ${limit / 1000} seconds`;
-      reject(new TimeLimitError(message));
-    }, limit);
+    const message = `${what}: no complete response within ${limit / 1000} seconds`;
+    timer = setTimeout(() => reject(new TimeLimitError(message)), limit);
   });
   promise.catch(() => {}); // a late error is not reported twice
   try {
@@ -202,8 +199,8 @@ export function startProgram(
         isOver = await Promise.race([more, closed.then(() => true)]);
       }
     };
-    const failure = (): string => `it printed ${JSON.stringify(stdout)}, and no other text`;
-    await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT, failure);
+    const waits = (): string => `${what} printed ${stdout ? JSON.stringify(stdout) : 'nothing'}`;
+    await waitingFor(withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT), waits);
     assert.match(stdout, pattern, `The process ended. It had printed: ${stdout}${stderr}`);
     return pattern.exec(stdout)?.[1] ?? '';
   };
@@ -220,8 +217,8 @@ export function startProgram(
       return origin;
     },
     async ended() {
-      const failure = (): string => 'the process did not end';
-      const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT, failure);
+      const ended = withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
+      const [code, signal] = await waitingFor(ended, () => `${what} is still running`);
       return { code, signal, stdout, stderr };
     },
   };
