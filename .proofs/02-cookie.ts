@@ -76,9 +76,8 @@ describe('02-cookie: further proofs', () => {
     ];
     for (const header of headers) {
       const context = createContext({ parseCookies, header });
-      const pairs = runInContext('parseCookies(header)', context, { timeout: 5_000 }); // ms
-      const count = header.split(';').filter((one: string) => one.includes('=')).length;
-      assert.equal(pairs.length, count, header.slice(0, 10));
+      const parse = (): unknown => runInContext('parseCookies(header)', context, { timeout: 5_000 });
+      assert.doesNotThrow(parse, `more than 5 seconds for '${header.slice(0, 10)}…'`);
     }
   });
 

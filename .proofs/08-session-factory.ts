@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe } from 'node:test';
-import { explainedIt } from '../.tools/explain.ts';
+import { explainedIt, given } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies, Visitor } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
 import { Cookie } from '../src/02-cookie.ts';
@@ -101,7 +101,7 @@ describe('08-session-factory: proofs about the signed cookie', () => {
       [{ secrets: ['good', ''] }, /TypeError: A secret is missing/],
       [{ hashAlg: 'sha7' }, /Error: Invalid digest: sha7/],
     ];
-    for (const [options, error] of wrong) assert.throws(() => makeFactory(options), error);
+    for (const [options, error] of wrong) assert.throws(() => makeFactory(given(options)), error);
   });
 
   it('SignedCookieSessionFactory has the clock of the machine by default, in seconds', (t) => {

@@ -52,7 +52,8 @@ export function explainedIt(testUrl: string): It {
 
 const WAITS = 'A promise never settles, or a function never calls its callback.';
 
-function whatWaits({ requests }: Exchange): string {
+function whatWaits({ requests, waits }: Exchange): string {
+  if (waits) return `${waits()}.`;
   const came = requests?.at(-1)?.came;
   return came === THREW || came === NOTHING ? 'The page did not respond.' : WAITS;
 }
@@ -113,6 +114,13 @@ const stepPorts = new Set<string>();
 /** Notes the address of a program: the module of a step, started without settings. */
 export function noteProgram(origin: string): void {
   stepPorts.add(new URL(origin).port);
+}
+
+/** Waits for a process. If the test does not end, its message contains the text of `waits`. */
+export async function waitingFor<T>(process: Promise<T>, waits: () => string): Promise<T> {
+  const exchange = exchanges.getStore() ?? {};
+  exchange.waits = waits;
+  return process.finally(() => delete exchange.waits);
 }
 
 // If a page fails, its response is a 500 without a reason, and the log contains the reason.

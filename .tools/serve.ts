@@ -11,7 +11,7 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { noteBytes, noteProgram } from './explain.ts';
+import { noteBytes, noteProgram, waitingFor } from './explain.ts';
 import { TimeLimitError } from './limit.ts';
 
 const TIME_LIMIT = 4_000; // milliseconds for one response
@@ -126,7 +126,11 @@ export async function fetchReply(
   method = 'GET',
 ): Promise<Reply> {
   const fetched = async (): Promise<Reply> => {
-    const response = await fetch(url, { method, headers, redirect: 'manual' });
+    const response = await fetch(url, { method, headers, redirect: 'manual' }).catch((error) => {
+      // The message of fetch is only `fetch failed`.
+      const reason = error.cause?.code ?? error.cause?.message ?? error.message;
+      throw new Error(`${method} ${url} had no response: ${reason}`, { cause: error });
+    });
     const body = await response.text();
     const cookies = response.headers.getSetCookie().map((header) => header.split(';')[0]);
     return { status: response.status, headers: response.headers, body, cookie: cookies.join('; ') };
@@ -195,7 +199,8 @@ export function startProgram(
         isOver = await Promise.race([more, closed.then(() => true)]);
       }
     };
-    await withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT);
+    const waits = (): string => `${what} printed ${stdout ? JSON.stringify(stdout) : 'nothing'}`;
+    await waitingFor(withTimeLimit(wait(), what, PROGRAM_TIME_LIMIT), waits);
     assert.match(stdout, pattern, `The process ended. It had printed: ${stdout}${stderr}`);
     return pattern.exec(stdout)?.[1] ?? '';
   };
@@ -204,13 +209,16 @@ export function startProgram(
     kill: (signal = 'SIGTERM') => void child.kill(signal),
     printed,
     async origin() {
-      const origin = `http://127.0.0.1:${await printed(/http:\/\/localhost:(\d+)\n/)}`;
+      const url = await printed(/(http:\/\/\S+)\n/); // also a wrong one, so that no test waits
+      assert.match(url, /^http:\/\/localhost:[1-9]\d*$/, `${what} printed the address ${url}`);
+      const origin = url.replace('localhost', '127.0.0.1');
       const isOfStep = args.length === 1 && /^src\/\d\d-/.test(args[0] ?? '');
       if (isOfStep && Object.keys(env).length === 0) noteProgram(origin);
       return origin;
     },
     async ended() {
-      const [code, signal] = await withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
+      const ended = withTimeLimit(closed, what, PROGRAM_TIME_LIMIT);
+      const [code, signal] = await waitingFor(ended, () => `${what} is still running`);
       return { code, signal, stdout, stderr };
     },
   };

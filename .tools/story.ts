@@ -27,6 +27,7 @@ export type Exchange = {
   requests?: Noted[]; // the last ones
   given?: Given;
   logged?: string;
+  waits?: () => string; // what a process has not done yet
 };
 
 /** The server of a step. */

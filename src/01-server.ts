@@ -17,8 +17,10 @@ export const countVisits: RequestListener = (_request, response) => {
 /**
  * Returns a server that listens on the port in `PORT` (default 6543). When it is ready, it prints
  * `Step 1 · http://localhost:6543`, then `  open http://localhost:6543/` for each path, and then
- * `  stop with Ctrl-C`. If it cannot listen, it prints one line: `Cannot listen on port 80: `, the
- * reason, and what to do. Then the exit code is 1. Later steps pass another `make`.
+ * `  stop with Ctrl-C`. If it cannot listen, the exit code is 1, and it prints one line with the
+ * port and the message of the error. For example, if `PORT` is `80a`, it prints
+ * "Cannot listen on port 80a: PORT must be a whole number from 0 to 65535. Is another step still
+ * running? Stop it with Ctrl-C, or set PORT to another number." Later steps pass another `make`.
  */
 export function serve(
   listener: RequestListener,

@@ -18,8 +18,11 @@ const MODULE = join(ROOT, 'src/01-server.ts');
 const ADVICE =
   'Is another step still running? Stop it with Ctrl-C, or set PORT to another number.';
 
-/** The number on a page of plain text. */
-const countOn = ({ body }: { body: string }): number => Number(/^Count: (\d+)\n$/.exec(body)?.[1]);
+/** Returns the number on a page of plain text. */
+function countOn({ body }: { body: string }): number {
+  assert.match(body, /^Count: \d+\n$/);
+  return Number(body.slice('Count: '.length));
+}
 
 /** Restores PORT, the program and the exit code after a test that changes them. */
 function restoreAfter(t: TestContext): void {
@@ -32,6 +35,48 @@ function restoreAfter(t: TestContext): void {
     if (PORT === undefined) delete process.env.PORT;
     else process.env.PORT = PORT;
   });
+}
+
+/** Sets PORT, and calls serve(). Returns its server. */
+function serveOn(PORT: string | undefined): Server {
+  given({ PORT });
+  if (PORT === undefined) delete process.env.PORT;
+  else process.env.PORT = PORT;
+  const server: unknown = serve(countVisits, 'Test', ['/']);
+  assert.ok(server instanceof Server, 'serve() must return the server');
+  return server;
+}
+
+/** Replaces a function of the console during the test. Returns the lines that it was given. */
+function linesOf(t: TestContext, method: 'log' | 'error'): string[] {
+  const lines: string[] = [];
+  t.mock.method(console, method, (...words: unknown[]) => void lines.push(words.join(' ')));
+  return lines;
+}
+
+/** Replaces `listen` during the test. Returns the port and the address of each call. */
+function listensOf(t: TestContext): unknown[][] {
+  const listens: unknown[][] = [];
+  t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: unknown[]) {
+    listens.push(args.slice(0, 2));
+    return this;
+  });
+  return listens;
+}
+
+/** Waits until the server listens. Returns its address. The server ends after the test. */
+async function addressOf(t: TestContext, start: () => Server): Promise<AddressInfo> {
+  const { listen } = Server.prototype;
+  let calls = 0;
+  t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: unknown[]) {
+    calls += 1;
+    t.after(() => this.close());
+    return Reflect.apply(listen, this, args);
+  });
+  const server = start();
+  assert.equal(calls, 1, 'serve() must call listen() once');
+  await once(server, 'listening');
+  return server.address() as AddressInfo;
 }
 
 describe('01-server: the page', () => {
@@ -59,17 +104,88 @@ describe('01-server: the page', () => {
 });
 
 describe('01-server: starting the server', () => {
-  it('serve() prints the pages to open and responds there', async (t) => {
-    const program = startProgram(t, ['src/01-server.ts']);
-    const origin = await program.printed(/^Step 1 · (http:\/\/localhost:\d+)\n/);
-    await program.printed(/stop with Ctrl-C\n/);
-    for (const expected of ['Count: 1\n', 'Count: 2\n']) {
-      assert.equal((await fetchReply(await program.origin())).body, expected);
+  it('serve() listens on PORT or on 6543, and only on this machine', (t) => {
+    const listens = listensOf(t);
+    restoreAfter(t);
+    const table: [PORT: string | undefined, port: number][] = [
+      ['8080', 8080], ['0', 0], ['65535', 65535], [undefined, 6543], ['', 6543], [' ', 6543],
+      [' 8080\r\n', 8080],
+    ];
+    for (const [PORT, port] of table) {
+      listens.length = 0;
+      serveOn(PORT);
+      assert.equal(listens.length, 1, 'serve() must call listen() once');
+      assert.deepEqual(listens[0], [port, '127.0.0.1']);
     }
-    program.kill();
-    const { stdout, stderr } = await program.ended();
-    assert.equal(stderr, '');
-    assert.equal(stdout, `Step 1 · ${origin}\n  open ${origin}/\n  stop with Ctrl-C\n`);
+  });
+
+  it('serve() prints the pages to open when it listens, and responds there', async (t) => {
+    const lines = linesOf(t, 'log');
+    restoreAfter(t);
+    const { port } = await addressOf(t, () => {
+      const server = serveOn('0');
+      assert.deepEqual(lines, [], 'serve() must not print before the server listens');
+      return server;
+    });
+    const origin = `http://localhost:${port}`;
+    assert.equal(lines[0], `Test · ${origin}`);
+    assert.deepEqual(lines.slice(1), [`  open ${origin}/`, '  stop with Ctrl-C']);
+    const first = countOn(await fetchReply(`http://127.0.0.1:${port}/`));
+    assert.equal(countOn(await fetchReply(`http://127.0.0.1:${port}/`)), first + 1);
+  });
+
+  it('serve() reports each error of the server in one line', (t) => {
+    const lines = linesOf(t, 'error');
+    listensOf(t);
+    restoreAfter(t);
+    const server = serveOn('80');
+    assert.ok(server.listenerCount('error') > 0, 'serve() must handle the event error');
+    const reason = 'listen EACCES: permission denied 127.0.0.1:80';
+    server.emit('error', new Error(reason));
+    assert.deepEqual(lines, [`Cannot listen on port 80: ${reason}. ${ADVICE}`]);
+    assert.equal(process.exitCode, 1, 'serve() must set the exit code to 1');
+  });
+
+  it('serve() reports a port that is in use in one line and exits with 1', async (t) => {
+    const { port } = await startServer(t, countVisits);
+    const [{ message }] = await once(createServer().listen(port, '127.0.0.1'), 'error');
+    const program = startProgram(t, ['src/01-server.ts'], { PORT: String(given(port)) });
+    const { code, stdout, stderr } = await program.ended();
+    assert.equal(stderr, `Cannot listen on port ${port}: ${message}. ${ADVICE}\n`);
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+  });
+
+  it('serve() rejects a PORT that is not a whole number from 0 to 65535', (t) => {
+    const lines = linesOf(t, 'error');
+    const listens = listensOf(t);
+    restoreAfter(t);
+    const rule = 'PORT must be a whole number from 0 to 65535';
+    for (const PORT of ['80a', '65536', '-1', '1.5', '1e3', '0x50', '８０', './socket']) {
+      [lines.length, process.exitCode] = [0, undefined];
+      serveOn(PORT);
+      assert.deepEqual(lines, [`Cannot listen on port ${PORT}: ${rule}. ${ADVICE}`]);
+      assert.equal(process.exitCode, 1, 'serve() must set the exit code to 1');
+      assert.deepEqual(listens, [], 'serve() must not call listen()');
+    }
+  });
+
+  it('serve() uses the server of make and the place of a later step', async (t) => {
+    const lines = linesOf(t, 'log');
+    restoreAfter(t);
+    process.env.PORT = '0';
+    const made: unknown[] = [];
+    const make = (listener: typeof countVisits): Server => {
+      made.push(listener);
+      return createServer(listener);
+    };
+    const place: [address: string, name: string] = ['127.0.0.1', 'example.test'];
+    const { address, port } = await addressOf(t, () =>
+      serve(countVisits, 'Test', ['/', '/howdy'], make, place));
+    assert.deepEqual(made, [countVisits], 'serve() must create the server with make');
+    assert.equal(address, '127.0.0.1');
+    const origin = `http://example.test:${port}`;
+    const pages = [`  open ${origin}/`, `  open ${origin}/howdy`];
+    assert.deepEqual(lines, [`Test · ${origin}`, ...pages, '  stop with Ctrl-C']);
   });
 
   it('serve() starts again at 1 after a restart, which is a flaw', async (t) => {
@@ -78,84 +194,10 @@ describe('01-server: starting the server', () => {
       const { body } = await fetchReply(await program.origin());
       assert.equal(body, 'Count: 1\n', `${run}: step 2 fixes this`);
       program.kill();
-      await program.ended();
+      const { stdout, stderr } = await program.ended();
+      assert.match(stdout, /^Step 1 · http:.*\n {2}open http:.*\n {2}stop with Ctrl-C\n$/);
+      assert.equal(stderr, '');
     }
-  });
-
-  it('serve() reports a port that is in use in one line and exits with 1', async (t) => {
-    const { port } = await startServer(t, countVisits);
-    const program = startProgram(t, ['src/01-server.ts'], { PORT: String(port) });
-    const { code, stdout, stderr } = await program.ended();
-    assert.match(stderr, new RegExp(`^Cannot listen on port ${port}: .*in use.*\\n$`));
-    assert.ok(stderr.endsWith(`. ${ADVICE}\n`), stderr);
-    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
-  });
-
-  it('serve() listens on PORT or on 6543, and only on this machine', (t) => {
-    const listens: unknown[] = [];
-    const listen = (...args: unknown[]): unknown => listens.push(args.slice(0, 2));
-    t.mock.method(Server.prototype, 'listen', listen);
-    restoreAfter(t);
-    for (const port of ['', ' ', '0', ' 8080\r\n', '65535']) {
-      process.env.PORT = given(port);
-      serve(countVisits, 'Test', ['/']);
-    }
-    delete process.env.PORT;
-    serve(countVisits, 'Test', ['/']);
-    const ports = [6543, 6543, 0, 8080, 65535, 6543];
-    assert.deepEqual(listens, ports.map((port) => [port, '127.0.0.1']));
-  });
-
-  it('serve() rejects a PORT that is not a whole number from 0 to 65535', (t) => {
-    const { mock } = t.mock.method(console, 'error', () => {});
-    restoreAfter(t);
-    for (const port of ['80a', '65536', '-1', '1.5', '1e3', '0x50', '８０', './socket']) {
-      process.env.PORT = given(port);
-      mock.resetCalls();
-      assert.equal(serve(countVisits, 'Test', ['/']).listening, false, `PORT='${port}'`);
-      const lines = mock.calls.map((call) => call.arguments[0]);
-      const rule = 'PORT must be a whole number from 0 to 65535';
-      const line = `Cannot listen on port ${port}: ${rule}. ${ADVICE}`;
-      assert.deepEqual(lines, [line]);
-      assert.equal(process.exitCode, 1, `PORT='${port}' must set the exit code to 1`);
-      process.exitCode = undefined;
-    }
-  });
-
-  it('serve() reports every other error of the server in one line too', (t) => {
-    const { mock } = t.mock.method(console, 'error', () => {});
-    t.mock.method(Server.prototype, 'listen', function (this: Server) {
-      return this;
-    });
-    restoreAfter(t);
-    process.env.PORT = '80';
-    const reason = 'listen EACCES: permission denied 127.0.0.1:80';
-    serve(countVisits, 'Test', ['/']).emit('error', new Error(reason));
-    const line = `Cannot listen on port 80: ${reason}. ${ADVICE}`;
-    assert.deepEqual(mock.calls.map((call) => call.arguments), [[line]]);
-    assert.equal(process.exitCode, 1);
-  });
-
-  it('serve() uses the server of make and the place of a later step', async (t) => {
-    const { mock } = t.mock.method(console, 'log', () => {});
-    restoreAfter(t);
-    process.env.PORT = '0';
-    const made: unknown[] = [];
-    const make = (listener: typeof countVisits): Server => {
-      made.push(listener);
-      return createServer(listener);
-    };
-    const place = ['127.0.0.1', 'example.test'];
-    const server = serve(countVisits, 'Test', ['/', '/howdy'], make, place as [string, string]);
-    t.after(() => server.close());
-    await once(server, 'listening');
-    assert.deepEqual(made, [countVisits]);
-    const { address, port } = server.address() as AddressInfo;
-    assert.equal(address, '127.0.0.1');
-    const origin = `http://example.test:${port}`;
-    const pages = [`  open ${origin}/`, `  open ${origin}/howdy`];
-    const lines = mock.calls.map((call) => call.arguments[0]);
-    assert.deepEqual(lines, [`Test · ${origin}`, ...pages, '  stop with Ctrl-C']);
   });
 });
 
@@ -189,17 +231,20 @@ describe('01-server: the main module', () => {
   for (const file of ['src/01-server', 'src/01-server.js']) {
     it(`isMain() lets npx tsx ${file} start the server`, { skip }, async (t) => {
       const program = startProgram(t, [file], {}, ['--import', 'tsx']);
-      await program.printed(/^Step 1 · http:\/\/localhost:\d+\n/);
+      assert.match(await program.origin(), /^http:/);
     });
   }
 
   it('isMain() does not start a server in a module that is only imported', async (t) => {
-    const code = `console.log(typeof (await import('./src/01-server.ts')).isMain)`;
+    const code = `
+      import { Server } from 'node:http';
+      Server.prototype.listen = () => console.log('The import started a server.');
+      console.log(typeof (await import('./src/01-server.ts')).isMain);
+    `;
     for (const words of [[], ['word'], ['src/02-cookie.ts']]) {
-      const program = startProgram(t, ['--input-type=module', '--eval', code, ...words]);
-      const ended = await program.ended();
-      const expected = { code: 0, signal: null, stdout: 'function\n', stderr: '' };
-      assert.deepEqual(ended, expected, 'it must print no address');
+      const program = startProgram(t, ['--input-type=module', '--eval', code, ...given(words)]);
+      const { stdout, stderr } = await program.ended();
+      assert.deepEqual({ stdout, stderr }, { stdout: 'function\n', stderr: '' });
     }
   });
 });

@@ -46,11 +46,16 @@ describe('06-template: escaping', () => {
   });
 
   it('html shows numbers and true as text, and undefined, null and false as nothing', () => {
-    assert.equal(html`[${given(0)} ${-1.5} ${NaN} ${true}]`.markup, '[0 -1.5 NaN true]');
-    assert.equal(html`[${given(undefined)}${null}${false}${''}]`.markup, '[]');
+    for (const value of [7, 0, -1.5, NaN, true]) {
+      assert.equal(html`[${given(value)}]`.markup, `[${value}]`);
+    }
+    for (const value of [undefined, null, false, '']) {
+      assert.equal(html`[${given(value)}]`.markup, '[]');
+    }
   });
 
   it('html shows the items of an array one after another, at any depth', () => {
+    assert.equal(html`<p>${given(['a', 'b'])}</p>`.markup, '<p>ab</p>');
     const items = ['<1>', html`<b>2</b>`, [3, [undefined, '&']]];
     assert.equal(html`<p>${given(items)}</p>`.markup, '<p>&lt;1&gt;<b>2</b>3&amp;</p>');
     assert.equal(html`<p>${given([])}</p>`.markup, '<p></p>');

@@ -86,8 +86,8 @@ describe('10-inspector: the parts of a cookie', () => {
 
 describe('10-inspector: the page /inspect', () => {
   it('dateOf() returns a time in seconds as text, in UTC', () => {
-    assert.equal(dateOf(0), 'Thu, 01 Jan 1970 00:00:00 GMT');
-    assert.equal(dateOf(NOW), 'Tue, 14 Nov 2023 22:13:20 GMT');
+    assert.equal(dateOf(given(0)), 'Thu, 01 Jan 1970 00:00:00 GMT');
+    assert.equal(dateOf(given(NOW)), 'Tue, 14 Nov 2023 22:13:20 GMT');
   });
 
   it('addInspector() shows a message if there is no session', async () => {

@@ -137,14 +137,14 @@ describe('12-forms: the fields', () => {
     const charsets = ['', ';', '; charset=utf-8', ';charset=utf8', ';charset=UTF-8', ' ; charset="utf-8" '];
     for (const charset of charsets) {
       const request = post('a=1', { 'content-type': TYPE + charset });
-      assert.deepEqual(await fieldsOf(request), [['a', '1']], charset);
+      assert.deepEqual(await fieldsOf(request), [['a', '1']], `charset '${charset}'`);
     }
     const types = [
       '', 'text/plain', 'application/json', 'multipart/form-data; boundary=x', `x${TYPE}`,
       `${TYPE}x`, `${TYPE}; charset=iso-8859-1`, `text/plain; ${TYPE}`,
     ];
     for (const type of types) {
-      assert.equal(await statusOf(post('a=1', { 'content-type': type })), 415, type);
+      assert.equal(await statusOf(post('a=1', { 'content-type': type })), 415, `type '${type}'`);
     }
   });
 

@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { explainedIt, given, noteBytes, ofStep, witness } from '../.tools/explain.ts';
+import { explainedIt, given, noteBytes, ofStep, waitingFor, witness } from '../.tools/explain.ts';
 import { makeRequest } from '../.tools/request.ts';
 import { curlOf, placeOf, printfOf } from '../.tools/story.ts';
 import { type Handler, type HttpRequest, text } from '../src/04-http.ts';
@@ -236,7 +236,13 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
 
 const FORM = [['content-type', 'application/x-www-form-urlencoded']] as const;
 
-if (process.env.EXPLAIN_FAILING) {
+if (process.env.EXPLAIN_WAITING) {
+  const forever = new Promise<never>(() => {});
+  explainedIt('file:///test/01-server.test.ts')('serve() starts', async () => {
+    await waitingFor(Promise.resolve(), () => 'the first process printed nothing');
+    await waitingFor(forever, () => 'node a.ts printed nothing');
+  });
+} else if (process.env.EXPLAIN_FAILING) {
   const explained = explainedIt('file:///test/03-signer.test.ts');
   describe('these tests fail', () => {
     for (const [title, { run }] of Object.entries(FAILING)) explained(title, run);
@@ -249,6 +255,12 @@ if (process.env.EXPLAIN_FAILING) {
     const env = { ...others, NODE_NO_WARNINGS: '1', EXPLAIN_FAILING: '1' };
     const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8', env });
     const messages = stdout.split(/^ {4}not ok /m).slice(1);
+
+    it('explainedIt() says what a process printed if the test waits for the process', () => {
+      const variables = { ...others, NODE_NO_WARNINGS: '1', EXPLAIN_WAITING: '1', TIME_LIMIT: '1' };
+      const run = spawnSync(process.execPath, args, { encoding: 'utf8', env: variables });
+      assert.match(run.stdout, /serve\(\) did not end within 1 seconds\. node a\.ts printed nothing\./);
+    });
 
     it('explainedIt() reports each failure', () => {
       assert.equal(status, 1);
