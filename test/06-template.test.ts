@@ -84,6 +84,8 @@ describe('06-template: pages', () => {
     const { title, main, slots } = new Page('Tea', new Html('<p>'));
     const empty = { header: [], notices: [], footer: [] };
     assert.deepEqual([title, main.markup, slots], ['Tea', '<p>', empty]);
+    const later = { ...empty, notices: [new Html('<p>Saved</p>')] };
+    assert.deepEqual(new Page('Tea', main, later).slots, later, 'the slots of the third parameter');
   });
 
   it('Page.render() puts the slots around the content: header, notices, footer', () => {
@@ -183,6 +185,11 @@ describe('06-template: the site', () => {
       assert.match(body, new RegExp(`<title>Quick Tutorial: ${name}</title>`), path);
       assert.match(body, new RegExp(`<h1>Hi ${name}</h1>\n<p>Count: ${i + 1}</p>`), path);
     }
+  });
+
+  it('site() of step 6 has the style sheet', async () => {
+    const visitor = new Visitor(ofStep(site().handle));
+    assert.equal((await visitor.get('/style.css')).status, 200);
   });
 
   it('site() of step 6 shows a script in the URL as text', async () => {

@@ -119,7 +119,10 @@ const NEEDED_EARLIER: Record<number, string[]> = {
   8: ['CookieSessionFactory.create()'],
   13: ['RouteGroup.with()'],
   16: ['CookieJar.headerFor()'],
-  25: ['MemoryStore.put()', 'StoredSessionFactory.save()'],
+  25: [
+    'MemoryStore.get()', 'MemoryStore.put()', 'StoredSessionFactory.open()',
+    'StoredSessionFactory.save()', 'StoredSessionFactory.create()',
+  ],
   27: ['SqliteStore.put()', 'SqliteStore.delete()'],
   28: ['addDevices()', 'makeDeviceSite()'],
   30: ['addApi()'],
