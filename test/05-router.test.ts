@@ -58,7 +58,7 @@ describe('05-router: mistakes', () => {
 
   it('Router.#add() returns the router', () => {
     const router = new Router();
-    const returned = [router.get('/a', page), router.post('/a', page)];
+    const returned = [router.get('/a', page), router.post('/b', page)];
     assert.ok(returned.includes(router), `received ${returned[0]}`);
   });
 
@@ -124,7 +124,7 @@ describe('05-router: paths', () => {
     router.get('/howdy/:name', ({ params }) => text(JSON.stringify(params ?? 'no params')));
     for (const [path, name, why] of table) {
       const shown = await visit(router, path);
-      if (shown === '"no params"') continue; // Router.handle() has a test of its own
+      if (/^405|"no params"/.test(shown)) continue; // Router.handle() has tests of its own
       assert.equal(shown, JSON.stringify({ name }), `GET ${path}: ${why}`);
     }
   });
