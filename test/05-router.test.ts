@@ -53,7 +53,7 @@ describe('05-router: mistakes', () => {
     if (addTwice('get') === addTwice('post')) return; // Router.get() and post() have their own tests
     const router = new Router();
     router.get('/howdy', page);
-    router.post(given('/howdy'), page); // another method is no error
+    router.post(given('/howdy'), page); // another method is allowed
   });
 
   it('Router.#add() returns the router', () => {
