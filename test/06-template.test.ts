@@ -26,7 +26,7 @@ describe('06-template: escaping', () => {
 
   it('html escapes a value in text', () => {
     const name = '<b>Ada & Bob</b>';
-    assert.equal(html`<p>${given(name)}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
+    assert.equal(html`<p>${given(name)}</p>`?.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
   });
 
   it('html escapes both quotes, so a value cannot end its attribute', () => {

@@ -248,7 +248,7 @@ describe('08-session-factory: withSession', () => {
     const page: Page = ({ path, session }) => {
       if (path === '/new') session.set('cart', []);
       if (path === '/add') session.get('cart')?.push('tea');
-      return text(String(session.get('cart')));
+      return text(session.get('cart')?.join() ?? '(no cart)');
     };
     const visitor = new Visitor(withSession(makeFactory())(page));
     for (const path of ['/new', '/add', '/add']) await visitor.get(path);
