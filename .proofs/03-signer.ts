@@ -52,7 +52,7 @@ describe('03-signer: further proofs', () => {
     }
   });
 
-  it('Signer.encode() encodes its key as Latin-1, or as UTF-8 if Latin-1 is not enough', () => {
+  it('Signer.encode() uses the salt and the secret as Latin-1, or both as UTF-8', () => {
     const table: [salt: string, secret: string, key: string][] = [
       ['s\u00e9l.', 'cl\u00e9\u00ff', '73e96c2e636ce9ff'],
       ['s\u00e9l.', '\u20ac', '73c3a96c2ee282ac'], // the euro sign changes the salt too
@@ -82,14 +82,6 @@ describe('03-signer: further proofs', () => {
         assert.ok(longSigner.decode(expected) === text, `decode(): ${hashAlg}, ${length} bytes`);
       }
     }
-  });
-
-  it('Signer.digestSize is the length of a signature in bytes', () => {
-    const sizes = { sha512: 64, sha384: 48, sha256: 32, sha1: 20, 'sha3-512': 64, blake2s256: 32 };
-    for (const [hashAlg, size] of Object.entries(sizes)) {
-      assert.equal(new Signer({ secrets: [SECRET], hashAlg }).digestSize, size, hashAlg);
-    }
-    assert.equal(new Signer({ secrets: [SECRET] }).digestSize, SIZE, 'SHA-512 is the default');
   });
 
   it('Signer.encode() writes only characters that a cookie can hold', () => {
@@ -198,25 +190,6 @@ describe('03-signer: further proofs', () => {
     }
   });
 
-  it('Signer.decode() rejects signed bytes that are not UTF-8', () => {
-    const signer = countSigner();
-    for (const hex of ['ff', 'c3', 'c0af', 'eda080', 'f4908080', '31ff', '80']) {
-      const bytes = Buffer.from(hex, 'hex');
-      const signature = createHmac('sha512', `count.${SECRET}`).update(bytes).digest();
-      const value = Buffer.concat([signature, bytes]).toString('base64url');
-      assert.equal(signer.decode(value), undefined, `bytes ${hex}`);
-    }
-  });
-
-  it('Signer() throws if a secret is undefined at run time', () => {
-    const unset = process.env['SECRET_THAT_IS_NOT_SET'] as string; // the cast hides the mistake
-    for (const secrets of [[unset], ['good', unset]]) {
-      const create = (): Signer => new Signer({ secrets });
-      const story = "the text 'undefined' must not become a secret that everyone can guess";
-      assert.throws(create, { name: 'TypeError', message: /secret is missing/ }, story);
-    }
-  });
-
   it('Signer() throws if Node does not have the hash algorithm, and names it', () => {
     for (const hashAlg of ['sha999', 'none', 'constructor', '__proto__', 'sha3_256']) {
       const create = (): Signer => new Signer({ secrets: [SECRET], hashAlg });
@@ -227,18 +200,14 @@ describe('03-signer: further proofs', () => {
     }
   });
 
-  it('countVisit() starts at 1 for every value that it did not sign', () => {
+  it('countVisit() starts at 1 for more values that it did not sign', () => {
     const other = (options: object): string =>
       new Signer({ secrets: [SECRET], salt: 'count.', ...options }).encode('9999');
     const zeros = Buffer.from(`${'\0'.repeat(SIZE)}9999`).toString('base64url');
     const table: [what: string, value: string][] = [
-      ['the number of step 2', '9999'],
       ['a signature of zeros', zeros],
       ['another secret', other({ secrets: ['guessed'] })],
-      ['another purpose', other({ salt: 'pyramid.session.' })],
       ['another hash algorithm', other({ hashAlg: 'sha256' })],
-      ['an empty value', ''],
-      ['an invalid cookie before a valid one', `x; count=${COUNT_1}`],
     ];
     for (const [what, value] of table) {
       const { count, setCookie } = countVisit(given(`count=${value}`));

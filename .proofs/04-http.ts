@@ -140,25 +140,6 @@ describe('04-http: further proofs', () => {
     assert.equal(received.split('\r\n\r\n')[1], 'abcde');
   });
 
-  it('toListener() accepts the next request if a handler reads no body or a part', async (t) => {
-    const { site, use } = await startPages(t);
-    const readOneChunk: Handler = async ({ body }) => {
-      for await (const chunk of body) {
-        assert.ok(chunk);
-        break;
-      }
-      return text('part');
-    };
-    for (const page of [() => text('none'), readOneChunk]) {
-      use(page);
-      const body = 'x'.repeat(200_000); // more than one chunk
-      const close = requestBytes('POST', '/', `Content-Length: ${body.length}\r\n`, body);
-      const post = close.replace('Connection: close\r\n', '');
-      const received = await site.exchange(post + requestBytes('GET'));
-      assert.deepEqual(received.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 200']);
-    }
-  });
-
   it('toListener() writes nothing into the log however a client leaves', async (t) => {
     const { mock } = t.mock.method(console, 'error', () => {});
     const { site, use } = await startPages(t);

@@ -38,16 +38,6 @@ describe('07-session: proofs about the dictionary', () => {
     assert.deepEqual(session.toJSON(), { counter: 1, name: 'Ada' });
   });
 
-  it('Session.updates lists each function, so that step 26 can call it again', () => {
-    const session = new Session<{ counter: number; name: string }>(NOW);
-    const increment = (counter = 0): number => counter + 1;
-    session.set('name', 'Ada');
-    assert.deepEqual(session.updates, [], 'set() is not listed');
-    session.update('counter', increment);
-    session.update('counter', increment);
-    assert.deepEqual(session.updates, [['counter', increment], ['counter', increment]]);
-  });
-
   it('Session.update() changes nothing if its function throws or returns a wrong value', () => {
     const session = new Session<Record<string, unknown>>(NOW);
     assert.throws(() => session.update('when', () => new Date(0)), TypeError);

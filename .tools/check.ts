@@ -29,6 +29,16 @@ export function expectEqual(what: string, received: unknown, expected: unknown):
   if (!isDeepStrictEqual(received, expected)) report(what, show(expected), show(received));
 }
 
+/**
+ * Fails unless both values are equal. The exercise asks the reader to predict the value, so the
+ * message does not show it.
+ */
+export function expectPredicted(what: string, received: unknown, expected: unknown): void {
+  if (!isDeepStrictEqual(received, expected)) report(what, PREDICTION, show(received));
+}
+
+const PREDICTION = '(your prediction)';
+
 /** Fails unless the text contains all parts. */
 export function expectParts(what: string, text: string, ...parts: string[]): void {
   for (const part of parts) {

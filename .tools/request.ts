@@ -22,14 +22,21 @@ export function makeRequest(
 }
 
 /** Returns the body as the text that a client receives. */
-export function bodyText({ body }: HttpResponse): string {
+export function bodyText(response: HttpResponse): string {
+  const { body } = returned(response);
   if (typeof body === 'object' && 'render' in body) return body.render();
   return typeof body === 'string' ? body : Buffer.from(body).toString();
 }
 
 /** Returns each `Set-Cookie` header of a response. */
-export function setCookies({ headers }: HttpResponse): string[] {
-  return [headers['set-cookie'] ?? []].flat();
+export function setCookies(response: HttpResponse): string[] {
+  return [returned(response).headers['set-cookie'] ?? []].flat();
+}
+
+/** Returns the response, if there is one. */
+function returned(response: HttpResponse | undefined): HttpResponse {
+  assert.ok(response, 'The page returned undefined instead of a response. Is a `return` missing?');
+  return response;
 }
 
 /**

@@ -302,7 +302,7 @@ function escapeByte(character: string): string {
 }
 
 /** Returns a response in a few lines: the status, its own headers, and the content of the page. */
-export function answerOf(status: string | number, headers: Lines, body: string): string {
+export function answerOf(status: string | number, headers: Lines, body = '(no body)'): string {
   const lines = [...headers].flatMap(([name, value]) =>
     COMMON.test(name) ? [] : [value].flat().map((one) => middle(`${name}: ${String(one)}`, WIDTH)),
   );

@@ -1,11 +1,11 @@
 import { ask } from '../.tools/folder.ts';
-import { check, expectEqual, shownText } from '../.tools/check.ts';
+import { check, expectEqual, expectPredicted, shownText } from '../.tools/check.ts';
 import { site } from '../src/34-static.ts';
 
 check('the site sends robots.txt', async () => {
   const response = await ask(site(), '/robots.txt');
-  expectEqual('The status of /robots.txt', response.status, 200);
+  expectPredicted('The status of /robots.txt', response.status, 200);
   const lines = shownText(response).trim().split(/\r?\n/);
   expectEqual('The lines', lines, ['User-agent: *', 'Allow: /']);
-  expectEqual('The type', response.headers['content-type'], 'text/plain; charset=utf-8');
+  expectPredicted('The type', response.headers['content-type'], 'text/plain; charset=utf-8');
 });

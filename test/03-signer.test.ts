@@ -5,7 +5,7 @@ import { describe } from 'node:test';
 import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { assertCookie } from '../.tools/request.ts';
 import { startServer } from '../.tools/serve.ts';
-import { countVisit, countVisits, Signer } from '../src/03-signer.ts';
+import { countVisit, countVisits, keyBytes, Signer } from '../src/03-signer.ts';
 
 const it = explainedIt(import.meta.url);
 const SECRET = 'itsaseekreet';
@@ -33,14 +33,74 @@ function flipBit(value: string, bit: number): string {
   return bytes.toString('base64url');
 }
 
+/** Compares the text first and then the signature, so that a failure shows which part is wrong. */
+function assertSigned(value: string, signature: Buffer, text: string): void {
+  assert.equal(typeof value, 'string', 'there is no value');
+  const bytes = Buffer.from(value, 'base64url');
+  const why = 'the text is equal and the signature differs: check the salt and the secret';
+  assert.equal(bytes.subarray(SIZE).toString(), text, 'the text after the signature');
+  assert.equal(bytes.subarray(0, SIZE).toString('hex'), signature.toString('hex'), why);
+  assert.equal(value, bytes.toString('base64url'), 'the bytes are equal, and base64url differs');
+}
+
+describe('03-signer: keys', () => {
+  it('keyBytes() encodes a key as Latin-1, or as UTF-8 if Latin-1 is not enough', () => {
+    const table: [key: string, hex: string, why: string][] = [
+      ['key', '6b6579', 'ASCII is the same in both'],
+      ['\u00e9', 'e9', 'é is one byte in Latin-1'],
+      ['\u0080\u00ff', '80ff', 'the last characters of Latin-1'],
+      ['\u00c3\u00a9', 'c3a9', 'Latin-1, although the two bytes are é in UTF-8'],
+      ['\u20ac', 'e282ac', 'Latin-1 has no euro sign'],
+      ['\u00e9\u20ac', 'c3a9e282ac', 'the euro sign changes the é too'],
+    ];
+    for (const [key, hex, why] of table) {
+      const bytes = keyBytes(given(key)) as Buffer | undefined;
+      assert.equal(bytes?.toString('hex'), hex, `${key}: ${why}`);
+    }
+  });
+
+  it('Signer.#sign() returns the bytes of the HMAC, as in test case 2 of RFC 4231', () => {
+    const expected = '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843';
+    const signer = new Signer(given({ secrets: ['Jefe', 'old'], hashAlg: 'sha256' }));
+    const value = signer.encode('what do ya want for nothing?') as string | undefined;
+    // Signer.encode() has tests of its own, so the place of the signature does not matter here.
+    if (value === undefined) return;
+    const found = ['base64url', 'hex'].map((name) => Buffer.from(value, name as BufferEncoding));
+    const hasSignature = found.some((bytes) => bytes.includes(expected, 0, 'hex'));
+    const received = found[0]?.toString('hex');
+    assert.equal(hasSignature ? expected : received, expected, 'the signature, in hex');
+  });
+
+  it('new Signer() sets digestSize to the bytes of a signature', () => {
+    const sizes = { sha512: 64, sha256: 32, sha1: 20 };
+    for (const [hashAlg, size] of Object.entries(sizes)) {
+      assert.equal(new Signer(given({ secrets: [SECRET], hashAlg })).digestSize, size, hashAlg);
+    }
+    const signer = new Signer(given({ secrets: [SECRET] }));
+    assert.equal(signer.digestSize, SIZE, 'sha512 is the default');
+  });
+
+  it('new Signer() uses the salt and then the secret as the key', () => {
+    const salted = new Signer(given({ secrets: ['b'], salt: 'a' })).encode('1');
+    assert.equal(salted, new Signer({ secrets: ['ab'] }).encode('1'), 'the key is ab');
+  });
+
+  it('Signer() throws if a secret is missing or empty', () => {
+    const unset = undefined as unknown as string; // process.env.SECRET, if it is not set
+    for (const secrets of [[], [''], ['good', ''], ['', 'good'], [unset], ['good', unset]]) {
+      const create = (): Signer => new Signer(given({ secrets, salt: 'count.' }));
+      const story = "the text 'undefined' must not become a secret that everyone can guess";
+      const why = secrets.includes(unset) ? story : JSON.stringify(secrets);
+      assert.throws(create, { name: 'TypeError', message: 'A secret is missing' }, why);
+    }
+  });
+});
+
 describe('03-signer: encode and decode', () => {
   it('Signer.encode() writes the HMAC of node:crypto before the text, in base64url', () => {
     const signature = crypto.createHmac('sha512', 'count.itsaseekreet').update('7').digest();
-    const expected = Buffer.concat([signature, Buffer.from('7')]).toString('base64url');
-    assert.equal(
-      new Signer(given({ secrets: [SECRET], salt: 'count.' })).encode(given('7')),
-      expected,
-    );
+    const signer = new Signer(given({ secrets: [SECRET], salt: 'count.' }));
+    assertSigned(signer.encode(given('7')), signature, '7');
   });
 
   it('Signer.encode() agrees with test case 2 of RFC 4231', () => {
@@ -49,16 +109,7 @@ describe('03-signer: encode and decode', () => {
       '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554' +
       '9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737';
     const signer = new Signer(given({ secrets: ['Jefe'] }));
-    assert.equal(signer.digestSize, SIZE);
-    const bytes = Buffer.from(signer.encode(given(text)), 'base64url');
-    assert.equal(bytes.subarray(0, SIZE).toString('hex'), signature);
-    assert.equal(bytes.subarray(SIZE).toString(), text, 'everyone can read the text');
-    const salted = new Signer(given({ secrets: ['fe'], salt: 'Je' }));
-    assert.equal(
-      salted.encode(given(text)),
-      signer.encode(given(text)),
-      'the key is the salt and the secret',
-    );
+    assertSigned(signer.encode(given(text)), Buffer.from(signature, 'hex'), text);
   });
 
   it('Signer.decode() returns the text that Signer.encode() was given', () => {
@@ -153,6 +204,16 @@ describe('03-signer: attacks', () => {
     }
   });
 
+  it('Signer.decode() rejects signed bytes that are not UTF-8', () => {
+    const signer = countSigner();
+    for (const hex of ['ff', 'c3', 'c0af', 'eda080', 'f4908080', '31ff', '80']) {
+      const bytes = Buffer.from(hex, 'hex');
+      const signature = crypto.createHmac('sha512', `count.${SECRET}`).update(bytes).digest();
+      const value = Buffer.concat([signature, bytes]).toString('base64url');
+      assert.equal(signer.decode(given(value)), undefined, `isUtf8() is false for ${hex}`);
+    }
+  });
+
   it('Signer.decode() compares whole signatures with timingSafeEqual', (t) => {
     const rotated = new Signer(given({ secrets: ['newest', 'older'] }));
     const value = rotated.encode('1');
@@ -181,14 +242,6 @@ describe('03-signer: attacks', () => {
 });
 
 describe('03-signer: secrets', () => {
-  it('Signer() throws if a secret is missing or empty', () => {
-    for (const secrets of [[], [''], ['good', ''], ['', 'good']]) {
-      const create = (): Signer => new Signer(given({ secrets, salt: 'count.' }));
-      const message = 'A secret is missing';
-      assert.throws(create, { name: 'TypeError', message }, JSON.stringify(secrets));
-    }
-  });
-
   it('Signer.decode() accepts each secret, and encode() uses the first', () => {
     const only = (secret: string): Signer => new Signer(given({ secrets: [secret], salt: 'a.' }));
     const rotated = new Signer(given({ secrets: ['newest', 'older', 'oldest'], salt: 'a.' }));
@@ -210,9 +263,20 @@ describe('03-signer: secrets', () => {
 describe('03-signer: the page', () => {
   it('countVisit() returns the number of the visit and the cookie that stores it', () => {
     const first = countVisit(given(undefined));
-    assert.equal(first.count, 1);
+    assert.equal(first?.count, 1);
+    const [, value = ''] = /^count=([^;]*)/.exec(first.setCookie) ?? [];
+    assertSigned(value, Buffer.from(COUNT_1, 'base64url').subarray(0, SIZE), '1');
     assertCookie(first.setCookie, `count=${COUNT_1}; Path=/; HttpOnly; SameSite=Lax`);
     assert.equal(countVisit(given(`theme=dark; count=${COUNT_1}`)).count, 2);
+  });
+
+  it('countVisit() starts at 1 for a value that it did not sign', () => {
+    const other = new Signer({ secrets: [SECRET], salt: 'another.' }).encode('9999');
+    for (const header of ['', 'count=', 'count=9999', `count=${other}`, `count=x; count=${COUNT_1}`]) {
+      const { count, setCookie } = countVisit(given(header));
+      assert.equal(count, 1, header);
+      assertCookie(setCookie, `count=${COUNT_1}; Path=/; HttpOnly; SameSite=Lax`, header);
+    }
   });
 
   it('countVisits() counts in a signed cookie, for each browser', async (t) => {

@@ -26,7 +26,7 @@ describe('06-template: escaping', () => {
 
   it('html escapes a value in text', () => {
     const name = '<b>Ada & Bob</b>';
-    assert.equal(html`<p>${given(name)}</p>`.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
+    assert.equal(html`<p>${given(name)}</p>`?.markup, '<p>&lt;b&gt;Ada &amp; Bob&lt;/b&gt;</p>');
   });
 
   it('html escapes both quotes, so a value cannot end its attribute', () => {
@@ -89,6 +89,8 @@ describe('06-template: pages', () => {
     const { title, main, slots } = new Page('Tea', new Html('<p>'));
     const empty = { header: [], notices: [], footer: [] };
     assert.deepEqual([title, main.markup, slots], ['Tea', '<p>', empty]);
+    const later = { ...empty, notices: [new Html('<p>Saved</p>')] };
+    assert.deepEqual(new Page('Tea', main, later).slots, later, 'the slots of the third parameter');
   });
 
   it('Page.render() puts the slots around the content: header, notices, footer', () => {
@@ -101,19 +103,34 @@ describe('06-template: pages', () => {
     assert.doesNotMatch(body.render(), /<nav>|Saved|<footer>/, 'the first page is unchanged');
   });
 
-  it('page() shows its title and its content', () => {
-    const response = page(given('News'), html`<h1>${'News & more'}</h1>`);
-    const body = bodyText(response);
-    assert.equal(response.status, 200);
-    assert.match(body, /^<!doctype html>\n<html lang="en"><head><meta charset="utf-8">/);
-    assert.match(body, /<title>News<\/title>/);
-    assert.match(body, /<main [^>]*>\n<h1>News &amp; more<\/h1>\n<\/main>/);
-    assert.equal(page(given('Gone'), html``, 404).status, 404);
+  it('Page.render() shows the title and the content', () => {
+    const rendered = new Page('News', html`<h1>${'News & more'}</h1>`).render();
+    assert.equal(typeof rendered, 'string', 'render() returns a text');
+    assert.match(rendered, /^<!doctype html>\n<html lang="en"><head><meta charset="utf-8">/);
+    assert.match(rendered, /<title>News<\/title>/);
+    const main = /<main id="content" tabindex="-1">\n<h1>News &amp; more<\/h1>\n<\/main>/;
+    assert.match(rendered, main);
   });
 
-  it('page() escapes the title', () => {
-    const body = bodyText(page(given('</title><script>alert(1)</script>'), html``));
-    assert.match(body, /<title>&lt;\/title&gt;&lt;script&gt;alert\(1\)&lt;\/script&gt;<\/title>/);
+  it('Page.render() refers to the icon and to the style sheet', () => {
+    const rendered = new Page('News', html``).render();
+    const urls = [...rendered.matchAll(/ (?:href|src)="([^"]*)"/g)].map(([, url]) => url);
+    assert.deepEqual(urls.sort(), ['/favicon.svg', '/style.css']);
+  });
+
+  it('Page.render() escapes the title', () => {
+    const rendered = new Page('</title><script>alert(1)</script>', html``).render();
+    const title = /<title>&lt;\/title&gt;&lt;script&gt;alert\(1\)&lt;\/script&gt;<\/title>/;
+    assert.match(rendered, title);
+  });
+
+  it('page() returns a response with a page, and the status 200 by default', () => {
+    const response = page(given('News'), html`<h1>News</h1>`);
+    assert.equal(response?.status, 200);
+    const { body } = response;
+    assert.ok(body instanceof Page, 'the body is a Page, so that later steps can add to it');
+    assert.deepEqual([body.title, body.main.markup], ['News', '<h1>News</h1>']);
+    assert.equal(page(given('Gone'), html``, 404).status, 404);
   });
 
   it('page() sends its type with the charset, and forbids the browser to guess another', () => {
@@ -138,8 +155,8 @@ describe('06-template: pages', () => {
     }
   });
 
-  it('page() obeys its own policy: it contains no script, style element or event handler', () => {
-    const body = bodyText(page(given('Title'), html`<h1>Title</h1>`));
+  it('Page.render() obeys the policy: no script, no style element, no event handler', () => {
+    const body = new Page('Title', html`<h1>Title</h1>`).render();
     assert.doesNotMatch(body, /<script|<style|\sstyle=|\son\w+=/i);
   });
 });
@@ -173,6 +190,11 @@ describe('06-template: the site', () => {
       assert.match(body, new RegExp(`<title>Quick Tutorial: ${name}</title>`), path);
       assert.match(body, new RegExp(`<h1>Hi ${name}</h1>\n<p>Count: ${i + 1}</p>`), path);
     }
+  });
+
+  it('site() of step 6 has the style sheet', async () => {
+    const visitor = new Visitor(ofStep(site().handle));
+    assert.equal((await visitor.get('/style.css')).status, 200);
   });
 
   it('site() of step 6 shows a script in the URL as text', async () => {

@@ -32,6 +32,11 @@ function makeRequestWithSession(): SessionRequest<TutorialData> {
 }
 
 describe('09-tutorial: the view class', () => {
+  it('new TutorialViews() keeps the request', () => {
+    const request = makeRequestWithSession();
+    assert.equal(new TutorialViews(given(request)).request, request);
+  });
+
   it('TutorialViews.counter counts when it is read', () => {
     const request = makeRequestWithSession();
     const views = new TutorialViews(given(request));
@@ -41,7 +46,13 @@ describe('09-tutorial: the view class', () => {
     assert.equal(request.session.get('counter'), 2);
   });
 
-  it('TutorialViews reads counter once per page', async () => {
+  it('TutorialViews.render() shows the name and the count', async () => {
+    const body = bodyText(new TutorialViews(given(makeRequestWithSession())).render('Ada'));
+    assert.match(body, /<title>Quick Tutorial: Ada<\/title>/);
+    assert.match(body, /<h1>Hi Ada<\/h1>\n<p>Count: 1<\/p>/);
+  });
+
+  it('TutorialViews.render() reads counter once', async () => {
     const reads: string[] = [];
     class WatchedViews extends TutorialViews {
       override get counter(): number {
@@ -50,7 +61,7 @@ describe('09-tutorial: the view class', () => {
       }
     }
     const views = new WatchedViews(given(makeRequestWithSession()));
-    assert.equal(await count(views.hello()), 7, 'the page shows the overridden counter');
+    assert.equal(await count(views.render('Ada')), 7, 'the page shows the overridden counter');
     assert.deepEqual(reads, ['/'], 'each further read would count one more visit');
   });
 
@@ -62,10 +73,14 @@ describe('09-tutorial: the view class', () => {
     assert.match(body, /<h1>Hi &lt;\/title&gt;/);
   });
 
-  it('TutorialViews.home() and TutorialViews.hello() show their names', async () => {
-    const views = new TutorialViews(makeRequestWithSession());
-    assert.match(bodyText(await views.home()), /<h1>Hi Home View<\/h1>/);
-    assert.match(bodyText(await views.hello()), /<h1>Hi Hello View<\/h1>/);
+  it('TutorialViews.home() shows Home View', () => {
+    const views = new TutorialViews(given(makeRequestWithSession()));
+    assert.match(bodyText(views.home()), /<h1>Hi Home View<\/h1>/);
+  });
+
+  it('TutorialViews.hello() shows Hello View', () => {
+    const views = new TutorialViews(given(makeRequestWithSession()));
+    assert.match(bodyText(views.hello()), /<h1>Hi Hello View<\/h1>/);
   });
 });
 
@@ -74,9 +89,11 @@ describe('09-tutorial: the routes', () => {
     const pages = new Map<string, (request: SessionRequest<TutorialData>) => unknown>();
     addTutorial({ get: (path, page) => pages.set(path, page) });
     assert.deepEqual([...pages.keys()], ['/', '/howdy']);
-    const request = given(makeRequestWithSession());
-    const body = bodyText((await pages.get('/howdy')?.(request)) as HttpResponse);
-    assert.match(body, /<h1>Hi Hello View<\/h1>/);
+    for (const [path, name] of [['/', 'Home View'], ['/howdy', 'Hello View']] as const) {
+      const request = given(makeRequestWithSession());
+      const body = bodyText((await pages.get(path)?.(request)) as HttpResponse);
+      assert.match(body, new RegExp(`<h1>Hi ${name}</h1>\n<p>Count: 1</p>`), 'a request of its own');
+    }
   });
 
   it('addTutorial() does not compile if the routes have no session with a counter', () => {

@@ -113,9 +113,16 @@ const EXPENSIVE: Record<number, string> = { 21: '^(USERS|site|hashPassword.. has
  * calls it, or the test needs it.
  */
 const NEEDED_EARLIER: Record<number, string[]> = {
+  3: ['Signer.encode()'],
+  5: ['Router.#find()', 'Router.get()', 'Router.post()', 'Router.handle()'],
+  7: ['Session.toJSON()', 'Session.isChanged'],
+  8: ['CookieSessionFactory.create()'],
   13: ['RouteGroup.with()'],
   16: ['CookieJar.headerFor()'],
-  25: ['MemoryStore.put()', 'StoredSessionFactory.save()'],
+  25: [
+    'MemoryStore.#keep()', 'MemoryStore.get()', 'MemoryStore.put()', 'StoredSessionFactory.create()',
+    'StoredSessionFactory.write()', 'StoredSessionFactory.open()', 'StoredSessionFactory.save()',
+  ],
   27: ['SqliteStore.put()', 'SqliteStore.delete()'],
   28: ['addDevices()', 'makeDeviceSite()'],
   30: ['addApi()'],

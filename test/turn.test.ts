@@ -91,6 +91,13 @@ describe('npm run turn', () => {
     assert.match(message, /no check\. [^]*\n {2}curl .*\n[^]*A solution:\n\nNo: the count is 1\./);
   });
 
+  it('does not show a value that the reader predicts', async () => {
+    const { isDone, message } = await checkTurn(ROOT, '3', MAX_SECONDS);
+    assert.equal(isDone, false);
+    assert.match(message, /^ +expected: \(your prediction\)\n +received: 87$/m);
+    assert.doesNotMatch(message, /44/);
+  });
+
   it('names the mistake if there is no such step', async () => {
     for (const word of ['40', '0', 'x', undefined]) {
       const { isDone, message } = await checkTurn(ROOT, word);
