@@ -41,8 +41,8 @@ export class UserSession<Data extends object> extends CsrfSession<Data> {
   /** Ends the session, and begins a new one with its data and a new token: for login. */
   regenerateId(): void {
     if (this.size > 0) this.newCsrfToken(); // an empty session needs no token, and no cookie
-    this.created = this.#now;
-    this.isEnded = true;
+    if (!this.isNew) this.changed(); // the new session can get the same data again
+    [this.created, this.isEnded] = [this.#now, true];
   }
 }
 

@@ -125,6 +125,13 @@ describe('22-login: a session that can end', () => {
     assert.equal(session.created - NOW, 60, 'the session begins now');
     assert.notEqual(session.csrfToken(), token, 'the token is new');
   });
+
+  it('UserSession.invalidate() changes a session that gets the same data again', () => {
+    const session = nextRequest(new UserSession<SiteData>(NOW).set('counter', 7), NOW + 60);
+    session.invalidate();
+    session.set('counter', 7);
+    assert.equal(session.isChanged, true, 'without a save, the old session would stay');
+  });
 });
 
 describe('22-login: pages for users', () => {
