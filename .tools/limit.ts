@@ -14,7 +14,7 @@ const { setTimeout, clearTimeout, setInterval, setImmediate } = globalThis;
 const variable = Number(process.env.TIME_LIMIT);
 const LIMIT = variable > 0 ? variable : 60; // seconds
 // A slow machine needs time to start a process, or to compute the hash of a password.
-const LONG_LIMIT = variable > 0 ? LIMIT + 4 : 2 * LIMIT;
+const LONG_LIMIT = 2 * LIMIT;
 const IDLE_LIMIT = 2_000; // milliseconds without a test, until an open socket does not matter
 
 let isLate = false; // something in a test of this process did not end
@@ -36,7 +36,7 @@ export const mustSkip = (): boolean => isLate && variable > 0;
 /**
  * Runs a test, such as `Step 3: Signer.decode()`. After the limit, throws a `TimeLimitError` that
  * begins with this name. `whatWaits` returns what the test waits for. A test that computes or that
- * has started a process gets more time.
+ * has started a process gets twice the time.
  */
 export async function withinLimit(
   name: string,
@@ -56,7 +56,7 @@ export async function withinLimit(
         const message = `${name} did not end within ${seconds} seconds. ${whatWaits()}`;
         // Node first reads what has arrived.
         setImmediate(() => reject(new TimeLimitError(message)));
-      }, (seconds === LIMIT ? LIMIT : LONG_LIMIT - LIMIT) * 1000);
+      }, LIMIT * 1000);
       if (!(variable > 0)) timer.unref(); // Node itself fails a test that waits for nothing
     };
     wait(LIMIT);

@@ -380,6 +380,21 @@ describe('npm run lesson in a pipe', () => {
     if (!isInsideGit) assert.match(inPipe(root, '2'), /complete[^]*progress is not saved/);
   });
 
+  it('runTests() names a slow test, and gives a test with a process twice the time', async (t) => {
+    const root = makeProject(t);
+    const code = "spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'])";
+    const test = `it('add() waits', () => new Promise(() => ${code}));\n`;
+    const source = TESTS.replace(/(?:^it.*\n)+/m, () => test);
+    const imported = "import { spawn } from 'node:child_process';";
+    writeFileSync(join(root, STEP.tests), imported + source);
+    process.env.TIME_LIMIT = '1.5';
+    t.after(() => delete process.env.TIME_LIMIT);
+    const titles: string[] = [];
+    const outcome = await runTests(root, STEP.tests, (title) => titles.push(title)).done;
+    assert.match(outcome?.failures[0]?.message ?? '', /did not end within 3 seconds/);
+    assert.ok(titles.includes('add() waits'), `${titles}`);
+  });
+
   it('runTests() kills code that never ends', async (t) => {
     const root = makeProject(t);
     writeFileSync(join(root, FILE), `${SOURCE}while (true);\n`);
