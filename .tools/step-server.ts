@@ -49,9 +49,11 @@ export class StepServer {
       createInterface({ input: input as Readable }).on('line', show);
     }
     child.on('close', () => {
-      if (errors.includes('\nNode.js v')) printed.splice(0, Infinity, ...crashIn(errors));
-      show('The server has stopped.');
-      if (this.#child === child) this.#child = undefined;
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      const last = errors.includes('\nNode.js v') ? crashIn(errors) : printed;
+      this.lines = [...last, 'The server has stopped.'].slice(-MAX_LINES);
+      this.#onChange();
     });
   }
 
