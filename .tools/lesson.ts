@@ -34,7 +34,7 @@ let source = ''; // the file now
 let hints: string[] = [];
 let outcome: Outcome | undefined; // of the last run
 let isRunning = false;
-let stage = ''; // what runs
+let stage = ''; // the message during a run
 let slowTest = ''; // a title
 let edited: string | undefined; // the function that the reader changed last
 let marks: Record<string, Mark> = {}; // of the functions, and of the step: ''
@@ -297,7 +297,7 @@ const ACTIONS: Record<string, (before: Before) => void> = {
   '\x03': () => process.exit(), // Ctrl-C
 };
 
-/** What the key before has left. Another key removes it. */
+/** The state that the last key has set. Another key removes it. */
 type Before = { readonly solution: typeof solution; readonly asked: typeof asked };
 
 /** Watches the folder, because many editors replace the file. */
