@@ -17,6 +17,7 @@ import { readerEnvironment } from '../.tools/plain.ts';
 import { emptyBodies, fromEasyToHard } from '../.tools/practice.ts';
 import { progressFile, readProgress, saveProgress } from '../.tools/progress.ts';
 import { bodyOf, fit, headOf, pageOf, paint, storyIn, wrap } from '../.tools/screen.ts';
+import { tell } from '../.tools/story.ts';
 import { type Failure, runTests } from '../.tools/test-run.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -280,6 +281,21 @@ describe('the screen', () => {
       '  sent      curl -si http://localhost:6543/',
       '            (press r first)',
     ]);
+  });
+
+  it('tell() compares a missing error and an unwanted error, and shows what was printed', () => {
+    const told = (run: () => void): string => {
+      try {
+        run();
+      } catch (error) {
+        return tell(error as Error, { printed: ['a', 'b'] }, undefined, 'add()');
+      }
+      return assert.fail('nothing was thrown');
+    };
+    const missing = told(() => assert.throws(() => {}, TypeError));
+    assert.match(missing, /^\n\nexpected: +an error: TypeError\nreceived: +no error\nprinted: +a\n +b\n/);
+    const unwanted = told(() => assert.doesNotThrow(() => assert.fail('no'), 'one and two'));
+    assert.match(unwanted, /^one and two\n\nexpected: +no error\nreceived: +an error: AssertionError.*: no\n/);
   });
 
   it('bodyOf() explains a parameter property, which Node cannot run', () => {
