@@ -21,7 +21,10 @@ process.on('uncaughtExceptionMonitor', (error) => {
 /** @param {AsyncIterable<import('node:test/reporters').TestEvent>} events */
 export default async function* report(events) {
   for await (const { type, data } of events) {
-    if (type === 'test:pass' && data.details.type !== 'suite') send({ type: 'pass' });
+    if (type === 'test:pass' && data.details.type !== 'suite') {
+      const isSkipped = data.skip !== undefined;
+      send({ type: 'pass', title: isSkipped ? '' : data.name });
+    }
     if (type !== 'test:fail' || data.details.type === 'suite') continue;
     const { failureType, cause } = data.details.error;
     // `explain.ts` has written the values, the request and the paragraph into the message.

@@ -1,7 +1,7 @@
 // The exercise of a step: its place in LESSON.md, its functions, and their hints and solutions. The
 // functions are in the order of the hints, from easy to hard. `npm run lesson` shows them.
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Body, bodiesOf, fromEasyToHard, hintFileOf, hintsOf } from './practice.ts';
 
@@ -17,6 +17,7 @@ export type Step = {
   readonly yourTurn: number;
   readonly file: string; // src/03-signer.ts
   readonly tests: string; // test/03-signer.test.ts
+  readonly proofs?: string | undefined; // .proofs/03-signer.ts
 };
 
 export type ExerciseFunction = {
@@ -28,7 +29,10 @@ export type ExerciseFunction = {
 
 /** Returns a step of the course, or `undefined` if it does not exist. */
 export function readStep(root: string, number: number): Step | undefined {
-  const names = readdirSync(join(root, 'src')).filter((name) => /^\d\d-.*\.ts$/.test(name));
+  // A test file stays if the reader has deleted the module.
+  const files = ['src', 'test'].flatMap((folder) => readdirSync(join(root, folder)));
+  const modules = files.map((name) => name.replace('.test.ts', '.ts'));
+  const names = [...new Set(modules.filter((name) => /^\d\d-.*\.ts$/.test(name)))];
   const name = names.find((one) => Number(one.slice(0, 2)) === number);
   if (name === undefined) return undefined;
   const page = readFileSync(join(root, 'LESSON.md'), 'utf8').split(/\r?\n/);
@@ -50,6 +54,7 @@ export function readStep(root: string, number: number): Step | undefined {
     yourTurn: lineOf('### Your turn'),
     file: `src/${name}`,
     tests: `test/${name.replace(/ts$/, 'test.ts')}`,
+    proofs: existsSync(join(root, '.proofs', name)) ? `.proofs/${name}` : undefined,
   };
 }
 

@@ -8,7 +8,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { it as nodesIt } from 'node:test';
 import type { TestContext, TestOptions } from 'node:test';
-import { inspect } from 'node:util';
+import { format, inspect } from 'node:util';
 import type { Handler, HttpRequest, HttpResponse } from '../src/04-http.ts';
 import { mustSkip, TimeLimitError, withinLimit } from './limit.ts';
 import { answerOf, curlOf, ORIGIN, printfOf, show, tell, wordsOf } from './story.ts';
@@ -17,6 +17,7 @@ import type { Exchange, Noted } from './story.ts';
 type Run = (t: TestContext) => unknown;
 type It = (title: string, ...rest: [Run] | [TestOptions, Run]) => void;
 
+const MAX_PRINTED = 3; // lines of console.log
 const MAX_REQUESTS = 4; // of a test, in its message
 
 const BROWSER_STEP = 16;
@@ -130,6 +131,15 @@ console.error = (...words: unknown[]): void => {
   const isNodes = line.startsWith('(node:'); // a warning
   if (!isNodes) Object.assign(exchanges.getStore() ?? {}, { logged: line });
   log(...words);
+};
+
+// A beginner looks for a mistake with console.log.
+const print = console.log;
+console.log = (...words: unknown[]): void => {
+  const exchange = exchanges.getStore();
+  const lines = format(...words).split('\n');
+  if (exchange) exchange.printed = [...(exchange.printed ?? []), ...lines].slice(-MAX_PRINTED);
+  print(...words);
 };
 
 /** Notes the bytes that a test sends to a socket. `came` returns all bytes received so far. */

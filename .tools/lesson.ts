@@ -9,15 +9,17 @@ import { fileURLToPath } from 'node:url';
 import {
   changedFunctions, functionsOf, hintsFor, readHints, readOriginal, readStep, restoreBody, solutionOf, type Step,
 } from './exercise.ts';
-import { nextOf, type View } from './next.ts';
+import { authorOf, countWritten, nextOf, type View } from './next.ts';
 import { practise } from './practice.ts';
-import { progressFile, readProgress, saveProgress } from './progress.ts';
-import { bodyOf, headOf, paint, wrap, wrapItems } from './screen.ts';
+import {
+  copyOf, isFromGit, keepCopy, type Mark, progressFile, readProgress, saveProgress,
+} from './progress.ts';
+import { bodyOf, fit, headOf, pageOf, paint, wrap, wrapItems } from './screen.ts';
 import { StepServer } from './step-server.ts';
-import { type Outcome, runTests } from './test-run.ts';
+import { type Outcome, runStep, runTests } from './test-run.ts';
 
-const KEYS = ['h hint', 's solution', 'k skip', 'e empty', 'r run', 'n next', 'p previous', 'q quit'];
 const DEBOUNCE = 100; // ms: an editor writes a file in several operations
+const MISSING = 1_000; // ms until a file without text is a mistake, and not a part of a save
 const CLEAR = '\x1b[H\x1b[2J';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -32,8 +34,13 @@ let source = ''; // the file now
 let hints: string[] = [];
 let outcome: Outcome | undefined; // of the last run
 let isRunning = false;
+let stage = ''; // the message during a run
+let slowTest = ''; // a title
 let edited: string | undefined; // the function that the reader changed last
-let wasOpen = false; // a function was empty or wrong after this step was opened
+let marks: Record<string, Mark> = {}; // of the functions, and of the step: ''
+let copy: string | undefined; // the path of the version of the reader
+let asked: string | undefined; // the function that a second k skips
+let solution: { title: string; code: string; part: number } | undefined; // in place of the main part
 let message = ''; // below the main part
 let messageFor: string | undefined; // the function of a hint or a solution
 let stopTests = (): void => {};
@@ -45,7 +52,12 @@ function open(next: Step): void {
   hints = readHints(root, step.file);
   source = readSource();
   original = readOriginal(root, step.file) ?? source;
-  [outcome, edited, wasOpen, message] = [undefined, undefined, false, ''];
+  [outcome, edited, message, solution] = [undefined, undefined, '', undefined];
+  copy = copyOf(root, step.file);
+  const start = `${step.number} `;
+  const ofStep = Object.entries(readProgress(saved).marks).filter(([key]) => key.startsWith(start));
+  marks = Object.fromEntries(ofStep.map(([key, mark]) => [key.slice(start.length), mark]));
+  updateMarks();
   server.stop();
   const isSaved = saveProgress(saved, () => ({ step: step.number }));
   if (!isSaved) say('Your progress is not saved, because this folder has no git repository.');
@@ -70,7 +82,11 @@ function viewNow(): View {
   return {
     step,
     functions: functionsOf(source, original, hints),
-    isOriginal: isAsCommitted() && !wasOpen,
+    isOriginal: isAsCommitted(),
+    isMissing: source.trim() === '',
+    marks,
+    copy: marks[''] === 'done' ? copy : undefined,
+    mustServe: isInteractive && !server.isRunning,
     outcome,
     isRunning,
     edited,
@@ -79,37 +95,79 @@ function viewNow(): View {
   };
 }
 
+/** Notes which functions are empty. The original of git is not the work of the reader. */
+function updateMarks(): void {
+  if (isAsCommitted() && isFromGit(root, step.file)) marks = {};
+  const empty = functionsOf(source, original, hints).filter((one) => one.isEmpty);
+  if (source.trim() === '' || empty.length === 0) return saveMarks();
+  for (const { name } of empty) marks[name] = 'empty';
+  delete marks['']; // the reader begins again
+  saveMarks();
+}
+
+function saveMarks(): void {
+  const start = `${step.number} `;
+  const own = Object.entries(marks).map(([name, mark]) => [start + name, mark]);
+  saveProgress(saved, ({ marks: all }) => {
+    const others = Object.entries(all).filter(([key]) => !key.startsWith(start));
+    return { marks: Object.fromEntries([...others, ...own]) };
+  });
+}
+
 /** Runs the tests, and shows the result. A run that is still active is stopped. */
 async function test(): Promise<void> {
   stopTests();
-  if (viewNow().needs !== undefined) return draw();
-  const { done, stop } = runTests(root, step);
+  const now = viewNow();
+  isRunning = now.needs === undefined && !now.isMissing;
+  if (!isRunning) return draw();
+  const isOfReader = now.functions.some((one) => authorOf(one, now) === 'reader');
+  const onSlow = (title: string): void => {
+    if (title === slowTest) return;
+    slowTest = title;
+    draw();
+  };
+  const onStage = (text: string, tests: Outcome): void => {
+    [stage, outcome] = [text, tests];
+    draw();
+  };
+  stage = 'The tests are running …';
+  const { done, stop } = isOfReader ? runStep(root, step, onSlow, onStage)
+    : runTests(root, step.tests, onSlow);
   stopTests = stop;
-  isRunning = true;
   draw();
   const result = await done;
   if (!result) return; // a newer run has replaced this run
   outcome = result;
   isRunning = false;
-  const { kind } = nextOf(viewNow());
-  if (kind !== 'done') wasOpen = true;
-  else if (wasOpen) addFinished(step.number);
+  const view = viewNow();
+  if (nextOf(view).kind === 'done' && countWritten(view) > 0) finish();
   draw();
 }
 
-function addFinished(number: number): void {
-  saveProgress(saved, ({ finished }) => ({ finished: [...new Set([...finished, number])] }));
+/** Saves that the step is done. Your turn does not replace the copy. */
+function finish(): void {
+  saveProgress(saved, ({ finished }) => ({ finished: [...new Set([...finished, step.number])] }));
+  if (marks[''] === 'done') return;
+  marks[''] = 'done';
+  saveMarks();
+  try {
+    keepCopy(root, step.file, source);
+  } catch {
+    copy = undefined; // for example, without git, or in a folder that is read-only
+  }
 }
 
 /** Reads the file again, and runs the tests if it has changed. */
-function check(): void {
+function check(isMissing = false): void {
   const now = readSource();
-  if (now === source || now === '') return;
-  const changed = changedFunctions(source, now);
-  edited = changed[0] ?? edited;
+  if (now === source) return;
+  if (now.trim() === '' && !isMissing) return void setTimeout(check, MISSING, true);
+  edited = changedFunctions(source, now)[0] ?? edited;
   source = now;
-  if (changed.length > 1 && isAsCommitted()) wasOpen = false; // git checkout
+  [asked, solution] = [undefined, undefined];
+  updateMarks();
   if (messageFor === undefined) say('');
+  server.clear();
   server.restart();
   void test();
 }
@@ -133,17 +191,34 @@ function draw(): void {
   const wrapped = (lines: string[]): string[] =>
     lines.length === 0 ? [] : ['', ...lines.flatMap((line) => wrap(line, columns))];
   const head = headOf(view, columns);
+  const keys = ['', ...wrapItems(keysNow(), columns)];
+  if (solution) {
+    const { title, code, part } = solution;
+    const space = rows - head.length - keys.length - 2;
+    // No colors, because a sign in the code has no meaning.
+    const page = pageOf(title, code, part, columns, space);
+    return show([...head.map(colored), '', ...page, ...keys].slice(0, rows - 1));
+  }
   const notes = [
-    ...wrapped(isRunning ? ['The tests are running …'] : []),
+    ...wrapped(isRunning ? [stage, ...(slowTest === '' ? [] : [`  ${slowTest}`])] : []),
     ...wrapped(message === '' ? [] : message.split('\n')),
     ...wrapped(server.lines),
-    '', ...wrapItems(KEYS, columns),
+    ...keys,
   ];
-  // A hint or a solution can need the space. The first lines say the most.
-  const space = Math.max(rows - head.length - notes.length - 2, 1);
-  const lines = [...head, '', ...bodyOf(view, columns).slice(0, space), ...notes];
-  const text = lines.map((line) => (isColored ? paint(line) : line)).join('\n');
-  stdout.write(`${CLEAR}${text}\n`);
+  show(fit({ head, body: bodyOf(view, columns), notes }, columns, rows).map(colored));
+}
+
+function colored(line: string): string {
+  return isColored ? paint(line) : line;
+}
+
+function show(lines: readonly string[]): void {
+  stdout.write(`${CLEAR}${lines.join('\n')}\n`);
+}
+
+function keysNow(): string[] {
+  const run = server.isRunning ? 'r stop' : 'r run';
+  return ['h hint', 's solution', 'k skip', 'e empty', run, 'n next', 'p previous', 'q quit'];
 }
 
 function showHint(): void {
@@ -152,21 +227,27 @@ function showHint(): void {
   const key = `${step.number} ${name}`;
   const all = hintsFor(hints, name);
   const shown = readProgress(saved).hints[key] ?? 0;
-  const count = messageFor === name ? shown + 1 : Math.max(shown, 1); // the last hint, again
+  const next = messageFor === name ? shown + 1 : Math.max(shown, 1); // the last hint, again
+  const count = next > all.length ? 1 : next;
   const hint = all[count - 1];
-  if (hint === undefined) return say(`There are no more hints for ${name}. s shows the solution.`, name);
+  if (hint === undefined) return say(`There are no hints for ${name}. s shows the solution.`, name);
   saveProgress(saved, (old) => ({ hints: { ...old.hints, [key]: count } }));
   say(`Hint ${count} of ${all.length}: ${hint.slice(hint.indexOf(': ') + 2)}`, name);
 }
 
-function showSolution(): void {
+/** Shows a solution, or its next part. When all is done, the reader can compare all functions. */
+function showSolution(shownBefore: typeof solution): void {
   const name = currentFunction();
-  if (name === undefined) return say('There is no function to write now.');
-  say(solutionOf(original, name) ?? `The last commit has no solution for ${name}.`, name);
+  const names = name === undefined ? viewNow().functions.map((one) => one.name) : [name];
+  const code = names.flatMap((one) => solutionOf(original, one) ?? []).join('\n\n');
+  if (code === '') return say(`The last commit has no solution for ${name ?? 'this step'}.`, name);
+  const title = name === undefined ? 'The original functions of this step' : `The solution of ${name}`;
+  const part = shownBefore?.title === title ? shownBefore.part + 1 : 0;
+  solution = { title, code, part };
 }
 
-/** Writes the original body of the current function back. */
-function skip(): void {
+/** Writes the original body of the current function back. Asks first if the reader has written one. */
+function skip(askedBefore: string | undefined): void {
   const name = currentFunction();
   if (name === undefined) return say('There is no function to skip now.');
   const hasSolution = solutionOf(original, name) !== undefined;
@@ -174,7 +255,13 @@ function skip(): void {
   if (restored === undefined) {
     return say(`Cannot find ${name} in ${step.file}. Correct the file, or type: git diff ${step.file}`);
   }
+  const isWritten = viewNow().functions.some((one) => one.name === name && !one.isEmpty);
+  if (isWritten && askedBefore !== name) {
+    asked = name;
+    return say(`This replaces your code of ${name} by the original. Press k again if you want this.`);
+  }
   writeFileSync(join(root, step.file), restored);
+  marks[name] = 'skipped';
   check();
   say(`The original of ${name} is in the file again.`);
 }
@@ -183,6 +270,7 @@ function empty(): void {
   const { isDone, message: text } = practise(root, [String(step.number)]);
   if (!isDone) return say(text.split('\n').slice(0, 2).join('\n')); // h shows the hints here
   const isOfStep = (key: string): boolean => key.startsWith(`${step.number} `);
+  server.clear();
   saveProgress(saved, ({ hints: old }) => ({
     hints: Object.fromEntries(Object.entries(old).filter(([key]) => !isOfStep(key))),
   }));
@@ -197,10 +285,10 @@ function move(number: number): Promise<void> | void {
   return test();
 }
 
-const ACTIONS: Record<string, () => void> = {
+const ACTIONS: Record<string, (before: Before) => void> = {
   h: showHint,
-  s: showSolution,
-  k: skip,
+  s: (before) => showSolution(before.solution),
+  k: (before) => skip(before.asked),
   e: empty,
   r: () => (server.isRunning ? server.stop() : server.start(step.file)),
   n: () => void move(step.number + 1),
@@ -209,14 +297,17 @@ const ACTIONS: Record<string, () => void> = {
   '\x03': () => process.exit(), // Ctrl-C
 };
 
+/** The state that the last key has set. Another key removes it. */
+type Before = { readonly solution: typeof solution; readonly asked: typeof asked };
+
 /** Watches the folder, because many editors replace the file. */
 function watchFolder(): void {
   let timer: NodeJS.Timeout | undefined;
-  const poll = (): void => void setInterval(check, 500); // a folder that cannot be watched
+  const poll = (): void => void setInterval(() => check(), 500); // a folder that cannot be watched
   try {
     const watcher = watch(join(root, 'src'), () => {
       clearTimeout(timer);
-      timer = setTimeout(check, DEBOUNCE);
+      timer = setTimeout(() => check(), DEBOUNCE);
     });
     watcher.on('error', poll);
   } catch {
@@ -230,7 +321,11 @@ function runWindow(): void {
   stdin.setRawMode(true);
   stdin.setEncoding('utf8').on('end', () => process.exit()).on('data', (keys) => {
     if (messageFor === undefined) say(''); // of the key before
-    for (const key of String(keys)) ACTIONS[key.toLowerCase()]?.();
+    for (const key of String(keys)) {
+      const before = { solution, asked };
+      [solution, asked] = [undefined, undefined];
+      ACTIONS[key.toLowerCase()]?.(before);
+    }
     draw();
   });
   stdout.on('resize', draw);

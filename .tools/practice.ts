@@ -129,10 +129,13 @@ export function fromEasyToHard(names: readonly string[], hints: readonly string[
   return names.toSorted((a, b) => placeOf(a) - placeOf(b));
 }
 
+// They start the program of a step. The page explains the rest of the step without them, and if
+// `isMain()` throws, no test can load the module. Only their name empties them.
+const KEPT = ['isMain()', 'isProgram()', 'serve()'];
+
 /**
  * Returns the source with an error in place of each exported body, and the names of these bodies.
- * `wanted` selects one of them: `decode`, `Signer.decode` or `Signer` (its constructor). Without
- * it, the function that starts the program stays: if it throws, no test can load the module.
+ * `wanted` selects one of them: `decode`, `Signer.decode` or `Signer` (its constructor).
  */
 export function emptyBodies(
   source: string,
@@ -141,7 +144,7 @@ export function emptyBodies(
 ): { source: string; names: string[] } {
   const isWanted = ({ name }: Body): boolean => {
     const plain = name.replace(/^new |\(\)$/g, '');
-    if (wanted === undefined) return !source.includes(`\nif (${plain}(import.meta.url)`);
+    if (wanted === undefined) return !KEPT.includes(name);
     return plain === wanted || plain.endsWith(`.${wanted}`);
   };
   const bodies = bodiesOf(source).filter(isWanted);

@@ -1,6 +1,6 @@
 // Writes the screen of `npm run lesson` as lines of text. This file reads no files and no keys.
 import type { Step } from './exercise.ts';
-import { countWritten, nextOf, signOf, type View } from './next.ts';
+import { countOf, countWritten, nextOf, signOf, type View } from './next.ts';
 import { placeOf } from './story.ts';
 import type { Failure } from './test-run.ts';
 
@@ -18,22 +18,39 @@ export function headOf(view: View, columns: number): string[] {
     return `${sign} ${one.name}`;
   });
   const steps = finished === 1 ? '1 step finished' : `${finished} steps finished`;
+  const others = (['skipped', 'given'] as const).flatMap((author) => {
+    const count = countOf(author, view);
+    return count > 0 ? [`${count} ${author}`] : [];
+  });
+  const written = [`${countWritten(view)} of ${functions.length} written`, ...others].join(', ');
   const lines = [
     part,
     `Step ${number} of ${count} · ${title} · ${minutes} minutes`,
-    `${file} · ${countWritten(view)} of ${functions.length} written · ${steps}`,
+    `${file} · ${written} · ${steps}`,
   ];
   return [...lines.flatMap((line) => wrap(line, columns)), ...wrapItems(names, columns)];
 }
 
-/** Returns the lines of the main part, at most 15 lines. */
+/** Returns the lines of the main part: at most 15 lines, and the reason why a test of a done step fails. */
 export function bodyOf(view: View, columns: number): string[] {
-  const { step, needs, isOriginal } = view;
+  const isExpected = view.marks[''] === 'done' && /failing|stuck|types/.test(nextOf(view).kind);
+  const reason = 'The tests of the step can fail during Your turn and Break it.';
+  return [...(isExpected ? wrap(reason, columns) : []), ...taskOf(view, columns)];
+}
+
+function taskOf(view: View, columns: number): string[] {
+  const { step, needs, isOriginal, copy } = view;
   if (needs !== undefined) return wrap(needs, columns);
   const next = nextOf(view);
-  const { file, tests, number, lines, breakIt, yourTurn } = step;
+  const { file, tests, lines } = step;
   const explained = 'name' in next ? explainedAt(step, next.name, columns) : [];
   if (next.kind === 'running') return [];
+  if (next.kind === 'missing') {
+    return [
+      ...wrap(`✖ ${file} is empty or missing.`, columns),
+      ...wrap(`  git checkout ${file} brings the original back.`, columns),
+    ];
+  }
   if (next.kind === 'empty') {
     return [
       ...wrap(`▸ Write ${next.name}`, columns),
@@ -56,29 +73,51 @@ export function bodyOf(view: View, columns: number): string[] {
       ...labelled('types', 'npm run check', columns, 1),
     ];
   }
+  if (next.kind === 'types') {
+    return [
+      ...wrap('✖ The tests pass, but the compiler finds a mistake.', columns),
+      ...labelled('error', next.message, columns, 6),
+      ...labelled('place', next.place, columns, 2),
+      ...labelled('types', 'npm run check', columns, 1),
+    ];
+  }
   if (next.kind === 'earlier') {
     const text = `✖ This step needs step ${next.step}, where ${next.name} is still to be written.`;
     const advice = `Write it first: npm run lesson ${next.step}`;
     return [...wrap(text, columns), ...wrap(`  ${advice}`, columns)];
   }
-  if (next.kind === 'failing') return failureLines(next.failure, step, columns);
+  if (next.kind === 'failing') return failureLines(next.failure, view, columns);
   const read = `LESSON.md:${lines[0]}-${lines[1]}`;
-  if (isOriginal) {
+  if (isOriginal && countWritten(view) === 0) {
     const text = `This step is complete. Read ${read}.`;
     return [...wrap(text, columns), ...wrap('To write the functions yourself, press e.', columns)];
   }
-  const done = `✔ Well done! All functions of step ${number} are written, and all tests pass.`;
-  const rest = `Next: "Break it" (LESSON.md:${breakIt}), "Your turn" (LESSON.md:${yourTurn}), then n.`;
-  return [...wrap(done, columns), ...wrap(rest, columns)];
+  const kept = copy === undefined ? '' : ` Your version is kept in ${copy}.`;
+  return [
+    doneText(view),
+    `Next: "Break it" (LESSON.md:${step.breakIt}), "Your turn" (LESSON.md:${step.yourTurn}), then n.`,
+    's shows the original functions, so you can compare.',
+    `git checkout ${file} brings the original back.${kept}`,
+  ].flatMap((line) => wrap(line, columns));
+}
+
+function doneText(view: View): string {
+  const written = countWritten(view);
+  const [skipped, given] = [countOf('skipped', view), countOf('given', view)];
+  if (written === 0) return '✔ All tests pass, but you have written no function of this step.';
+  if (skipped > 0) return `✔ All tests pass. You have written ${written}, and skipped ${skipped}.`;
+  if (given > 0) return `✔ Well done! All tests pass. You have written ${written}, and ${given} are given.`;
+  return `✔ Well done! All functions of step ${view.step.number} are written, and all tests pass.`;
 }
 
 // The values come before the places. A failure shows the first parts that fit, in this order.
 const PARTS = [
-  'expected', 'pattern', 'received', 'input', 'thrown', 'logged', 'explained', 'failed at', 'sent',
+  'expected', 'pattern', 'received', 'input', 'thrown', 'printed', 'logged', 'explained',
+  'failed at', 'sent',
 ];
 
 /** Returns a failed test in at most 15 lines: the title, the values, the request, the paragraph. */
-function failureLines({ title, message, ownWords }: Failure, step: Step, columns: number): string[] {
+function failureLines({ title, message, ownWords }: Failure, view: View, columns: number): string[] {
   const { text, story } = storyIn(message);
   const [first = ''] = text.split('\n\n');
   const isKnown = !ownWords && ('expected' in story || 'pattern' in story);
@@ -90,7 +129,8 @@ function failureLines({ title, message, ownWords }: Failure, step: Step, columns
   for (const label of PARTS) {
     const value = story[label];
     if (value === undefined) continue;
-    const part = label === 'sent' ? sentLines(value, step, title, columns, free)
+    const part = label === 'sent' ? sentLines(value, view, title, columns, free)
+      : label === 'printed' ? printedLines(value, columns)
       : labelled(label, value, columns, 2);
     if (part.length > free) continue;
     lines.push(...part);
@@ -99,10 +139,20 @@ function failureLines({ title, message, ownWords }: Failure, step: Step, columns
   return lines;
 }
 
+/** Returns what the reader printed: each line on a line of its own, and the spaces in it. */
+function printedLines(text: string, columns: number): string[] {
+  return text.split(/\n {0,11}/).map((line, i) => {
+    const label = (i === 0 ? '  printed' : '').padEnd(LABEL);
+    return cutLine(label + line, columns);
+  });
+}
+
 /** Returns a request on one line, because the reader can paste it. The terminal wraps the line. */
-function sentLines(sent: string, step: Step, title: string, columns: number, rows: number): string[] {
+function sentLines(sent: string, view: View, title: string, columns: number, rows: number): string[] {
+  const { step, mustServe } = view;
   const line = '  sent'.padEnd(LABEL) + sent.replace(/\n\s*/g, ' ');
-  if (Math.ceil(line.length / columns) <= rows) return [line];
+  const advice = mustServe && sent.includes('curl ') ? [`${' '.repeat(LABEL)}(press r first)`] : [];
+  if (rowsOf(line, columns) + advice.length <= rows) return [line, ...advice];
   return labelled('request', `npm run try ${step.number} "${title.slice(0, 40)}"`, columns, 2);
 }
 
@@ -129,6 +179,42 @@ export function labelled(label: string, text: string, columns: number, max: numb
   const cut = lines.slice(0, max);
   if (lines.length > max) cut[max - 1] = `${(cut[max - 1] ?? '').slice(0, -1)}…`;
   return cut.map((line, i) => (i === 0 ? `  ${label}` : '').padEnd(LABEL) + line);
+}
+
+/** Returns the rows of a line, which the terminal wraps. */
+function rowsOf(line: string, columns: number): number {
+  return Math.max(Math.ceil(line.length / columns), 1);
+}
+
+/** Returns a line that fits. Its spaces stay, because it can be code. */
+function cutLine(line: string, columns: number): string {
+  return line.length > columns ? `${line.slice(0, columns - 1)}…` : line;
+}
+
+/** Returns one part of some code, in at most `rows` lines below a line that names it. */
+export function pageOf(title: string, code: string, part: number, columns: number, rows: number): string[] {
+  const lines = code.split('\n');
+  const size = Math.max(rows - 1, 3);
+  const parts = Math.ceil(lines.length / size);
+  const at = part % parts;
+  const name = parts === 1 ? title : `${title}, part ${at + 1} of ${parts} (s shows the next part)`;
+  return [name, ...lines.slice(at * size, (at + 1) * size)].map((line) => cutLine(line, columns));
+}
+
+/** Returns the lines that fit in a terminal. The title stays: the main part and then the end are cut. */
+export function fit(
+  { head, body, notes }: { head: string[]; body: string[]; notes: string[] },
+  columns: number,
+  rows: number,
+): string[] {
+  const heightOf = (lines: string[]): number =>
+    lines.reduce((sum, line) => sum + rowsOf(line, columns), 0);
+  const first = (lines: string[], space: number): string[] => {
+    const count = lines.findIndex((_, i) => heightOf(lines.slice(0, i + 1)) > space);
+    return count === -1 ? lines : lines.slice(0, count);
+  };
+  const space = rows - heightOf(head) - heightOf(notes) - 2; // an empty line, and the cursor
+  return first([...head, '', ...first(body, Math.max(space, 3)), ...notes], rows - 1);
 }
 
 /** Wraps a text at spaces. A longer word is cut. The indent of the text stays. */

@@ -24,7 +24,7 @@ export default async function* short(events) {
     const [reason] = isGroup ? (/^(?:\w*Error: |Step \d).*/m.exec(stderr) ?? []) : [];
     if (isGroup) stderr = '';
     const message = reason ?? details.error.cause?.message ?? details.error.message;
-    yield `✖ ${name}\n${String(message).trimEnd().replace(/^/gm, '  ')}\n`;
+    yield `✖ ${name}\n${String(message).trimEnd().replace(/^\n+/, '').replace(/^/gm, '  ')}\n`;
   }
   if (count > 0) return;
   process.exitCode = 1;

@@ -5,6 +5,7 @@ import type { Readable } from 'node:stream';
 import { kill, nodeOptions, readerVariables, start } from './test-run.ts';
 
 const MAX_LINES = 4; // shown
+const MAX_ERRORS = 10_000; // characters
 
 export class StepServer {
   /** The last lines that the server has printed. */
@@ -24,12 +25,19 @@ export class StepServer {
     return this.#child !== undefined;
   }
 
+  /** Removes the lines of a server that has ended. */
+  clear(): void {
+    if (!this.isRunning) this.lines = [];
+  }
+
   start(file: string): void {
     const child = start(this.#root, [...nodeOptions(), file], readerVariables());
     this.#child = child;
     this.#file = file;
     this.lines = [`${file} is starting …`];
     const printed: string[] = [];
+    let errors = '';
+    child.stderr?.on('data', (chunk) => (errors = (errors + String(chunk)).slice(-MAX_ERRORS)));
     const show = (line: string): void => {
       const isStackTrace = /^ {4}at /.test(line);
       if (this.#child !== child || isStackTrace || line === '') return;
@@ -41,8 +49,11 @@ export class StepServer {
       createInterface({ input: input as Readable }).on('line', show);
     }
     child.on('close', () => {
-      show('The server has stopped.');
-      if (this.#child === child) this.#child = undefined;
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      const last = errors.includes('\nNode.js v') ? crashIn(errors) : printed;
+      this.lines = [...last, 'The server has stopped.'].slice(-MAX_LINES);
+      this.#onChange();
     });
   }
 
@@ -63,4 +74,11 @@ export class StepServer {
     });
     kill(child);
   }
+}
+
+/** Returns the message and the place of the error that has ended a process. */
+function crashIn(errors: string): string[] {
+  const message = /^(?:\w*Error\b|Uncaught).*/m.exec(errors)?.[0] ?? errors.trim().split('\n')[0] ?? '';
+  const place = /src[\\/][\w-]+\.ts:\d+/.exec(errors)?.[0].replaceAll('\\', '/');
+  return [message, ...(place === undefined ? [] : [place])];
 }

@@ -28,6 +28,7 @@ export type Exchange = {
   given?: Given;
   logged?: string;
   waits?: () => string; // what a process has not done yet
+  printed?: string[]; // the last lines of console.log
 };
 
 /** The server of a step. */
@@ -56,9 +57,11 @@ export function tell(
   const { given } = exchange;
   if (given && isNear(given, error)) add('input:', given.text(), 2);
   const index = parts.length;
+  add('printed:', exchange.printed?.map((line) => middle(line, WIDTH)).join('\n'), 3);
   add('logged:', exchange.logged, 2);
   const actual = error instanceof AssertionError ? error.actual : undefined;
-  if (actual instanceof Error) add('thrown:', String(actual), 2); // `throws` does not show it
+  const isShown = parts.some(([label]) => label === 'received:');
+  if (actual instanceof Error && !isShown) add('thrown:', String(actual), 2); // `throws` does not show it
   if (!(error instanceof AssertionError)) add('test line:', testLineOf(error), 2);
   add('failed at:', frameOf(error), 1);
   if (module !== undefined) add('explained:', placeOf(module, title), 1);
@@ -111,6 +114,8 @@ function middle(text: string, limit: number): string {
 
 /** Returns the words of a test, without the long comparison that Node adds. */
 function headOf(error: Error): string {
+  const ofThrow = MISSING_OR_UNWANTED.exec(error.message);
+  if (ofThrow) return ofThrow[1] ?? '';
   const isShown = valuesOf(error).length > 0;
   if (!(error instanceof AssertionError) || !isShown) return error.message;
   const [words = ''] = error.message.split('\n+ actual - expected'); // also below own words
@@ -120,11 +125,28 @@ function headOf(error: Error): string {
     .replace(/^The input was expected to not match.*/, 'The text matches the pattern.');
 }
 
+// The message of Node about an error, with the words of the test after the colon.
+const MISSING_OR_UNWANTED =
+  /^(?:Missing expected|Got unwanted) (?:exception|rejection)(?: \([^)]*\))?(?:: ([^\n]*)|\.)/;
+
+/** Returns a rule of `assert.throws` in a few words. */
+function ruleOf(expected: unknown): string {
+  const isClass = typeof expected === 'function' && /^[A-Z]/.test(expected.name);
+  if (isClass) return `an error: ${expected.name}`;
+  return typeof expected === 'object' && expected !== null ? `an error: ${show(expected)}` : 'an error';
+}
+
 /** Returns the two values of a comparison around their first difference. */
 function valuesOf(error: Error): [label: string, text: string][] {
   if (!(error instanceof AssertionError)) return [];
   const { operator, expected } = error;
   let { actual } = error;
+  if (error.message.startsWith('Missing expected ')) {
+    return [['expected:', middle(ruleOf(expected), 2 * WIDTH)], ['received:', 'no error']];
+  }
+  if (error.message.startsWith('Got unwanted ')) {
+    return [['expected:', 'no error'], ['received:', middle(`an error: ${String(actual)}`, 2 * WIDTH)]];
+  }
   if (/^(?:not)?(?:strict|deep|deepStrict)?equal$/i.test(operator)) {
     // as it is
   } else if (operator === 'match' || operator === 'doesNotMatch') {

@@ -1,6 +1,9 @@
 // Runs the tests of a step in a process of its own, and collects what they report. A process that
-// reports nothing for ten seconds is killed.
+// reports nothing for ten seconds is killed. If all tests pass, the further proofs run, and then the
+// compiler.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import type { Step } from './exercise.ts';
@@ -14,13 +17,23 @@ export type Failure = {
 
 export type Outcome = {
   readonly failures: readonly Failure[];
-  readonly passed: number;
+  readonly passed: readonly string[]; // titles
   readonly crash?: { readonly message: string; readonly stack: string } | undefined; // the file did not load
   readonly stuck?: string | undefined; // the test that did not end, or '' for the file itself
+  readonly typeError?: { readonly line: number; readonly message: string } | undefined;
+};
+
+export type Run = {
+  /** Is `undefined` after `stop`. */
+  readonly done: Promise<Outcome | undefined>;
+  /** Kills the process. */
+  readonly stop: () => void;
 };
 
 const MAX_SILENCE = 10_000; // ms
-const TIME_LIMIT = '5'; // seconds for each test, see .tools/explain.ts
+const TIME_LIMIT = '4.5'; // seconds for each test: at most 9, see .tools/limit.ts
+const SLOW = 2_000; // ms
+const COMPILER = 'node_modules/typescript/bin/tsc';
 
 /** Returns the options that let this Node run TypeScript. */
 export function nodeOptions(): string[] {
@@ -60,20 +73,77 @@ export function readerVariables(): NodeJS.ProcessEnv {
   return { ...others, NODE_NO_WARNINGS: '1', NO_COLOR: '1' };
 }
 
-/** Runs the tests. `stop` kills them, and then `done` returns `undefined`. */
-export function runTests(
+/**
+ * Runs the tests of a step, the further proofs, and the compiler, up to the first mistake.
+ * `onStage` is called before the proofs and before the compiler, with the result of the tests.
+ */
+export function runStep(
   root: string,
   step: Step,
+  onSlow: (title: string) => void,
+  onStage: (text: string, outcome: Outcome) => void,
+): Run {
+  let isStopped = false;
+  let stopStage = (): void => {};
+  const stage = <Result>({ done, stop }: { done: Promise<Result>; stop: () => void }) => {
+    stopStage = stop;
+    return done;
+  };
+  const run = async (): Promise<Outcome | undefined> => {
+    const outcome = await stage(runTests(root, step.tests, onSlow));
+    if (!outcome || !isPassed(outcome)) return outcome;
+    if (step.proofs !== undefined) {
+      onStage('The further proofs are running …', outcome);
+      const proofs = await stage(runTests(root, step.proofs, onSlow));
+      if (!proofs || !isPassed(proofs)) return proofs;
+    }
+    const isInstalled = [COMPILER, 'tsconfig.json'].every((file) => existsSync(join(root, file)));
+    if (isStopped || !isInstalled) return outcome;
+    onStage('The compiler checks the types …', outcome);
+    return { ...outcome, typeError: await stage(runCompiler(root, step.file)) };
+  };
+  const stop = (): void => {
+    isStopped = true;
+    stopStage();
+  };
+  return { done: run().then((outcome) => (isStopped ? undefined : outcome)), stop };
+}
+
+function isPassed({ failures, crash, stuck }: Outcome): boolean {
+  return failures.length === 0 && !crash && stuck === undefined;
+}
+
+/** Returns the first error of the compiler in this file. */
+function runCompiler(root: string, file: string) {
+  const child = start(root, [COMPILER, '--pretty', 'false'], readerVariables());
+  let output = '';
+  child.stdout?.on('data', (chunk) => (output += String(chunk)));
+  child.stderr?.resume();
+  const done = new Promise<Outcome['typeError']>((resolve) => {
+    child.on('close', () => {
+      const lines = output.split(/\r?\n/).filter((line) => line.startsWith(`${file}(`));
+      const [, line, message = ''] = /\((\d+),\d+\): error (.*)/.exec(lines[0] ?? '') ?? [];
+      resolve(line === undefined ? undefined : { line: Number(line), message });
+    });
+  });
+  return { done, stop: () => kill(child) };
+}
+
+/** Runs a test file. `onSlow` receives the title of a test that takes long, and then ''. */
+export function runTests(
+  root: string,
+  file: string,
+  onSlow: (title: string) => void = () => {},
   maxSilence = MAX_SILENCE,
-): { done: Promise<Outcome | undefined>; stop: () => void } {
+): Run {
   const events = './.tools/events.js';
   const options = [...nodeOptions(), '--import', events, `--test-reporter=${events}`];
-  const child = start(root, [...options, step.tests], {
-    ...readerVariables(),
+  const child = start(root, [...options, file], {
     TIME_LIMIT,
+    ...readerVariables(),
   });
   const failures: Failure[] = [];
-  let passed = 0;
+  const passed: string[] = [];
   let started = '';
   let crash: Outcome['crash'];
   let stuck: string | undefined;
@@ -83,13 +153,18 @@ export function runTests(
     stuck = started;
     kill(child);
   }, maxSilence);
+  const slow = setTimeout(() => onSlow(started), SLOW);
   child.stdout?.resume();
   child.stderr?.on('data', (chunk) => (errors = (errors + String(chunk)).slice(-4000)));
   createInterface({ input: child.stdio[3] as Readable }).on('line', (line) => {
     timer.refresh();
     const event = parseEvent(line);
-    if (event.type === 'start') started = event.title;
-    if (event.type === 'pass') passed++;
+    if (event.type === 'start') {
+      started = event.title;
+      slow.refresh();
+      onSlow('');
+    }
+    if (event.type === 'pass') passed.push(event.title);
     // During a test, Node reports an error outside the test as its failure.
     if (event.type === 'crash' && started === '') crash ??= event;
     if (event.type === 'fail' && !event.isPending) failures.push(event);
@@ -100,8 +175,10 @@ export function runTests(
     child.on('error', ({ message }) => (crash = { message, stack: '' }));
     child.on('close', (code) => {
       clearTimeout(timer);
+      clearTimeout(slow);
+      onSlow('');
       if (errors.includes(' did not end within ')) stuck ??= started;
-      const isSilent = failures.length === 0 && stuck === undefined && (code !== 0 || passed === 0);
+      const isSilent = failures.length === 0 && stuck === undefined && (code !== 0 || passed.length === 0);
       const reason = errors.trim().split('\n').at(-1) || 'the process ended before the tests';
       if (isSilent) crash ??= { message: reason, stack: errors };
       resolve(isStopped ? undefined : { failures, passed, crash, stuck });

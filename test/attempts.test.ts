@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { emptyBodies, hintsOf } from '../.tools/practice.ts';
+import { bodiesOf, emptyBodies, hintsOf } from '../.tools/practice.ts';
 import { skipSlow } from '../.tools/quick.ts';
 import { runTest, testFileOf, type TestRun, workshopWith } from '../.tools/workshop.ts';
 
@@ -44,10 +44,9 @@ describe('npm run practice empties each step', { concurrency: CONCURRENCY }, () 
   }
 });
 
-/** Returns the names of all functions of a step, also of the one that starts the program. */
+/** Returns the names of all functions of a step, also of those that start the program. */
 function namesOf(source: string): string[] {
-  const [, start = ''] = /\nif \((\w+)\(import\.meta\.url\)/.exec(source) ?? [];
-  return [...emptyBodies(source, 0).names, ...emptyBodies(source, 0, start).names];
+  return bodiesOf(source).map(({ name }) => name);
 }
 
 /** Returns the names at the beginning of a hint or of a title: `a() and b() return …`. */

@@ -12,11 +12,12 @@ import {
   changedFunctions, functionOfTitle, functionsOf, hintsFor, readHints, readStep, restoreBody,
   solutionOf, type Step,
 } from '../.tools/exercise.ts';
-import { countWritten, nextOf, type View } from '../.tools/next.ts';
+import { countOf, countWritten, nextOf, type View } from '../.tools/next.ts';
 import { readerEnvironment } from '../.tools/plain.ts';
 import { emptyBodies, fromEasyToHard } from '../.tools/practice.ts';
 import { progressFile, readProgress, saveProgress } from '../.tools/progress.ts';
-import { bodyOf, headOf, paint, storyIn, wrap } from '../.tools/screen.ts';
+import { bodyOf, fit, headOf, pageOf, paint, storyIn, wrap } from '../.tools/screen.ts';
+import { tell } from '../.tools/story.ts';
 import { type Failure, runTests } from '../.tools/test-run.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -64,6 +65,7 @@ it('total() adds all numbers', () => assert.equal(total([1, 2, 3]), 6));
 it('add() adds two numbers', () => assert.equal(add(1, 2), 3, 'one and two'));
 it('add() adds 0', async () => assert.equal(await add(1, 0), 1));
 `;
+const PROOFS = TESTS.replace(/(?:^it.*\n)+/m, `it('add() adds -1', () => assert.equal(add(1, -1), 0));\n`);
 const EMPTY = emptyBodies(SOURCE, 2).source;
 const NO_TOTAL = emptyBodies(SOURCE, 2, 'total').source;
 
@@ -71,7 +73,7 @@ const NO_TOTAL = emptyBodies(SOURCE, 2, 'total').source;
 function makeProject(t: TestContext, { isInGit = true } = {}): string {
   const root = mkdtempSync(join(tmpdir(), 'guide-'));
   t.after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
-  for (const folder of ['src', 'test']) mkdirSync(join(root, folder));
+  for (const folder of ['src', 'test', '.proofs']) mkdirSync(join(root, folder));
   cpSync(join(ROOT, '.tools'), join(root, '.tools'), { recursive: true });
   const packages = join(ROOT, 'node_modules');
   if (existsSync(packages)) symlinkSync(packages, join(root, 'node_modules'), 'junction');
@@ -83,6 +85,8 @@ function makeProject(t: TestContext, { isInGit = true } = {}): string {
     [FILE]: SOURCE,
     'test/02-sum.hints.md': HINTS,
     'test/02-sum.test.ts': TESTS,
+    '.proofs/02-sum.ts': PROOFS,
+    'tsconfig.json': readFileSync(join(ROOT, 'tsconfig.json'), 'utf8'),
   };
   for (const [name, text] of Object.entries(files)) writeFileSync(join(root, name), text);
   if (!isInGit) return root;
@@ -97,6 +101,7 @@ function makeProject(t: TestContext, { isInGit = true } = {}): string {
 const STEP: Step = {
   number: 2, count: 2, part: 'Part I · Numbers', title: 'A sum · again', minutes: 10,
   lines: [9, 20], breakIt: 17, yourTurn: 19, file: FILE, tests: 'test/02-sum.test.ts',
+  proofs: '.proofs/02-sum.ts',
 };
 const STILL_EMPTY = 'Step 2: total() is still to be written';
 
@@ -108,8 +113,10 @@ function failure(title: string, message: string, more: Partial<Failure> = {}): F
 function viewOf(source: string, failures: Failure[] = [], more = {}, view = {}): View {
   const hints = ['`add()`: …', '`total()`: …'];
   const functions = functionsOf(source, SOURCE, hints);
-  const outcome = { failures, passed: 3, ...more };
-  return { step: STEP, functions, isOriginal: false, outcome, isRunning: false, finished: 1, ...view };
+  const outcome = { failures, passed: [], ...more };
+  const marks = { 'add()': 'empty', 'total()': 'empty' } as const; // the reader has written both
+  const state = { isOriginal: false, isRunning: false, finished: 1, marks };
+  return { step: STEP, functions, outcome, ...state, ...view };
 }
 
 describe('the exercise of a step', () => {
@@ -174,6 +181,8 @@ describe('the next task', () => {
       [viewOf(SOURCE, [failure('add() adds', 'Step 1: one() is still to be written')]), 'earlier one()'],
       [viewOf(broken, [addFails], { stuck: 'total() adds' }), 'stuck total()'],
       [viewOf(SOURCE, [], { crash: { message: STILL_EMPTY, stack: '' } }, { isRunning: true }), 'running'],
+      [viewOf(SOURCE, [], { typeError: { line: 9, message: 'wrong' } }), 'types add()'],
+      [viewOf('', [], {}, { isMissing: true }), 'missing'],
       [viewOf(SOURCE), 'done'],
     ] as const;
     for (const [view, expected] of kinds) {
@@ -182,11 +191,19 @@ describe('the next task', () => {
     }
   });
 
-  it('countWritten() does not count a function whose test fails', () => {
+  it('countWritten() counts the functions of the reader whose tests pass', () => {
     assert.equal(countWritten(viewOf(NO_TOTAL)), 1);
     const broken = SOURCE.replace('a + b', 'a - b');
     assert.equal(countWritten(viewOf(broken, [failure('add() adds', 'wrong')])), 1);
     assert.equal(countWritten(viewOf(SOURCE)), 2);
+    const crash = { crash: { message: 'no', stack: '' } };
+    assert.equal(countWritten(viewOf(SOURCE, [], crash)), 0, 'no test has run');
+    const stuck = { stuck: 'add() adds', passed: ['total() adds'] };
+    assert.equal(countWritten(viewOf(SOURCE, [], stuck)), 1);
+    const marks = { 'add()': 'skipped' } as const;
+    const view = viewOf(SOURCE, [], {}, { marks });
+    assert.equal(countWritten(view), 0);
+    assert.deepEqual([countOf('skipped', view), countOf('given', view)], [1, 1]);
   });
 });
 
@@ -237,9 +254,70 @@ describe('the screen', () => {
   });
 
   it('bodyOf() names the pages to read before and after the exercise', () => {
-    const before = bodyOf(viewOf(SOURCE, [], {}, { isOriginal: true }), 80).join('\n');
+    const before = bodyOf(viewOf(SOURCE, [], {}, { isOriginal: true, marks: {} }), 80).join('\n');
     assert.match(before, /complete\. Read LESSON\.md:9-20\.\n.*press e\.$/);
-    assert.match(bodyOf(viewOf(SOURCE), 80).join('\n'), /Well done![^]*LESSON\.md:17[^]*LESSON\.md:19/);
+    const after = bodyOf(viewOf(SOURCE, [], {}, { copy: '.git/copy.ts' }), 80).join('\n');
+    assert.match(after, /Well done![^]*LESSON\.md:17[^]*LESSON\.md:19/);
+    assert.match(after, /git checkout src\/02-sum\.ts[^]*kept in\n\.git\/copy\.ts/);
+  });
+
+  it('bodyOf() counts what the reader has skipped, and expects failures after the exercise', () => {
+    const marks = { 'add()': 'empty', 'total()': 'skipped' } as const;
+    const [first] = bodyOf(viewOf(SOURCE, [], {}, { marks }), 80);
+    assert.equal(first, '✔ All tests pass. You have written 1, and skipped 1.');
+    const done = { ...viewOf(SOURCE).marks, '': 'done' };
+    const broken = SOURCE.replace('a + b', 'a - b');
+    const [reason, title] = bodyOf(viewOf(broken, [failure('add() adds', '')], {}, { marks: done }), 80);
+    assert.equal(reason, 'The tests of the step can fail during Your turn and Break it.');
+    assert.equal(title, '✖ add() adds');
+  });
+
+  it('bodyOf() shows each printed line, and when a request needs the server', () => {
+    const printed = 'wrong\n\nprinted:   a  b\n           c\nsent:      curl -si http://localhost:6543/';
+    const view = viewOf(SOURCE, [failure('other', printed)], {}, { mustServe: true });
+    assert.deepEqual(bodyOf(view, 80).slice(2), [
+      '  printed   a  b',
+      '            c',
+      '  sent      curl -si http://localhost:6543/',
+      '            (press r first)',
+    ]);
+  });
+
+  it('tell() compares a missing error and an unwanted error, and shows what was printed', () => {
+    const told = (run: () => void): string => {
+      try {
+        run();
+      } catch (error) {
+        return tell(error as Error, { printed: ['a', 'b'] }, undefined, 'add()');
+      }
+      return assert.fail('nothing was thrown');
+    };
+    const missing = told(() => assert.throws(() => {}, TypeError));
+    assert.match(missing, /^\n\nexpected: +an error: TypeError\nreceived: +no error\nprinted: +a\n +b\n/);
+    const unwanted = told(() => assert.doesNotThrow(() => assert.fail('no'), 'one and two'));
+    assert.match(unwanted, /^one and two\n\nexpected: +no error\nreceived: +an error: AssertionError.*: no\n/);
+  });
+
+  it('bodyOf() explains a parameter property, which Node cannot run', () => {
+    const stack = 'src/02-sum.ts:2\n  constructor(private readonly a: string, b: B) {}\n';
+    const message = 'TypeScript parameter property is not supported in strip-only mode';
+    const lines = bodyOf(viewOf(SOURCE, [], { crash: { message, stack: stack + message } }), 80);
+    assert.match(lines[1] ?? '', /error {5}Node cannot run `constructor\(private readonly a\)`\. Declare/);
+  });
+
+  it('pageOf() shows code in parts, and keeps its spaces', () => {
+    const code = "a  '  '\n  b\nc\nlonger than all";
+    assert.deepEqual(pageOf('Code', code, 0, 12, 5), ['Code', "a  '  '", '  b', 'c', 'longer than…']);
+    const [title, ...lines] = pageOf('Code', code, 3, 80, 4);
+    assert.equal(title, 'Code, part 2 of 2 (s shows the next part)');
+    assert.deepEqual(lines, ['longer than all']);
+  });
+
+  it('fit() keeps the title on a small terminal, and cuts the main part first', () => {
+    const [head, notes] = [['part', 'title'], ['', 'keys']];
+    const body = ['1', '2'.repeat(15), '3', '4', '5'];
+    assert.deepEqual(fit({ head, body, notes }, 10, 10), [...head, '', '1', body[1], '3', ...notes]);
+    assert.deepEqual(fit({ head, body, notes }, 10, 5), [...head, '', '1']);
   });
 
   it('headOf() shows the part, the step, the progress and each function', () => {
@@ -265,10 +343,10 @@ describe('the progress', () => {
     assert.ok(file.startsWith(join(root, '.git')) || file.includes('.git'), file);
     saveProgress(file, () => ({ step: 2 }));
     saveProgress(file, ({ finished }) => ({ finished: [...finished, 1] }));
-    assert.deepEqual(readProgress(file), { step: 2, finished: [1], hints: {} });
-    for (const damaged of ['', '{', '[]', 'null', '{"step":"x","finished":1,"hints":{"a":"b"}}']) {
+    assert.deepEqual(readProgress(file), { step: 2, finished: [1], hints: {}, marks: {} });
+    for (const damaged of ['', '{', '[]', 'null', '{"step":"x","finished":1,"hints":{"a":"b"},"marks":{"a":"b"}}']) {
       writeFileSync(file, damaged);
-      assert.deepEqual(readProgress(file), { step: 1, finished: [], hints: {} }, damaged);
+      assert.deepEqual(readProgress(file), { step: 1, finished: [], hints: {}, marks: {} }, damaged);
     }
     assert.equal(saveProgress(undefined, () => ({})), false);
   });
@@ -287,14 +365,29 @@ describe('npm run lesson in a pipe', () => {
   it('prints the next task of a step, without escape codes', (t) => {
     const root = makeProject(t);
     const write = (source: string) => writeFileSync(join(root, FILE), source);
-    assert.match(inPipe(root, '2'), /^0\n✔ add\(\) {2}✔ total\(\)\n\nThis step is complete/);
+    assert.match(inPipe(root, '2'), /^0\n– add\(\) {2}– total\(\)\n\nThis step is complete/);
     write(EMPTY);
     assert.match(inPipe(root), /\n▸ Write add\(\)\n {2}place {5}src\/02-sum\.ts:9\n {2}explained LESSON/);
     write(SOURCE.replace('a + b', 'a * b'));
     assert.match(inPipe(root), /✖ add\(\) adds two numbers\n {2}case.*one and two\n {2}expected {2}3\n/);
     write(SOURCE.replace('a + b', 'a + + + = b'));
     assert.match(inPipe(root), /does not load\.\n {2}error {5}.*\n {2}place {5}src\/02-sum\.ts:9\n/);
+    write('');
+    assert.match(inPipe(root), /src\/02-sum\.ts is empty or missing/);
     assert.match(inPipe(root, '9'), /^1\nThere is no step 9\./);
+  });
+
+  it('runs the further proofs and the compiler before it says that all is right', (t) => {
+    const root = makeProject(t);
+    const write = (source: string) => writeFileSync(join(root, FILE), source);
+    write(SOURCE.replace('a + b', 'b < 0 ? 1 : a + b'));
+    assert.match(inPipe(root, '2'), /\n✖ add\(\) adds -1\n {2}expected {2}0\n/);
+    write(SOURCE.replace('a + b;', 'a + b as any as string;'));
+    const wrong = inPipe(root, '2');
+    const isChecked = existsSync(join(ROOT, 'node_modules/typescript'));
+    if (isChecked) assert.match(wrong, /compiler finds[^]*error {5}TS2322:[^]*place {5}src\/02-sum\.ts:9/);
+    write(SOURCE.replace('a + b', 'b + a'));
+    assert.match(inPipe(root, '2'), /\n✔ Well done!/);
   });
 
   it('says without git that the progress is not saved', (t) => {
@@ -303,10 +396,25 @@ describe('npm run lesson in a pipe', () => {
     if (!isInsideGit) assert.match(inPipe(root, '2'), /complete[^]*progress is not saved/);
   });
 
+  it('runTests() names a slow test, and gives a test with a process twice the time', async (t) => {
+    const root = makeProject(t);
+    const code = "spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'])";
+    const test = `it('add() waits', () => new Promise(() => ${code}));\n`;
+    const source = TESTS.replace(/(?:^it.*\n)+/m, () => test);
+    const imported = "import { spawn } from 'node:child_process';";
+    writeFileSync(join(root, STEP.tests), imported + source);
+    process.env.TIME_LIMIT = '1.5';
+    t.after(() => delete process.env.TIME_LIMIT);
+    const titles: string[] = [];
+    const outcome = await runTests(root, STEP.tests, (title) => titles.push(title)).done;
+    assert.match(outcome?.failures[0]?.message ?? '', /did not end within 3 seconds/);
+    assert.ok(titles.includes('add() waits'), `${titles}`);
+  });
+
   it('runTests() kills code that never ends', async (t) => {
     const root = makeProject(t);
     writeFileSync(join(root, FILE), `${SOURCE}while (true);\n`);
-    const { done } = runTests(root, STEP, 1000);
+    const { done } = runTests(root, STEP.tests, undefined, 1000);
     assert.equal((await done)?.stuck, '');
     const view = viewOf(SOURCE, [], { stuck: '' });
     assert.match(bodyOf(view, 80).join('\n'), /sum\.ts did not load\.\n {2}This did not end/);
@@ -316,7 +424,7 @@ describe('npm run lesson in a pipe', () => {
 const isLinux = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0;
 
 describe('npm run lesson in a terminal', { skip: isLinux ? false : 'needs script of util-linux' }, () => {
-  it('reacts to keys and to a saved file, and leaves the terminal clean', async (t) => {
+  it('reacts to keys and to a saved file, and leaves the terminal clean', { timeout: 60_000 }, async (t) => {
     const root = makeProject(t);
     const node = `'${process.execPath}' ${COMMAND.join(' ')} 2`;
     const command = `stty cols 80 rows 24; ${node}; stty -a`;
@@ -335,12 +443,20 @@ describe('npm run lesson in a terminal', { skip: isLinux ? false : 'needs script
     writeFileSync(join(root, FILE), NO_TOTAL.replace('a + b', 'a - b'));
     await screen.until('one and two');
     press('k');
+    await screen.until('Press k again');
+    press('k');
     await screen.until('Write total()');
     assert.equal(readFileSync(join(root, FILE), 'utf8'), NO_TOTAL);
     press('e');
     await screen.until('changes that are not committed');
-    writeFileSync(join(root, FILE), SOURCE.replace('add, 0', 'add'));
-    await screen.until('Well done!');
+    const solved = SOURCE.replace('add, 0', 'add');
+    writeFileSync(join(root, FILE), solved);
+    await screen.until('You have written 1, and skipped 1.');
+    press('s');
+    await screen.until('The original functions');
+    spawnSync('git', ['checkout', FILE], { cwd: root });
+    await screen.until('This step is complete.');
+    assert.equal(readFileSync(join(root, '.git/practice/02-sum.ts'), 'utf8'), solved);
     press('p');
     await screen.until('Step 1 of 2');
     press('q');

@@ -247,10 +247,11 @@ describe('emptyBodies()', () => {
     assert.deepEqual(selected('ge'), []);
   });
 
-  it('emptyBodies() keeps the function that starts the program, unless its name is wanted', () => {
-    const source = 'export const a = () => 1;\nexport const b = () => 1;\nif (b(import.meta.url)) a();\n';
-    assert.deepEqual(emptyBodies(source, 7).names, ['a()']);
-    assert.deepEqual(emptyBodies(source, 7, 'b').names, ['b()']);
+  it('emptyBodies() keeps the functions that start the program, unless their name is wanted', () => {
+    const names = ['a', 'isMain', 'isProgram', 'serve', 'serveAll'];
+    const source = names.map((name) => `export const ${name} = () => 1;\n`).join('');
+    assert.deepEqual(emptyBodies(source, 7).names, ['a()', 'serveAll()']);
+    assert.deepEqual(emptyBodies(source, 7, 'serve').names, ['serve()']);
   });
 
   it('hintsOf() returns the items of the numbered list, or nothing without a list', () => {
