@@ -20,6 +20,9 @@ import { type Outcome, runStep, runTests } from './test-run.ts';
 
 const DEBOUNCE = 100; // ms: an editor writes a file in several operations
 const MISSING = 1_000; // ms until a file without text is a mistake, and not a part of a save
+const SIGNS =
+  '▸ your task, · empty, ✔ its tests pass, ✖ a test fails, ' +
+  '? its tests did not run or need another function, – not written by you';
 const CLEAR = '\x1b[H\x1b[2J';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -218,7 +221,8 @@ function show(lines: readonly string[]): void {
 
 function keysNow(): string[] {
   const run = server.isRunning ? 'r stop' : 'r run';
-  return ['h hint', 's solution', 'k skip', 'e empty', run, 'n next', 'p previous', 'q quit'];
+  const moves = ['n next', 'p previous', 'q quit', '? signs'];
+  return ['h hint', 's solution', 'k skip', 'e empty', run, ...moves];
 }
 
 function showHint(): void {
@@ -294,6 +298,7 @@ const ACTIONS: Record<string, (before: Before) => void> = {
   n: () => void move(step.number + 1),
   p: () => void move(step.number - 1),
   q: () => process.exit(),
+  '?': () => say(SIGNS),
   '\x03': () => process.exit(), // Ctrl-C
 };
 

@@ -54,7 +54,9 @@ export function nextOf({ step, functions, outcome, edited, isRunning, isMissing 
     return { kind: 'broken', name: edited, ...mistakeOf(crash) };
   }
   if (stuck !== undefined) {
-    return { kind: 'stuck', name: functionOfTitle(stuck, names) ?? edited, title: stuck };
+    const named = functionOfTitle(stuck, names);
+    const isEmpty = functions.some((one) => one.name === named && one.isEmpty); // it has no loop
+    return { kind: 'stuck', name: isEmpty ? edited : (named ?? edited), title: stuck };
   }
   const own = failures.filter(({ message }) => !STILL_EMPTY.test(message));
   for (const { name, line, isEmpty, isOriginal } of functions) {
