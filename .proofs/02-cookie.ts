@@ -116,7 +116,7 @@ describe('02-cookie: further proofs', () => {
     for (const cookies of [['theme=dark', 'count=5'], ['count=5', 'theme=dark', 'a=1']]) {
       const headers = cookies.map((cookie) => `Cookie: ${cookie}\r\n`).join('');
       const received = await site.exchange(requestBytes('GET', '/', headers));
-      assert.match(received, /^set-cookie: count=6;/m, headers);
+      assert.match(received, /^set-cookie: count=6;/im, headers);
     }
   });
 

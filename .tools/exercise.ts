@@ -140,6 +140,7 @@ export function changedFunctions(before: string, after: string): string[] {
     const body = bodiesOrNone(source).find((one) => one.name === name);
     return body && source.slice(body.start, body.end);
   };
+  if (bodiesOrNone(after).length === 0) return []; // a mistake in the syntax
   const names = bodiesOrNone(before).map(({ name }) => name);
   return names.filter((name) => textOf(before, name) !== textOf(after, name));
 }

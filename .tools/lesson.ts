@@ -200,7 +200,7 @@ function draw(): void {
     const space = rows - head.length - keys.length - 2;
     // No colors, because a sign in the code has no meaning.
     const page = pageOf(title, code, part, columns, space);
-    return show([...head.map(colored), '', ...page, ...keys].slice(0, rows - 1));
+    return show([...head.map(colored), '', ...page, ...keys]);
   }
   const notes = [
     ...wrapped(isRunning ? [stage, ...(slowTest === '' ? [] : [`  ${slowTest}`])] : []),

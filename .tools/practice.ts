@@ -32,7 +32,7 @@ export function practise(root: string, words: readonly string[]): Result {
   if (words.includes('--hint')) return hint(root, step, file, counter, wanted);
   if (git('status', '--porcelain', '--', file).stdout !== '') {
     return failed(
-      `${file} has changes that are not committed. Commit them, or delete them:\n` +
+      `${file} has changes that are not committed, so practice does not touch it. To delete them:\n` +
         `  git checkout ${file}\n` +
         `If you are writing this file and need a hint:\n  npm run practice ${step} -- --hint`,
     );

@@ -10,7 +10,7 @@ const LABEL = 12; // columns of a label, with the indent
 /** Returns the lines at the top: the part, the step, the progress, and its functions. */
 export function headOf(view: View, columns: number): string[] {
   const { step, functions, finished } = view;
-  const { number, count, part, title, minutes, file } = step;
+  const { number, part, title, minutes, file } = step;
   const next = nextOf(view);
   const current = 'name' in next ? next.name : undefined;
   const names = functions.map((one) => {
@@ -22,10 +22,13 @@ export function headOf(view: View, columns: number): string[] {
     const count = countOf(author, view);
     return count > 0 ? [`${count} ${author}`] : [];
   });
-  const written = [`${countWritten(view)} of ${functions.length} written`, ...others].join(', ');
+  const { crash, stuck } = view.outcome ?? {};
+  const count = crash || stuck !== undefined ? 'not all tests did run'
+    : `${countWritten(view)} of ${functions.length} written`;
+  const written = [count, ...others].join(', ');
   const lines = [
     part,
-    `Step ${number} of ${count} · ${title} · ${minutes} minutes`,
+    `Step ${number} of ${step.count} · ${title} · ${minutes} minutes`,
     `${file} · ${written} · ${steps}`,
   ];
   return [...lines.flatMap((line) => wrap(line, columns)), ...wrapItems(names, columns)];
@@ -53,6 +56,7 @@ function taskOf(view: View, columns: number): string[] {
   }
   if (next.kind === 'empty') {
     return [
+      ...wrap(laterText(view), columns).filter(Boolean),
       ...wrap(`▸ Write ${next.name}`, columns),
       ...labelled('place', `${file}:${next.line}`, columns, 2),
       ...explained,
@@ -99,6 +103,13 @@ function taskOf(view: View, columns: number): string[] {
     's shows the original functions, so you can compare.',
     `git checkout ${file} brings the original back.${kept}`,
   ].flatMap((line) => wrap(line, columns));
+}
+
+/** Says why a function that the reader has just written shows no result, or returns ''. */
+function laterText(view: View): string {
+  const edited = view.functions.find(({ name, isEmpty }) => name === view.edited && !isEmpty);
+  if (!view.outcome || view.isRunning || !edited || signOf(edited, view) !== '?') return '';
+  return `? ${edited.name} is saved. Its tests need another function too, so they run later.`;
 }
 
 function doneText(view: View): string {
@@ -191,14 +202,22 @@ function cutLine(line: string, columns: number): string {
   return line.length > columns ? `${line.slice(0, columns - 1)}…` : line;
 }
 
-/** Returns one part of some code, in at most `rows` lines below a line that names it. */
+/** Returns one part of some code, in at most `rows` rows below a line that names it. */
 export function pageOf(title: string, code: string, part: number, columns: number, rows: number): string[] {
-  const lines = code.split('\n');
-  const size = Math.max(rows - 1, 3);
-  const parts = Math.ceil(lines.length / size);
-  const at = part % parts;
-  const name = parts === 1 ? title : `${title}, part ${at + 1} of ${parts} (s shows the next part)`;
-  return [name, ...lines.slice(at * size, (at + 1) * size)].map((line) => cutLine(line, columns));
+  const parts: string[][] = [[]];
+  let free = Math.max(rows - 1, 3);
+  for (const line of code.split('\n')) {
+    const height = rowsOf(line, columns); // the terminal wraps the line, so that it can be copied
+    if (height > free && parts.at(-1)?.length) {
+      parts.push([]);
+      free = Math.max(rows - 1, 3);
+    }
+    parts.at(-1)?.push(line);
+    free -= height;
+  }
+  const at = part % parts.length;
+  const place = `${title}, part ${at + 1} of ${parts.length} (s shows the next part)`;
+  return [cutLine(parts.length === 1 ? title : place, columns), ...(parts[at] ?? [])];
 }
 
 /** Returns the lines that fit in a terminal. The title stays: the main part and then the end are cut. */

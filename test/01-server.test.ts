@@ -95,6 +95,17 @@ describe('01-server: the page', () => {
     assert.match(body, /^Count: \d+\n$/);
   });
 
+  it('countVisits() counts the first visit of a new process as 1', async (t) => {
+    const program = startProgram(t, ['--input-type=module', '--eval', `
+      import { createServer } from 'node:http';
+      import { countVisits } from './src/01-server.ts';
+      const server = createServer(countVisits).listen(0, '127.0.0.1', () => {
+        console.log('http://localhost:' + server.address().port);
+      });
+    `]);
+    assert.equal((await fetchReply(await program.origin())).body, 'Count: 1\n');
+  });
+
   it('countVisits() counts a request for /favicon.ico too, which is a flaw', async (t) => {
     const site = await startServer(t, ofStep(countVisits));
     const first = countOn(await site.get('/'));

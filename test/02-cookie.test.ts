@@ -130,7 +130,7 @@ describe('02-cookie: the page', () => {
     assert.equal(status, 200);
     assert.equal(body, 'Count: 1\n');
     assert.equal(headers.get('content-type'), 'text/plain; charset=utf-8');
-    assert.equal(headers.getSetCookie().length, 1);
+    assert.equal(headers.getSetCookie().length, 1, 'the number of Set-Cookie headers');
     assertCookie(headers.getSetCookie()[0], 'count=1; Path=/; HttpOnly; SameSite=Lax');
   });
 

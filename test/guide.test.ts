@@ -307,7 +307,9 @@ describe('the screen', () => {
 
   it('pageOf() shows code in parts, and keeps its spaces', () => {
     const code = "a  '  '\n  b\nc\nlonger than all";
-    assert.deepEqual(pageOf('Code', code, 0, 12, 5), ['Code', "a  '  '", '  b', 'c', 'longer than…']);
+    assert.deepEqual(pageOf('Code', code, 0, 80, 5), ['Code', "a  '  '", '  b', 'c', 'longer than all']);
+    // A long line has two rows here.
+    assert.deepEqual(pageOf('Code', code, 1, 12, 5), ['Code, part …', 'longer than all']);
     const [title, ...lines] = pageOf('Code', code, 3, 80, 4);
     assert.equal(title, 'Code, part 2 of 2 (s shows the next part)');
     assert.deepEqual(lines, ['longer than all']);
@@ -318,6 +320,12 @@ describe('the screen', () => {
     const body = ['1', '2'.repeat(15), '3', '4', '5'];
     assert.deepEqual(fit({ head, body, notes }, 10, 10), [...head, '', '1', body[1], '3', ...notes]);
     assert.deepEqual(fit({ head, body, notes }, 10, 5), [...head, '', '1']);
+  });
+
+  it('bodyOf() says why a function that was just written has no result yet', () => {
+    const failures = [{ title: 'add() adds', message: 'Step 2: total() is still to be written' }];
+    const view = { ...viewOf(NO_TOTAL, [], { failures }), edited: 'add()' };
+    assert.match(bodyOf(view, 80).join('\n'), /^\? add\(\) is saved\. Its tests need another function/);
   });
 
   it('headOf() shows the part, the step, the progress and each function', () => {
