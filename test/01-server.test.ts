@@ -70,7 +70,10 @@ async function addressOf(t: TestContext, start: () => Server): Promise<AddressIn
   let calls = 0;
   t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: unknown[]) {
     calls += 1;
-    t.after(() => this.close());
+    t.after(() => {
+      this.close();
+      this.closeAllConnections(); // of a request that gets no response
+    });
     return Reflect.apply(listen, this, args);
   });
   const server = start();
