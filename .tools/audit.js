@@ -1,6 +1,6 @@
 // `audit()` runs in a page of the browser and returns its problems as lines of text.
-// WCAG 2.2: 1.4.3 and 1.4.11 Contrast, 1.4.10 Reflow, 2.4.2 Page Titled, 2.4.7 Focus Visible,
-// 2.4.13 Focus Appearance, 2.5.8 Target Size, 3.1.1 Language of Page.
+// It checks these rules of WCAG 2.2: contrast (1.4.3, 1.4.11), reflow (1.4.10), title (2.4.2), focus
+// (2.4.7, 2.4.13), size of a target (2.5.8), and language (3.1.1).
 
 const MIN_TEXT = 4.5; // 1.4.3, for text of any size
 const MIN_BORDER = 3; // 1.4.11, the border of a field
@@ -44,20 +44,20 @@ function audit() {
   return faults;
 }
 
-/** What the Tab key should stop at, in the page's order. */
+/** Returns the elements where the Tab key should stop, in the order of the page. */
 function stops() {
   const focusable = 'a[href], button, summary, textarea, input:not([type=hidden])';
   return [...document.querySelectorAll(focusable)].filter((element) => isSeen(element));
 }
 
-/** Where the focus is in that order, and what is wrong with the ring around it. */
+/** Returns the place of the focus in this order, and the problems of the ring around it. */
 function focus() {
   const element = document.activeElement;
   const { outlineStyle, outlineWidth, outlineOffset, outlineColor } = getComputedStyle(element);
   const { top, left, bottom, right } = element.getBoundingClientRect();
   const width = outlineStyle === 'none' ? 0 : parseFloat(outlineWidth);
   const ratio = contrast(outlineColor, backgroundOf(element.parentElement));
-  const reach = width + parseFloat(outlineOffset); // how far the ring stands out
+  const reach = width + parseFloat(outlineOffset); // from the element to the outer edge of the ring
   const isInside = Math.min(top, left, innerWidth - right, innerHeight - bottom) >= reach;
   const faults = [];
   if (width < MIN_RING) faults.push('no ring');
@@ -70,7 +70,7 @@ const isSeen = (element) => element.checkVisibility() && element.getClientRects(
 const rightOf = (element) => element.getBoundingClientRect().right;
 
 function hasText(element) {
-  if (element.matches('textarea, input:not([type=checkbox])')) return true; // what is typed
+  if (element.matches('textarea, input:not([type=checkbox])')) return true; // the typed text
   return [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== '');
 }
 

@@ -1,4 +1,4 @@
-// A cookie jar for the tests of the browser: what pages have set, and what a request returns.
+// Helpers for the tests of the cookie jar.
 import assert from 'node:assert/strict';
 import { CookieJar } from '../src/16-browser.ts';
 

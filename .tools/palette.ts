@@ -5,9 +5,9 @@ import { crc32, deflateSync, inflateSync } from 'node:zlib';
 type Image = { width: number; height: number; pixels: Buffer }; // 3 bytes a pixel: red, green, blue
 
 const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
-const MAX_COLOURS = 128; // what is rarer is drawn in the nearest of these
+const MAX_COLOURS = 128; // a rarer color becomes the nearest of these
 
-/** The same picture, with a palette. Takes what Chromium makes: 8 bits a channel, no interlace. */
+/** Returns the same picture with a palette. It reads the pictures of Chromium: 8 bits per channel. */
 export function withPalette(png: Buffer): Buffer {
   const { width, height, pixels } = decode(png);
   const counts = new Map<number, number>();
@@ -61,7 +61,7 @@ function decode(png: Buffer): Image {
   return { width, height, pixels };
 }
 
-/** What was taken off each byte, from the bytes beside it (§9.2 Filter types). */
+/** Returns the value that a filter subtracts from each byte (§9.2 Filter types). */
 const FILTERS: readonly [Filter, ...Filter[]] = [
   () => 0,
   (left) => left,

@@ -1,8 +1,7 @@
-// A real browser, driven by W3C WebDriver (§: of https://www.w3.org/TR/webdriver2/) over fetch.
+// Controls a real browser with W3C WebDriver. Each § is of https://www.w3.org/TR/webdriver2/.
 //
-// chromedriver is an HTTP server: a command is a request, and its answer is `{ value }`. It also
-// passes on commands of Chromium's own, which can do what no window can: be as narrow as a phone,
-// want dark pages, run no scripts.
+// chromedriver is an HTTP server: a command is a request, and its response is `{ value }`. Further
+// commands of Chromium set the width of a phone, select dark mode, and switch scripts off.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync } from 'node:fs';
@@ -13,7 +12,7 @@ import type { Readable } from 'node:stream';
 
 export const HOW_TO_GET = 'on Debian or Ubuntu, apt-get install chromium chromium-driver';
 
-/** Whether both programs are here. */
+/** Whether both programs are installed. */
 export function hasChromium(): boolean {
   const programs = ['chromium', 'chromedriver'];
   return programs.every((program) => spawnSync(program, ['--version']).status === 0);
@@ -24,33 +23,33 @@ export type LogEntry = { level: 'SEVERE' | 'WARNING' | 'INFO' | 'DEBUG'; message
 
 const ARGUMENTS = [
   '--headless', '--disable-gpu', '--no-first-run',
-  '--no-sandbox', // CI is root in a container, where Chromium cannot have one
-  '--remote-debugging-pipe', // it ends with chromedriver, however that ends
+  '--no-sandbox', // CI is root in a container, where Chromium has no sandbox
+  '--remote-debugging-pipe', // it ends when chromedriver ends
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
-const MAX_WAIT = 10_000; // milliseconds for a page to come; a person would have given up
+const MAX_WAIT = 10_000; // milliseconds for a page to load
 
-/** No two documents have the same; `false` until all of it is loaded. */
+/** Returns a number that identifies the document, or `false` until it is loaded. */
 const DOCUMENT = "return document.readyState === 'complete' && performance.timeOrigin";
 
-/** Keys that are no character (§15.6.2 Keyboard actions). */
+/** Keys without a character, and the space (§15.6.2 Keyboard actions). */
 const KEYS: Record<string, string> = {
   Enter: '\uE007', Shift: '\uE008', Space: ' ', Tab: '\uE004',
 };
 
-/** Starts chromedriver on a free port, and by it a browser with `prefs` (§8.1 New Session). */
+/** Starts chromedriver on a free port, and a browser with `prefs` (§8.1 New Session). */
 export async function startChromium(prefs: object = {}): Promise<Chromium> {
-  const TMPDIR = mkdtempSync(join(tmpdir(), 'chromium-')); // it would leave things behind
+  const TMPDIR = mkdtempSync(join(tmpdir(), 'chromium-')); // Chromium does not delete its files
   const env = { ...process.env, TMPDIR };
   const driver = spawn('chromedriver', ['--port=0'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  await once(driver, 'spawn'); // throws where there is none
+  await once(driver, 'spawn'); // throws if it is not installed
   const kill = (): boolean => driver.kill();
-  process.once('exit', kill); // where nobody closes it
+  process.once('exit', kill); // if a test does not close it
   const stop = async (): Promise<void> => {
     process.off('exit', kill);
     if (kill()) await once(driver, 'exit');
-    // Chromium's own processes may write on for a moment. What is left then does no harm.
+    // The processes of Chromium may still write for a moment. Some files may stay.
     await rm(TMPDIR, { recursive: true, force: true, maxRetries: 20 }).catch(() => {});
   };
   try {
@@ -117,7 +116,7 @@ export class Chromium {
     await this.devtools('Emulation.setEmulatedMedia', { features });
   }
 
-  /** Whether pages may run scripts from now on. What `run` is given runs all the same. */
+  /** Allows or forbids scripts in the next pages. The scripts of `run` are always allowed. */
   async allowScripts(isAllowed: boolean): Promise<void> {
     await this.devtools('Emulation.setScriptExecutionDisabled', { value: !isAllowed });
   }
@@ -139,7 +138,7 @@ export class Chromium {
     throw new Error(`No page came after ${await this.run('return location.href')}`);
   }
 
-  /** What a script gives back; it is a function's body (§13.2.1 Execute Script). */
+  /** Runs a script, the body of a function, and returns its result (§13.2.1 Execute Script). */
   run<T = unknown>(script: string): Promise<T> {
     return this.call('POST', '/execute/sync', { script, args: [] });
   }
@@ -173,13 +172,13 @@ export class Chromium {
     await this.call('POST', '/actions', { actions: [{ type: 'key', id: 'keyboard', actions }] });
   }
 
-  /** The words of the page, as they are seen. */
+  /** Returns the visible text of the page. */
   text = (): Promise<string> => this.run('return document.body.innerText');
 
-  /** What the console has shown since the last call: a command of chromedriver's own. */
+  /** Returns the lines of the console since the last call (a command of chromedriver). */
   logs = (): Promise<LogEntry[]> => this.call('POST', '/se/log', { type: 'browser' });
 
-  /** §17.1 Take Screenshot: what can be seen, as a PNG. */
+  /** Returns the visible part of the page as a PNG (§17.1 Take Screenshot). */
   async screenshot(): Promise<Buffer> {
     return Buffer.from(await this.call<string>('GET', '/screenshot'), 'base64');
   }

@@ -26,7 +26,7 @@ const PHONE: View = { width: 360, scheme: 'dark' };
 const VIEWS: View[] = [
   { width: 1280, scheme: 'dark' },
   PHONE,
-  { width: 320, scheme: 'light' }, // WCAG 1.4.10 Reflow: what 1280 px are at 400 %
+  { width: 320, scheme: 'light' }, // WCAG 1.4.10 Reflow: 1280 px at 400 %
   DESK, // the next test begins with this view
 ];
 
