@@ -60,7 +60,11 @@ export async function runTest(
   }, TEST_TIMEOUT);
   const code = await new Promise((resolve) => child.on('close', resolve));
   clearTimeout(timer);
-  const leftovers = groupOf(child.pid ?? 0);
+  let leftovers = groupOf(child.pid ?? 0);
+  for (let tries = 0; leftovers.length > 0 && tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 20)); // a killed process ends soon
+    leftovers = groupOf(child.pid ?? 0);
+  }
   if (leftovers.length > 0) killAll(child);
   return { isTimedOut, hasFailed: code !== 0, tap, stderr, leftovers };
 }
