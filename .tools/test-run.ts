@@ -33,6 +33,7 @@ export type Run = {
 const MAX_SILENCE = 10_000; // ms
 const TIME_LIMIT = '4.5'; // seconds for each test: at most 9, see .tools/limit.ts
 const SLOW = 2_000; // ms
+const UNUSED = /error TS6(?:133|192|196):/; // an unused name often has another mistake as its cause
 const COMPILER = 'node_modules/typescript/bin/tsc';
 
 /** Returns the options that let this Node run TypeScript. */
@@ -122,7 +123,8 @@ function runCompiler(root: string, file: string) {
   const done = new Promise<Outcome['typeError']>((resolve) => {
     child.on('close', () => {
       const lines = output.split(/\r?\n/).filter((line) => line.startsWith(`${file}(`));
-      const [, line, message = ''] = /\((\d+),\d+\): error (.*)/.exec(lines[0] ?? '') ?? [];
+      const first = lines.find((line) => !UNUSED.test(line)) ?? lines[0] ?? '';
+      const [, line, message = ''] = /\((\d+),\d+\): error (.*)/.exec(first) ?? [];
       resolve(line === undefined ? undefined : { line: Number(line), message });
     });
   });

@@ -126,8 +126,8 @@ const cookie = new Cookie('session');
 const signer = new Signer({ secrets: ['itsaseekreet'], salt: 'pyramid.session.' });
 
 /**
- * Counts the visit, stores the name if there is one, and returns the page 'Session'. It shows the
- * name (or 'visitor'), the count and the first visit in UTC.
+ * Counts the visit, stores the name if there is one, and returns the page 'Session'. It shows
+ * `<h1>Hi Ada</h1>` (or 'visitor'), `<p>Count: 1</p>` and `<p>First visit: …</p>` in UTC.
  */
 export function greet(session: Session<Visitor>, name?: string): HttpResponse {
   session.update('count', (count = 0) => count + 1);
