@@ -1,7 +1,7 @@
 // What a reader sees who writes a step after `npm run practice`. These tests run the tests of each
 // step on a copy of the project, without the code of the step, and with wrong attempts that hang.
 //
-// The quick suite empties each step. In CI, each function is emptied alone too.
+// The quick suite only empties each step.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -211,8 +211,7 @@ const ATTEMPTS: [step: number, name: string, what: string, body: string][] = [
 // Most of these tests wait.
 describe('a wrong attempt fails its tests, and nothing hangs', { concurrency: 6 }, () => {
   for (const [number, name, what, body] of ATTEMPTS) {
-    const isQuick = number === 3 || number === 5; // one loop, and one promise
-    const skip = !isQuick && skipSlow(FILE);
+    const skip = skipSlow(FILE);
     it(`step ${number}: ${name}() ${what}`, { skip }, async (t) => {
       const { file, source } = modules[number - 1] ?? assert.fail('There is no such step');
       const emptied = emptyBodies(source, number, name);

@@ -16,6 +16,7 @@ import { countOf, countWritten, nextOf, type View } from '../.tools/next.ts';
 import { readerEnvironment } from '../.tools/plain.ts';
 import { emptyBodies, fromEasyToHard } from '../.tools/practice.ts';
 import { progressFile, readProgress, saveProgress } from '../.tools/progress.ts';
+import { skipSlow } from '../.tools/quick.ts';
 import { bodyOf, fit, headOf, pageOf, paint, storyIn, wrap } from '../.tools/screen.ts';
 import { tell } from '../.tools/story.ts';
 import { type Failure, runTests } from '../.tools/test-run.ts';
@@ -369,6 +370,8 @@ function inPipe(root: string, ...words: string[]): string {
   return `${status}\n${stdout.split('\n').slice(3).join('\n')}${stderr}`;
 }
 
+const SLOW = { skip: skipSlow('test/guide.test.ts') }; // it waits five seconds
+
 describe('npm run lesson in a pipe', () => {
   it('prints the next task of a step, without escape codes', (t) => {
     const root = makeProject(t);
@@ -405,7 +408,7 @@ describe('npm run lesson in a pipe', () => {
     if (!isInsideGit) assert.match(inPipe(root, '2'), /complete[^]*progress is not saved/);
   });
 
-  it('runTests() names a slow test, and gives a test with a process twice the time', async (t) => {
+  it('runTests() names a slow test, and gives a test with a process twice the time', SLOW, async (t) => {
     const root = makeProject(t);
     const code = "spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'])";
     const test = `it('add() waits', () => new Promise(() => ${code}));\n`;
