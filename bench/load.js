@@ -1,6 +1,9 @@
 // Starts a server in its own process, and sends requests to it.
 //
-// If the machine has `taskset` and two cores, the server runs on core 0 and the load on core 1.
+// If the machine has `taskset` and two cores, the server and `wrk` share core 0, and this program runs on
+// core 1. On another core, `wrk` sleeps until a response wakes it. The server pays for this, in a virtual
+// machine up to 20 µs for each response, and a slow server pays more often than a fast one. With
+// SCHED_BATCH, `wrk` runs only when the server waits.
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -12,6 +15,8 @@ export const hasWrk = has('wrk');
 export const hasRedis = has('redis-server');
 const ALL_CORES = `0-${availableParallelism() - 1}`;
 const [, TICKS] = /(\d+)/.exec(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout) ?? [, 100];
+
+const BESIDE_SERVER = isPinned && has('chrt') ? ['chrt', '--batch', '0', 'taskset', '-c', '0', 'wrk'] : ['wrk'];
 
 /** Moves this process to core 1, or back to all cores. */
 export function pinLoad(isAlone = true) {
@@ -61,9 +66,10 @@ export const cookieOf = (response) =>
 /**
  * Sends GET requests for some seconds, with wrk if it is installed, and with autocannon otherwise. Each
  * connection waits for a response before it sends its next request. Resolves with the number of
- * requests, the requests per second, and two latencies in milliseconds. Rejects after an error.
+ * requests, the requests per second, and two latencies in milliseconds. Rejects after an error. With
+ * `isBeside: false`, wrk runs where this program runs.
  */
-export async function load(url, cookie, seconds, { connections = 64 } = {}) {
+export async function load(url, cookie, seconds, { connections = 64, isBeside = true } = {}) {
   if (!hasWrk) {
     const { default: autocannon } = await import('autocannon');
     const headers = cookie ? { cookie } : {};
@@ -73,8 +79,9 @@ export async function load(url, cookie, seconds, { connections = 64 } = {}) {
     return { requests: requests.total, rps: requests.average, p50: latency.p50, p99: latency.p99 };
   }
   const header = cookie ? ['-H', `Cookie: ${cookie}`] : [];
-  const words = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...header, url];
-  const child = spawn('wrk', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [program, ...words] = isBeside ? BESIDE_SERVER : ['wrk'];
+  words.push('-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...header, url);
+  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   for await (const chunk of child.stdout) text += chunk;
   // wrk counts a response after two seconds as a timeout, but it still waits for it.

@@ -24,11 +24,18 @@ const peer = (key, name, seal, packages = []) => ({
   args: [`${ROOT}bench/servers/${key}.js`],
 });
 
+/** Step 39 with the hash of @fastify/cookie: it shows how much of a difference is the hash. */
+const withSha256 = {
+  ...own('sha256', 'step 39 with SHA-256', ''), seal: 'HMAC-SHA-256',
+  args: [...tsx, `${ROOT}bench/servers/sha256.ts`],
+};
+
 const HONO = ['hono', '@hono/node-server'];
 
 export const ROWS = [
   own('step9', 'step 9', '09-tutorial.ts'),
   own('step39', 'step 39', '39-fast.ts'),
+  withSha256,
   own('site', 'the finished site', 'main.ts', PRODUCTION),
   peer('bare', 'FLOOR A: a constant response', 'no cookie'),
   peer('floor', 'FLOOR B: two createHmac', 'HMAC-SHA-512'),

@@ -156,7 +156,7 @@ function counterPage() {
       digits(middle(r, 'p99')), Math.round(middle(r, 'memory')), Math.round(middle(r, 'startup')), installed(r),
     ]),
   );
-  const cores = isPinned ? 'the server on one core and the load on another one' : 'without fixed cores';
+  const cores = isPinned ? 'on the core of the server' : 'without fixed cores';
   const far = results.toSorted((a, b) => Math.abs(b.difference) - Math.abs(a.difference))[0];
   const largest = `The largest difference between the two runs is ${percent(far.difference)} (${far.name}).`;
   const count = canCount ? '' : ' On this machine, `perf stat` cannot count instructions.';
