@@ -57,9 +57,9 @@ export function text(body: HttpResponse['body'], status = 200, headers = {}): Ht
 /**
  * Returns a listener for `node:http`. If the handler or `render` throws, it sends a 500 without the
  * headers of the page, and logs one line: `500 GET /page "Error: …"`. The line has no query. If the
- * client has left, it sends and logs nothing.
+ * client has left, it sends and logs nothing. A later step passes another `write`.
  */
-export function toListener(handler: Handler): RequestListener {
+export function toListener(handler: Handler, write = send): RequestListener {
   return async (incoming, outgoing) => {
     const { method = '', url = '', socket } = incoming;
     const [, path = '', search = ''] = /^([^?]*)(.*)/.exec(url) ?? []; // '/howdy' and '?a=1'
@@ -67,22 +67,26 @@ export function toListener(handler: Handler): RequestListener {
     const body = incoming.iterator({ destroyOnReturn: false }); // a page may stop reading early
     try {
       const request = { method, path, search, headers, body, address: socket.remoteAddress };
-      send(await handler(request), outgoing);
+      write(await handler(request), outgoing);
     } catch (error) {
       if (socket.destroyed) return; // the client has left
       for (const name of outgoing.getHeaderNames()) outgoing.removeHeader(name);
       console.error(`500 ${method} ${path} ${JSON.stringify(inspect(error))}`); // one line
-      send(problem(500, 'An error happened on this server. It is in the log.'), outgoing);
+      write(problem(500, 'An error happened on this server. It is in the log.'), outgoing);
     }
   };
 }
 
-function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
+/**
+ * Renders the body and sends the response. Then it reads the rest of the request, so that the next
+ * request of the connection can follow. Throws if a header is invalid.
+ */
+export function send({ status, headers, body }: HttpResponse, outgoing: ServerResponse): void {
   const content = typeof body === 'object' && 'render' in body ? body.render() : body;
   outgoing.statusCode = status;
   for (const [name, value] of Object.entries(headers)) outgoing.setHeader(name, value);
   outgoing.end(content); // Node adds Content-Length, except for HEAD, 204 and 304 (RFC 9110 §8.6)
-  outgoing.req.resume(); // reads the rest of a body, so that the next request can follow
+  outgoing.req.resume(); // reads the rest of the body
 }
 
 /** The page of this step: the count of step 3, and a bug at /crash. */

@@ -88,26 +88,23 @@ export class SignedCookieSessionFactory<S extends Session<object>> extends Cooki
  * more. `; Max-Age=0` deletes the cookie of an empty session. The cookies of the page come first.
  */
 export function withSession<S extends Session<object>>(factory: SessionFactory<S>) {
-  const open = async (header: string | undefined): Promise<S> => {
-    // Another program on this host can set a cookie with the same name.
-    const own = parseCookies(header).filter(([name]) => name === factory.cookie.name);
-    for (const [, value] of own.slice(0, 4)) {
-      const session = await factory.open(value);
-      if (session) return session;
-    }
-    return factory.create();
-  };
+  const { cookie } = factory;
   return <R extends HttpRequest>(page: Handler<NoInfer<R> & { session: S }>): Handler<R> =>
     async (request) => {
-      const session = await open(request.headers.cookie);
+      const own = parseCookies(request.headers.cookie).filter(([name]) => name === cookie.name);
+      let session: S | undefined;
+      // Another program on this host can set a cookie with the same name.
+      for (const [, value] of own.slice(0, 4)) session ??= await factory.open(value);
+      session ??= factory.create();
       const response = await page(Object.assign({}, request, { session }));
       const vary = response.headers.vary ? `${response.headers.vary}, Cookie` : 'Cookie';
       const headers = { 'cache-control': 'private, no-cache', ...response.headers, vary };
       if (response.status >= 500 || request.method === 'HEAD') return { ...response, headers };
       const value = await factory.save(session);
       if (value === undefined) return { ...response, headers };
-      const setCookie = factory.cookie.write(value) + (value === '' ? '; Max-Age=0' : '');
-      const cookies = [response.headers['set-cookie'] ?? [], setCookie].flat();
+      const setCookie = cookie.write(value) + (value === '' ? '; Max-Age=0' : '');
+      const first = response.headers['set-cookie'];
+      const cookies = first ? [first, setCookie].flat() : setCookie;
       return { ...response, headers: Object.assign(headers, { 'set-cookie': cookies }) };
     };
 }

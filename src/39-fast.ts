@@ -1,10 +1,11 @@
-// Step 39 · Fast: the same signatures as in step 3, in less time.
+// Step 39 · Fast: the signatures of step 3 and the responses of step 4, in less time.
 // An HMAC is two hashes (RFC 2104). The part that depends only on the key is computed once.
 import { isUtf8 } from 'node:buffer';
 import { hash, timingSafeEqual } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
 import { isMain, serve } from './01-server.ts';
 import { keyBytes, Signer, type SignerOptions } from './03-signer.ts';
-import { type Handler, toListener } from './04-http.ts';
+import { type Handler, send, toListener } from './04-http.ts';
 import { Session } from './07-session.ts';
 import { CookieSessionFactory, type FactoryOptions } from './08-session-factory.ts';
 import { DEMO, site as tutorial, type TutorialData } from './09-tutorial.ts';
@@ -84,8 +85,19 @@ export class FastSessionFactory<S extends Session<object>> extends CookieSession
   }
 }
 
+/** Sends a response as `send` does, in less time. Throws if a header is invalid. */
+export const sendFast: typeof send = (response, outgoing) => {
+  const { status, headers, body } = response;
+  const isEmpty = outgoing.req.method === 'HEAD' || status === 204 || status === 304;
+  if (isEmpty) return send(response, outgoing); // it has no length (RFC 9110 §8.6)
+  const content = typeof body === 'object' && 'render' in body ? body.render() : body;
+  const length = { 'content-length': Buffer.byteLength(content) };
+  outgoing.writeHead(status, STATUS_CODES[status] ?? 'unknown', Object.assign(length, headers));
+  send({ status, headers: {}, body: content }, outgoing);
+};
+
 /** The site of step 9 with a fast signer. */
 export const site = (): Handler =>
   tutorial(new FastSessionFactory({ ...DEMO, sessionClass: Session<TutorialData> })).handle;
 
-if (isMain(import.meta.url)) serve(toListener(site()), 'Step 39', ['/', '/howdy']);
+if (isMain(import.meta.url)) serve(toListener(site(), sendFast), 'Step 39', ['/', '/howdy']);

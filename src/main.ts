@@ -23,7 +23,7 @@ import { RedisStore } from './33-redis-store.ts';
 import { PUBLIC, withStatic } from './34-static.ts';
 import { SECURITY_HEADERS } from './35-limits.ts';
 import { isProgram, operate } from './38-operations.ts';
-import { FastSessionFactory } from './39-fast.ts';
+import { FastSessionFactory, sendFast } from './39-fast.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -118,7 +118,7 @@ function withHeaders(common: HttpResponse['headers'], inner: Handler): Handler {
 if (isProgram(import.meta.url)) {
   try {
     const paths = ['/', '/articles', '/cart', '/login'];
-    operate(toListener(site(process.env)), 'Sessions from Scratch', paths);
+    operate(toListener(site(process.env), sendFast), 'Sessions from Scratch', paths);
   } catch (error) {
     const isOwn = error instanceof RangeError || error instanceof TypeError; // it explains itself
     console.error(isOwn ? error.message : error);

@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
 import { explainedIt, given, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { fetchReply, requestBytes, startProgram, startServer } from '../.tools/serve.ts';
-import { countVisits, problem, text, toListener } from '../src/04-http.ts';
-import type { Handler } from '../src/04-http.ts';
+import { countVisits, problem, send, text, toListener } from '../src/04-http.ts';
+import type { Handler, HttpResponse } from '../src/04-http.ts';
 
 const it = explainedIt(import.meta.url);
 const PLAIN = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' };
+
+/** Returns a listener that sends one response to each request. */
+const sends = (response: HttpResponse): RequestListener => (_request, outgoing) => {
+  send(response, outgoing);
+};
 
 describe('04-http: responses are values', () => {
   it('text() returns a response of plain text, unless its headers say otherwise', () => {
@@ -70,9 +76,9 @@ describe('04-http: the adapter', () => {
     }
   });
 
-  it('toListener() sends the status, the headers and the length in bytes', async (t) => {
+  it('send() sends the status, the headers and the length in bytes', async (t) => {
     const headers = { 'x-mine': 'yes', 'set-cookie': ['a=1', 'b=2'] };
-    const site = await startServer(t, toListener(() => ({ status: 201, headers, body: 'café' })));
+    const site = await startServer(t, sends({ status: 201, headers, body: 'café' }));
     const reply = await site.get('/');
     assert.equal(reply.status, 201);
     assert.equal(reply.headers.get('x-mine'), 'yes');
@@ -100,22 +106,21 @@ describe('04-http: the adapter', () => {
     assert.deepEqual(steps, ['handled', 'rendered']);
   });
 
-  it('toListener() sends the headers of GET and no body for HEAD', async (t) => {
-    const site = await startServer(t, toListener(() => text('Hello', 200, { 'x-mine': 'yes' })));
+  it('send() sends the headers of GET and no body for HEAD', async (t) => {
+    const site = await startServer(t, sends(text('Hello', 200, { 'x-mine': 'yes' })));
     const [getHead = '', getBody] = (await site.exchange(requestBytes('GET'))).split('\r\n\r\n');
     const [head = '', body] = (await site.exchange(requestBytes('HEAD'))).split('\r\n\r\n');
     assert.equal(getBody, 'Hello');
     assert.equal(body, '');
     const withoutDate = (lines: string): string => lines.replace(/^Date: .*$/m, 'Date');
-    const expected = withoutDate(getHead).replace('\r\nContent-Length: 5', '');
+    const expected = withoutDate(getHead).replace(/\r\nContent-Length: 5/i, '');
     assert.equal(withoutDate(head), expected, 'the same headers, except the length');
   });
 
-  it('toListener() sends no body and no length with 204 and 304', async (t) => {
-    const page: Handler = ({ path }) => text('not sent', Number(path.slice(1)));
-    const site = await startServer(t, toListener(page));
+  it('send() sends no body and no length with 204 and 304', async (t) => {
     for (const status of [204, 304]) {
-      const received = await site.exchange(requestBytes('GET', `/${status}`));
+      const site = await startServer(t, sends(text('not sent', status)));
+      const received = await site.exchange(requestBytes('GET'));
       const [head = '', body] = received.split('\r\n\r\n');
       assert.ok(head.startsWith(`HTTP/1.1 ${status} `), head);
       assert.doesNotMatch(head, /content-length|transfer-encoding/i, 'RFC 9110 §8.6');

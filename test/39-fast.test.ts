@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import crypto, { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { ServerResponse } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe } from 'node:test';
 import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText, setCookies, Visitor } from '../.tools/request.ts';
+import { requestBytes, startServer } from '../.tools/serve.ts';
 import { Signer } from '../src/03-signer.ts';
+import { type Handler, problem, send, text, toListener } from '../src/04-http.ts';
+import { html, page } from '../src/06-template.ts';
 import { Session } from '../src/07-session.ts';
 import { SignedCookieSessionFactory } from '../src/08-session-factory.ts';
 import { DEMO, site as tutorial, type TutorialData } from '../src/09-tutorial.ts';
-import { FastSessionFactory, FastSigner, site } from '../src/39-fast.ts';
+import { FastSessionFactory, FastSigner, sendFast, site } from '../src/39-fast.ts';
 
 const it = explainedIt(import.meta.url);
 const OPTIONS = { secrets: ['itsaseekreet'], salt: 'count.' };
@@ -221,6 +225,61 @@ describe('39-fast: secrets and the self-check', () => {
     }
     assert.equal(rotated.encode(given('1')), valueOf('newest', '1'));
     assert.equal(rotated.decode(given(valueOf('unknown', '1'))), undefined);
+  });
+});
+
+describe('39-fast: the same responses', () => {
+  const cookies = { 'set-cookie': ['a=1; Path=/', 'b=2'] };
+  const pages: Record<string, Handler> = {
+    '/text': () => text('café', 200, cookies),
+    '/bytes': () => text(Buffer.from([0, 1, 2, 255]), 201),
+    '/page': () => page('Page', html`<h1>日本</h1>`),
+    '/problem': () => problem(404, 'There is no page.'),
+    '/empty': () => text(''),
+    '/own-length': () => text('four', 200, { 'content-length': '4' }),
+    '/204': () => text('not sent', 204),
+    '/304': () => text('not sent', 304, cookies),
+    '/599': () => text('no name', 599),
+    '/invalid': () => text('', 200, { 'x-a': 'b\r\nc: d' }),
+    '/invalid-204': () => text('', 204, { 'x-a': 'b\r\nc: d' }),
+  };
+
+  it('sendFast() sends the same bytes as send(), except the order of the headers', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const handler: Handler = (request) => (pages[request.path] as Handler)(request);
+    const fast = await startServer(t, toListener(handler, sendFast));
+    const plain = await startServer(t, toListener(handler, send));
+    const read = async (server: typeof fast, method: string, path: string) => {
+      const [head = '', body] = (await server.exchange(requestBytes(method, path))).split('\r\n\r\n');
+      const [status, ...headers] = head.split('\r\n');
+      const lines = headers.map((line) => line.replace(/^[^:]+/, (name) => name.toLowerCase()));
+      return { status, headers: lines.filter((line) => !line.startsWith('date:')).sort(), body };
+    };
+    for (const path of Object.keys(pages)) {
+      for (const method of ['GET', 'HEAD', 'POST']) {
+        const expected = await read(plain, method, path);
+        assert.deepEqual(await read(fast, method, path), expected, `${method} ${path}`);
+      }
+    }
+  });
+
+  it('sendFast() calls setHeader() only for a response without a body', async (t) => {
+    const { mock } = t.mock.method(ServerResponse.prototype, 'setHeader');
+    const handler: Handler = (request) => (pages[request.path] as Handler)(request);
+    const server = await startServer(t, toListener(handler, sendFast));
+    await server.exchange(requestBytes('GET', '/text'));
+    assert.equal(mock.callCount(), 0, 'GET /text');
+    await server.exchange(requestBytes('GET', '/304'));
+    assert.equal(mock.callCount(), 3, 'GET /304 has three headers');
+  });
+
+  it('sendFast() throws if render() throws, and sends nothing before', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const render = () => {
+      throw new Error('a bug');
+    };
+    const server = await startServer(t, toListener(() => text({ render }), sendFast));
+    assert.match(await server.exchange(requestBytes('GET')), /^HTTP\/1\.1 500 Internal Server Error/);
   });
 });
 

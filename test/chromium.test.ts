@@ -12,6 +12,7 @@ import { Browser } from '../src/16-browser.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
+import { sendFast } from '../src/39-fast.ts';
 import { site } from '../src/main.ts';
 import { skipSlow } from '../.tools/quick.ts';
 import { startChromium } from '../.tools/webdriver.ts';
@@ -81,7 +82,7 @@ describe('Chromium', { skip, timeout: 60_000 }, () => {
   }
 
   async function serve(handler: Handler): Promise<string> {
-    const server = makePipelined(strict(toListener(handler))).listen(0, '127.0.0.1');
+    const server = makePipelined(strict(toListener(handler, sendFast))).listen(0, '127.0.0.1');
     servers.push(server);
     await once(server, 'listening');
     return `http://localhost:${(server.address() as AddressInfo).port}`;

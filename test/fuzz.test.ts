@@ -28,6 +28,7 @@ import { parseReply } from '../src/31-resp.ts';
 import { PUBLIC, withStatic } from '../src/34-static.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
+import { sendFast } from '../src/39-fast.ts';
 import { site } from '../src/main.ts';
 
 type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
@@ -330,7 +331,7 @@ describe('fuzz: the whole site', () => {
   });
 
   // It listens, because a server that does not listen closes each connection.
-  const server = makePipelined(strict(toListener(handle))).listen(0, '127.0.0.1').unref();
+  const server = makePipelined(strict(toListener(handle, sendFast))).listen(0, '127.0.0.1').unref();
   const LAST = 'GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
   fuzz('bytes on a connection', async (dice) => {
     if (!server.listening) await once(server, 'listening');

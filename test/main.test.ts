@@ -12,6 +12,7 @@ import { Browser } from '../src/16-browser.ts';
 import { hashPassword } from '../src/21-password.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 import { strict } from '../src/37-strict.ts';
+import { sendFast } from '../src/39-fast.ts';
 import { DEMO_SECRET, site } from '../src/main.ts';
 
 const it = explainedIt(import.meta.url);
@@ -397,7 +398,7 @@ describe('main: security of each response', () => {
       ['GET', '/api/counter', 401],
     ];
     for (const env of [{}, PRODUCTION]) {
-      const server = await startServer(t, strict(toListener(site(env))), makePipelined);
+      const server = await startServer(t, strict(toListener(site(env), sendFast)), makePipelined);
       const isSecure = env === PRODUCTION;
       for (const [method, path, status] of REQUESTS) {
         for (const accept of ['text/html', '*/*']) {
