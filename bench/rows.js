@@ -30,6 +30,11 @@ const withSha256 = {
   args: [...tsx, `${ROOT}bench/servers/sha256.ts`],
 };
 
+const layer = (key, name) => ({
+  ...own(`layer-${key}`, name, ''), seal: 'no signature', settings: { LAYER: key },
+  args: [...tsx, `${ROOT}bench/servers/layers.ts`],
+});
+
 const HONO = ['hono', '@hono/node-server'];
 
 export const ROWS = [
@@ -57,6 +62,8 @@ if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid, waitress']).status ===
 
 /** Rows that are measured only if `--only` names them. */
 export const MORE = [
+  layer('page', 'step 39: HTTP, router and page alone'),
+  layer('session', 'step 39: also the session, without a signature'),
   own('inspected', 'the finished site with its inspector', 'main.ts'),
   peer('polka', 'polka + cookie-session', 'HMAC-SHA-1', ['polka', 'cookie-session']),
   // This row does more than the others: it also keeps the session in memory.

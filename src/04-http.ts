@@ -86,7 +86,7 @@ export function send({ status, headers, body }: HttpResponse, outgoing: ServerRe
   outgoing.statusCode = status;
   for (const [name, value] of Object.entries(headers)) outgoing.setHeader(name, value);
   outgoing.end(content); // Node adds Content-Length, except for HEAD, 204 and 304 (RFC 9110 §8.6)
-  outgoing.req.resume(); // reads the rest of the body
+  outgoing.req.resume(); // reads the rest of the body and ignores it
 }
 
 /** The page of this step: the count of step 3, and a bug at /crash. */
