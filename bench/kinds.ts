@@ -21,12 +21,13 @@ import { jwtRules, signJwt, verifyJwt } from '../src/29-jwt.ts';
 import { RedisClient } from '../src/32-redis-client.ts';
 import { RedisStore } from '../src/33-redis-store.ts';
 import { FastSessionFactory } from '../src/39-fast.ts';
-import { freePort, hasRedis } from './load.js';
+import { freePort, hasRedis, pinTo } from './load.js';
 import { barChart, median, processorTime, table } from './measure.js';
 
 type BenchSession = UserSession<TutorialData>;
 type Kind = { factory: SessionFactory<BenchSession>; store?: SessionStore };
 
+pinTo('0'); // with Redis: on another core, it sleeps, and this program pays for waking it
 const isQuick = process.argv.includes('--quick');
 const ROUNDS = isQuick ? 3 : 15;
 const VISITS = isQuick ? 200 : 2_000; // per round

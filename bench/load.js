@@ -18,9 +18,9 @@ const [, TICKS] = /(\d+)/.exec(spawnSync('getconf', ['CLK_TCK'], { encoding: 'ut
 
 const BESIDE_SERVER = isPinned && has('chrt') ? ['chrt', '--batch', '0', 'taskset', '-c', '0', 'wrk'] : ['wrk'];
 
-/** Moves this process to core 1, or back to all cores. */
-export function pinLoad(isAlone = true) {
-  if (isPinned) spawnSync('taskset', ['-acp', isAlone ? '1' : ALL_CORES, String(process.pid)]);
+/** Moves this process, and each program that it starts later, to these cores: '1', or '0-3' for all. */
+export function pinTo(cores = ALL_CORES) {
+  if (isPinned) spawnSync('taskset', ['-acp', cores, String(process.pid)]);
 }
 
 const children = new Set(); // the servers

@@ -15,7 +15,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import {
-  canCount, cookieOf, countInstructions, hasWrk, isPinned, load, memoryOf, pinLoad, processorTime, start,
+  canCount, cookieOf, countInstructions, hasWrk, isPinned, load, memoryOf, pinTo, processorTime, start,
 } from './load.js';
 import { barChart, digits, median, table } from './measure.js';
 import { installed, MORE, own, PRODUCTION, ROOT, ROWS, tsx } from './rows.js';
@@ -108,7 +108,7 @@ const rows = all
   .filter(({ key }) => (only ? only.includes(key) || key.endsWith('-other') : !isPart))
   .map((row) => ({ ...row, samples: [] }));
 
-pinLoad();
+pinTo('1');
 for (let run = 0; run < runs; run++) {
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < rows.length; i++) {
@@ -120,7 +120,7 @@ for (let run = 0; run < runs; run++) {
     }
   }
 }
-pinLoad(false);
+pinTo();
 
 const values = (row, what, run) =>
   row.samples.filter((one) => run === undefined || one.run === run).map((one) => one[what]);

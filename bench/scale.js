@@ -5,7 +5,7 @@
 // With two cores, the processes compete with Redis and with the load. Then a third process cannot help,
 // and the figures do not show what more machines can do.
 import { spawn } from 'node:child_process';
-import { cookieOf, freePort, hasRedis, load, pinLoad, start } from './load.js';
+import { cookieOf, freePort, hasRedis, load, pinTo, start } from './load.js';
 import { digits, table } from './measure.js';
 import { own, PRODUCTION } from './rows.js';
 
@@ -16,7 +16,7 @@ const show = (name, { rps, p50, p99 }) =>
   rows.push([name, Math.round(rps).toLocaleString('en'), digits(p50), digits(p99)]);
 
 {
-  pinLoad();
+  pinTo('1');
   const { child, url } = await start(own('step9', 'step 9', '09-tutorial.ts'));
   const cookie = cookieOf(await fetch(url));
   await load(url, cookie, warmUp, { isBeside: false });
@@ -24,7 +24,7 @@ const show = (name, { rps, p50, p99 }) =>
     show(`step 9, connections: ${connections}`, await load(url, cookie, seconds, { connections, isBeside: false }));
   }
   child.kill('SIGKILL');
-  pinLoad(false);
+  pinTo();
 }
 
 if (hasRedis) {
