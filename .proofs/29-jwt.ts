@@ -1,6 +1,6 @@
 // Further proofs for step 29: Unicode, the clock, and the order of the checks.
 import assert from 'node:assert/strict';
-import crypto from 'node:crypto';
+import crypto, { createSecretKey, type KeyObject } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
@@ -11,7 +11,7 @@ import { Browser } from '../src/16-browser.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
-const KEY = Buffer.alloc(32, 'k');
+const KEY = createSecretKey(Buffer.alloc(32, 'k'));
 const RULES: JwtRules = { keys: [KEY], iss: 'us', aud: 'api', now: () => NOW };
 const CLAIMS: Claims = { iss: 'us', sub: 'ada', aud: 'api', iat: NOW, exp: NOW + 900, jti: '1' };
 
@@ -33,7 +33,7 @@ describe('29-jwt: more about tokens', () => {
   it('verifyJwt() reads nothing before the signature is right', (t) => {
     const parse = t.mock.method(JSON, 'parse');
     const token = signJwt(CLAIMS, KEY);
-    assert.equal(verifyJwt(token, { ...RULES, keys: [Buffer.alloc(32, 'x')] }), undefined);
+    assert.equal(verifyJwt(token, { ...RULES, keys: [createSecretKey(Buffer.alloc(32, 'x'))] }), undefined);
     assert.equal(parse.mock.callCount(), 0);
     assert.ok(verifyJwt(token, RULES));
     assert.equal(parse.mock.callCount(), 2, 'the header and the claims');
@@ -58,8 +58,7 @@ describe('29-jwt: more about tokens', () => {
   it('jwtRules() uses the clock of the computer, in seconds', (t) => {
     const clock = t.mock.method(Date, 'now', () => NOW * 1000);
     const rules = jwtRules(['a secret']);
-    const [key = new Uint8Array()] = rules.keys;
-    const token = signJwt({ ...CLAIMS, iss: rules.iss }, key);
+    const token = signJwt({ ...CLAIMS, iss: rules.iss }, rules.keys[0] as KeyObject);
     assert.ok(verifyJwt(token, rules));
     clock.mock.mockImplementation(() => (NOW + 905) * 1000);
     assert.equal(verifyJwt(token, rules), undefined);

@@ -1,5 +1,6 @@
 // Further proofs for step 30: unusual requests with a token.
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { describe } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
 import { logIn, makeUsers, send } from '../.tools/login.ts';
@@ -38,7 +39,7 @@ describe('proofs-30-api: requests with a token', () => {
     const { handle, token } = await visit();
     const rules = jwtRules(['itsaseekreet']);
     const { sub: _, ...claims } = verifyJwt(token, rules) ?? {};
-    const authorization = `Bearer ${signJwt(claims, rules.keys[0] as Uint8Array)}`;
+    const authorization = `Bearer ${signJwt(claims, rules.keys[0] as KeyObject)}`;
     assert.equal((await program(handle, authorization)('GET', '/api/counter')).status, 401);
   });
 

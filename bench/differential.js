@@ -7,6 +7,7 @@
 // Node 20: `node --import tsx bench/differential.js`.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { createSecretKey } from 'node:crypto';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -137,7 +138,7 @@ await compare('routes', 'find-my-way, trouter', async (dice) => {
   assert.deepEqual({ ...found?.params }, { ...theirs?.params }, sent);
 });
 
-const key = Buffer.from(SECRET);
+const key = createSecretKey(Buffer.from(SECRET));
 const now = Math.floor(Date.now() / 1000);
 const rules = { keys: [key], iss: 'us', aud: 'api', now: () => now };
 const options = { algorithms: ['HS256'], issuer: 'us', audience: 'api', clockTolerance: 5,

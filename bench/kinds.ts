@@ -3,9 +3,11 @@
 //   npm run bench -- --kinds          or, on Node 22.18: node bench/kinds.ts --quick
 //
 // A visit is the work of the server for the counter page of step 9, without a socket. With a JWT, the
-// page verifies a token and saves nothing. The kinds take turns. Each median is relative to the median
-// of the signed cookie. With Redis, the time is the time of the server alone, without Redis.
-import { spawn } from 'node:child_process';
+// page verifies a token and saves nothing. The kinds take turns, and each sample uses a new process. Each
+// median is relative to the median of the signed cookie. With Redis, the time is the time of the server
+// alone, without Redis.
+import { spawn, spawnSync } from 'node:child_process';
+import type { KeyObject } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,19 +31,19 @@ type Kind = { factory: SessionFactory<BenchSession>; store?: SessionStore };
 
 pinTo('0'); // with Redis: on another core, it sleeps, and this program pays for waking it
 const isQuick = process.argv.includes('--quick');
-const ROUNDS = isQuick ? 3 : 15;
-const VISITS = isQuick ? 200 : 2_000; // per round
+const ROUNDS = isQuick ? 1 : 9;
+const VISITS = isQuick ? 200 : 20_000; // in a sample
 const secrets = ['a secret of thirty-two characters'];
 const folder = mkdtempSync(join(tmpdir(), 'bench-'));
 const stores: Record<string, SessionStore> = { memory: new MemoryStore() };
 if (process.getBuiltinModule?.('node:sqlite')) {
   stores.SQLite = new SqliteStore(join(folder, 'sessions.sqlite'));
 }
-const port = hasRedis ? await freePort() : 0;
+const port = Number(process.env.REDIS_PORT) || (hasRedis ? await freePort() : 0);
 const words = ['--port', String(port), '--save', '', '--appendonly', 'no'];
-const redis = hasRedis ? spawn('redis-server', words) : undefined;
-if (redis) {
-  for await (const chunk of redis.stdout) if (/ready to accept/i.test(String(chunk))) break;
+const redis = hasRedis && !process.env.REDIS_PORT ? spawn('redis-server', words) : undefined;
+if (redis) for await (const chunk of redis.stdout) if (/ready to accept/i.test(String(chunk))) break;
+if (hasRedis) {
   stores.Redis = new RedisStore(new RedisClient(`redis://127.0.0.1:${port}`));
 }
 
@@ -58,7 +60,7 @@ for (const [name, store] of Object.entries(stores)) {
 const rules = jwtRules(secrets);
 const iat = Math.floor(Date.now() / 1000);
 const claims = { iss: rules.iss, aud: rules.aud, sub: 'ada', iat, exp: iat + 900, jti: 'x'.repeat(36) };
-const token = signJwt(claims, rules.keys[0] as Uint8Array);
+const token = signJwt(claims, rules.keys[0] as KeyObject);
 kinds.JWT = { factory: tokenFactory(new SignedCookieSessionFactory({ secrets, sessionClass })) };
 
 /** For this measurement, the token is in the cookie. It never changes, so no visit saves it again. */
@@ -83,28 +85,46 @@ function visitor({ handle }: ReturnType<typeof site>) {
   };
 }
 
-const runs = Object.entries(kinds).map(([name, { factory, store }]) => {
-  return { name, store, visit: visitor(site(factory)), times: [] as number[] };
-});
+type Sample = { cookie: number; kept: number; µs: number };
 
-for (const { visit } of runs) for (let i = 0; i < VISITS; i++) await visit(); // V8 compiles the code
+/** Measures one kind in this process. */
+async function sample({ factory, store }: Kind): Promise<Sample> {
+  const visit = visitor(site(factory));
+  for (let i = 0; i < VISITS; i++) await visit(); // V8 compiles the code
+  const start = processorTime();
+  for (let i = 0; i < VISITS; i++) await visit();
+  const µs = (processorTime() - start) / VISITS;
+  const cookie = await visit();
+  const kept = (await store?.get(hashId(cookie.slice('session='.length))))?.text.length ?? 0;
+  return { cookie: cookie.length, kept, µs };
+}
+
+const one = kinds[process.env.KIND ?? ''];
+if (one) {
+  console.log(JSON.stringify(await sample(one)));
+  rmSync(folder, { recursive: true, force: true });
+  process.exit();
+}
+
+const samples = new Map<string, Sample[]>();
 for (let round = 0; round < ROUNDS; round++) {
-  for (const { visit, times } of runs) {
-    const start = processorTime();
-    for (let i = 0; i < VISITS; i++) await visit();
-    times.push((processorTime() - start) / VISITS);
+  for (const name of Object.keys(kinds)) {
+    const env = { ...process.env, KIND: name, REDIS_PORT: String(port) };
+    const args = [...process.execArgv, ...process.argv.slice(1)];
+    const { stdout } = spawnSync(process.execPath, args, { env, encoding: 'utf8' });
+    samples.set(name, [...(samples.get(name) ?? []), JSON.parse(stdout)]);
   }
 }
 
-const base = median(runs[0]?.times ?? []);
+const middle = (name: string): number => median((samples.get(name) ?? []).map(({ µs }) => µs));
+const base = middle('signed cookie');
 const rows = [];
 const bars = [];
-for (const { name, store, visit, times } of runs) {
-  const cookie = await visit();
-  const kept = (await store?.get(hashId(cookie.slice('session='.length))))?.text.length ?? 0;
-  const [least, value, most] = [Math.min(...times), median(times), Math.max(...times)];
+for (const [name, all] of samples) {
+  const times = all.map(({ µs }) => µs);
+  const [least, value, most] = [Math.min(...times), middle(name), Math.max(...times)];
   const range = `${least.toFixed(1)} – ${most.toFixed(1)}`;
-  rows.push([name, cookie.length, kept, value.toFixed(1), range, (value / base).toFixed(2)]);
+  rows.push([name, all[0]?.cookie, all[0]?.kept, value.toFixed(1), range, (value / base).toFixed(2)]);
   bars.push({ name, value, range: [least, most] as [number, number], isOwn: true });
 }
 console.log(table(['kind', 'cookie, bytes', 'in the store, bytes', 'µs per visit', 'range, µs', 'ratio'], rows));

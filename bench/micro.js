@@ -134,7 +134,7 @@ for (const count of [10, 100, 1_000]) {
 
 {
   const now = Math.floor(Date.now() / 1000);
-  const key = Buffer.from(SECRET);
+  const key = createSecretKey(Buffer.from(SECRET));
   const claims = { iss: 'us', aud: 'api', sub: 'ada', iat: now, exp: now + 900, jti: 'x'.repeat(36) };
   const token = signJwt(claims, key);
   const rules = { keys: [key], iss: 'us', aud: 'api', now: () => Date.now() / 1000 };

@@ -3,7 +3,8 @@
 //   base64url(header) . base64url(claims) . base64url( HMAC-SHA-256( all before the last period ) )
 //
 // The format is RFC 7519, and the rules for the verifier are RFC 8725.
-import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+import { randomUUID, timingSafeEqual } from 'node:crypto';
 import { isMain, serve } from './01-server.ts';
 import { type Handler, type HttpResponse, problem, text, toListener } from './04-http.ts';
 import { DEMO } from './09-tutorial.ts';
@@ -28,7 +29,7 @@ export type Claims = {
 
 /** What a token needs to be valid on this site. */
 export type JwtRules = {
-  readonly keys: readonly Uint8Array[]; // the first key signs; a signature of any key is valid
+  readonly keys: readonly KeyObject[]; // the first key signs; a signature of any key is valid
   readonly iss: string;
   readonly aud: string;
   readonly now: () => number; // seconds since 1970
@@ -37,7 +38,7 @@ export type JwtRules = {
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url');
 
 /** Returns a token with these claims. Throws the error of `hs256` if the key is too short. */
-export function signJwt(claims: Claims, key: Uint8Array): string {
+export function signJwt(claims: Claims, key: KeyObject): string {
   const signed = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}`;
   return `${signed}.${hs256(signed, key)}`;
 }
@@ -58,8 +59,9 @@ export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
 }
 
 /** Returns the signature in base64url. Throws a RangeError: 'The key has 31 bytes. It needs 32'. */
-export function hs256(text: string, key: Uint8Array): string {
-  if (key.length < 32) throw new RangeError(`The key has ${key.length} bytes. It needs 32`);
+export function hs256(text: string, key: KeyObject): string {
+  const { symmetricKeySize: size = 0 } = key;
+  if (size < 32) throw new RangeError(`The key has ${size} bytes. It needs 32`);
   return createHmac('sha256', key).update(text).digest('base64url');
 }
 
@@ -84,7 +86,7 @@ function parseObject(part: string): Claims {
 
 /** Returns the rules of this site, with keys that serve only for tokens. */
 export function jwtRules(secrets: readonly string[], now = () => Date.now() / 1000): JwtRules {
-  const keys = secrets.map((secret) => deriveKey(secret, 'sessions-from-scratch jwt 1'));
+  const keys = secrets.map((one) => createSecretKey(deriveKey(one, 'sessions-from-scratch jwt 1')));
   return { keys, iss: 'sessions-from-scratch', aud: 'api', now };
 }
 
@@ -96,7 +98,7 @@ export function addToken(pages: RouteGroup<UserRequest>, rules: JwtRules, users 
     if (sub === undefined || !users.has(sub)) return problem(403, 'Log in first, at /login.');
     const iat = Math.floor(now());
     const claims = { iss, sub, aud, iat, exp: iat + 15 * 60, jti: randomUUID() };
-    return json({ token: signJwt(claims, keys[0] as Uint8Array), expires: claims.exp });
+    return json({ token: signJwt(claims, keys[0] as KeyObject), expires: claims.exp });
   });
 }
 

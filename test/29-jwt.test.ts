@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { describe } from 'node:test';
 import { inspect } from 'node:util';
 import { explainedIt, given } from '../.tools/explain.ts';
@@ -14,7 +14,8 @@ import { signJwt, site, verifyJwt } from '../src/29-jwt.ts';
 
 const it = explainedIt(import.meta.url);
 const NOW = 1_700_000_000; // seconds since 1970
-const KEY = Buffer.alloc(32, 'k');
+const KEY = createSecretKey(Buffer.alloc(32, 'k'));
+const SHORT_KEY = createSecretKey(Buffer.alloc(31, 'k'));
 const RULES: JwtRules = { keys: [KEY], iss: 'us', aud: 'api', now: () => NOW };
 const CLAIMS: Claims = { iss: 'us', sub: 'ada', aud: 'api', iat: NOW, exp: NOW + 900, jti: '1' };
 
@@ -51,12 +52,12 @@ describe('29-jwt: a signed token', () => {
       'eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9' +
       '.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ';
     const signature = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
-    assert.equal(hs256(given(signed), Buffer.from(key, 'base64url')), signature);
+    assert.equal(hs256(given(signed), createSecretKey(key, 'base64url')), signature);
   });
 
   it('hs256() needs a key of 32 bytes (RFC 7518 §3.2)', () => {
     const error = { name: 'RangeError', message: 'The key has 31 bytes. It needs 32' };
-    assert.throws(() => hs256(given('text'), KEY.subarray(1)), error);
+    assert.throws(() => hs256(given('text'), SHORT_KEY), error);
     assert.equal(hs256(given('text'), KEY).length, 43, '32 bytes in base64url');
   });
 
@@ -67,13 +68,13 @@ describe('29-jwt: a signed token', () => {
     assert.deepEqual(decode(claims), CLAIMS);
     const hmac = createHmac('sha256', KEY).update(`${header}.${claims}`).digest('base64url');
     assert.equal(signature, hmac);
-    assert.throws(() => signJwt(given(CLAIMS), KEY.subarray(1)), RangeError, 'a key of 31 bytes');
+    assert.throws(() => signJwt(given(CLAIMS), SHORT_KEY), RangeError, 'a key of 31 bytes');
   });
 
   it('verifyJwt() returns the claims of a token of this site', () => {
     assert.deepEqual(verifyJwt(given(signJwt(given(CLAIMS), KEY)), RULES), CLAIMS);
-    assertRejected(signJwt(CLAIMS, Buffer.alloc(32, 'x')), 'the signature of another key');
-    const short = { ...RULES, keys: [KEY.subarray(1)] };
+    assertRejected(signJwt(CLAIMS, createSecretKey(Buffer.alloc(32, 'x'))), 'the signature of another key');
+    const short = { ...RULES, keys: [SHORT_KEY] };
     assert.throws(
       () => verifyJwt(given(signJwt(given(CLAIMS), KEY)), short),
       RangeError,
@@ -90,11 +91,12 @@ describe('29-jwt: a signed token', () => {
   });
 
   it('verifyJwt() accepts each key, and the first key signs', () => {
-    const old = Buffer.alloc(32, 'o');
+    const [old, third] = ['o', 'x'].map((one) => createSecretKey(Buffer.alloc(32, one))) as
+      [KeyObject, KeyObject];
     const rules = { ...RULES, keys: [KEY, old] };
     assert.deepEqual(verifyJwt(given(signJwt(given(CLAIMS), old)), rules), CLAIMS);
     assert.deepEqual(verifyJwt(given(signJwt(given(CLAIMS), KEY)), rules), CLAIMS);
-    assertRejected(signJwt(given(CLAIMS), Buffer.alloc(32, 'x')), 'the signature of a third key', rules);
+    assertRejected(signJwt(given(CLAIMS), third), 'the signature of a third key', rules);
   });
 });
 
@@ -230,10 +232,11 @@ describe('29-jwt: the token of this site', () => {
     const now = (): number => NOW;
     const { keys, ...rules } = jwtRules(['a', 'b'], now);
     assert.deepEqual(rules, { iss: 'sessions-from-scratch', aud: 'api', now });
-    assert.deepEqual(keys.map((key) => key.length), [32, 32]);
-    assert.deepEqual(keys[0], jwtRules(['a']).keys[0]);
-    assert.deepEqual(keys[1], deriveKey('b', 'sessions-from-scratch jwt 1'));
-    assert.notDeepEqual(keys[1], deriveKey('b', 'sessions-from-scratch sealer 1'));
+    assert.deepEqual(keys.map((key) => key.symmetricKeySize), [32, 32]);
+    const [first, second] = keys.map((key) => new Uint8Array(key.export()));
+    assert.deepEqual(first, deriveKey('a', 'sessions-from-scratch jwt 1'));
+    assert.deepEqual(second, deriveKey('b', 'sessions-from-scratch jwt 1'));
+    assert.notDeepEqual(second, deriveKey('b', 'sessions-from-scratch sealer 1'));
   });
 
   it('json() returns JSON that no cache keeps', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, type TestContext } from 'node:test';
 import { explainedIt } from '../.tools/explain.ts';
@@ -123,7 +124,7 @@ describe('30-api: the routes', () => {
   it('addApi() names the error if the token is invalid', async () => {
     const { handle, token } = await visit();
     const claims = { ...verifyJwt(token, jwtRules(['itsaseekreet'])) };
-    const key = jwtRules(['another secret']).keys[0] as Uint8Array;
+    const key = jwtRules(['another secret']).keys[0] as KeyObject;
     const none = Buffer.from('{"alg":"none"}').toString('base64url');
     const unsigned = `${none}.${token.split('.')[1]}.`;
     for (const bad of [`${token}x`, 'x=.y.z', `${token}=`, '{}', signJwt(claims, key), unsigned]) {
