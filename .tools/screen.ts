@@ -123,15 +123,15 @@ function doneText(view: View): string {
 
 // The values come before the places. A failure shows the first parts that fit, in this order.
 const PARTS = [
-  'expected', 'pattern', 'received', 'input', 'thrown', 'printed', 'logged', 'explained',
-  'failed at', 'sent',
+  'expected', 'pattern', 'forbidden', 'received', 'input', 'thrown', 'printed', 'logged',
+  'explained', 'failed at', 'sent',
 ];
 
 /** Returns a failed test in at most 15 lines: the title, the values, the request, the paragraph. */
 function failureLines({ title, message, ownWords }: Failure, view: View, columns: number): string[] {
   const { text, story } = storyIn(message);
   const [first = ''] = text.split('\n\n');
-  const isKnown = !ownWords && ('expected' in story || 'pattern' in story);
+  const isKnown = !ownWords && ['expected', 'pattern', 'forbidden'].some((name) => name in story);
   const lines = [
     ...wrap(`✖ ${title}`, columns).slice(0, 2),
     ...(isKnown || text === '' ? [] : labelled(ownWords ? 'case' : 'error', first, columns, 2)),

@@ -119,6 +119,13 @@ export function requestBytes(method: string, target = '/', headers = '', body = 
   return `${method} ${target} HTTP/1.1\r\n${required}${headers}\r\n${body}`;
 }
 
+/** Returns the bytes of a POST with more than one chunk. Its connection stays open. */
+export function largePost(): string {
+  const body = 'x'.repeat(200_000);
+  const close = requestBytes('POST', '/', `Content-Length: ${body.length}\r\n`, body);
+  return close.replace('Connection: close\r\n', '');
+}
+
 /** Sends a request. Returns the complete response, or throws after the time limit. */
 export async function fetchReply(
   url: string,

@@ -122,7 +122,7 @@ function headOf(error: Error): string {
   const [first = ''] = words.split('\n');
   if (!error.generatedMessage) return words;
   return first.replace(/^The input did not match.*/, 'The text does not match the pattern.')
-    .replace(/^The input was expected to not match.*/, 'The text matches the pattern.');
+    .replace(/^The input was expected to not match.*/, 'The text matches a forbidden pattern.');
 }
 
 // The message of Node about an error, with the words of the test after the colon.
@@ -151,7 +151,8 @@ function valuesOf(error: Error): [label: string, text: string][] {
     // as it is
   } else if (operator === 'match' || operator === 'doesNotMatch') {
     const text = typeof actual === 'string' ? actual : show(actual);
-    return [['pattern:', middle(String(expected), 2 * WIDTH)], ['received:', near(expected, text)]];
+    const label = operator === 'match' ? 'pattern:' : 'forbidden:';
+    return [[label, middle(String(expected), 2 * WIDTH)], ['received:', near(expected, text)]];
   } else {
     const isThrow = /^(?:throws|rejects)$/.test(operator);
     if (!isThrow || !isRules(expected) || !(actual instanceof Error)) return [];

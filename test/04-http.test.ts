@@ -4,7 +4,7 @@ import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
 import { explainedIt, given, ofStep, witness } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
-import { fetchReply, requestBytes, startProgram, startServer } from '../.tools/serve.ts';
+import { fetchReply, largePost, requestBytes, startProgram, startServer } from '../.tools/serve.ts';
 import { countVisits, problem, send, text, toListener } from '../src/04-http.ts';
 import type { Handler, HttpResponse } from '../src/04-http.ts';
 
@@ -68,10 +68,7 @@ describe('04-http: the adapter', () => {
     };
     for (const next of [page, readOneChunk]) {
       page = next;
-      const body = 'x'.repeat(200_000); // more than one chunk
-      const close = requestBytes('POST', '/', `Content-Length: ${body.length}\r\n`, body);
-      const post = close.replace('Connection: close\r\n', '');
-      const received = await site.exchange(post + requestBytes('GET'));
+      const received = await site.exchange(largePost() + requestBytes('GET'));
       assert.deepEqual(received.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 200']);
     }
   });
@@ -104,6 +101,23 @@ describe('04-http: the adapter', () => {
     assert.equal((await site.get('/bytes')).body, 'bytes');
     assert.equal((await site.get('/render')).body, 'late');
     assert.deepEqual(steps, ['handled', 'rendered']);
+  });
+
+  it('send() renders the body, and accepts bytes', async (t) => {
+    const rows = [[{ render: () => 'late' }, 'late'], [Buffer.from('bytes'), 'bytes']] as const;
+    for (const [body, expected] of rows) {
+      const site = await startServer(t, sends(text(body)));
+      assert.equal((await site.get('/')).body, expected);
+    }
+  });
+
+  it('send() reads the rest of a body, so that the next request can follow', async (t) => {
+    const site = await startServer(t, async (incoming, outgoing) => {
+      for await (const _chunk of incoming.iterator({ destroyOnReturn: false })) break;
+      send(text('part'), outgoing);
+    });
+    const received = await site.exchange(largePost() + requestBytes('GET'));
+    assert.deepEqual(received.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 200']);
   });
 
   it('send() sends the headers of GET and no body for HEAD', async (t) => {

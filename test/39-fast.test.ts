@@ -6,7 +6,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { describe } from 'node:test';
 import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { bodyText, setCookies, Visitor } from '../.tools/request.ts';
-import { requestBytes, startServer } from '../.tools/serve.ts';
+import { largePost, requestBytes, startServer } from '../.tools/serve.ts';
 import { Signer } from '../src/03-signer.ts';
 import { type Handler, problem, send, text, toListener } from '../src/04-http.ts';
 import { html, page } from '../src/06-template.ts';
@@ -271,6 +271,23 @@ describe('39-fast: the same responses', () => {
     assert.equal(mock.callCount(), 0, 'GET /text');
     await server.exchange(requestBytes('GET', '/304'));
     assert.equal(mock.callCount(), 3, 'GET /304 has three headers');
+  });
+
+  it('sendFast() renders a body once', async (t) => {
+    const body = { render: t.mock.fn(() => 'Hello') };
+    const server = await startServer(t, toListener(() => text(body), sendFast));
+    assert.equal((await server.get('/')).body, 'Hello');
+    assert.equal(body.render.mock.callCount(), 1);
+  });
+
+  it('sendFast() reads the rest of a body, so that the next request can follow', async (t) => {
+    const handler: Handler = async ({ body }) => {
+      for await (const _chunk of body) break;
+      return text('part');
+    };
+    const server = await startServer(t, toListener(handler, sendFast));
+    const received = await server.exchange(largePost() + requestBytes('GET'));
+    assert.deepEqual(received.match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 200']);
   });
 
   it('sendFast() throws if render() throws, and sends nothing before', async (t) => {
