@@ -1,11 +1,12 @@
 // A server for the tests of steps 31 to 33. It sends the bytes that a test chooses.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { parseReply } from '../src/31-resp.ts';
 import { RedisClient } from '../src/32-redis-client.ts';
 import { StoreUnavailable } from '../src/25-store.ts';
+import { onFreePort } from './port.ts';
 import { soon } from './soon.ts';
 
 const MAX_WAIT = 5_000; // milliseconds: more than the longest time limit of the client
@@ -28,11 +29,11 @@ export type FakeRedis = {
 export const afterLogin = (respond: Respond): Respond => (command, socket) =>
   command[0] === 'PING' ? '+PONG\r\n' : respond(command, socket);
 
-/** Starts a server on a port, until the test ends. */
+/** Starts a server on a free port, or on this one, until the test ends. */
 export async function startFakeRedis(
   t: TestContext,
   respond: Respond,
-  { port = 0, host = '127.0.0.1' } = {},
+  { port, host = '127.0.0.1' }: { port?: number; host?: string } = {},
 ): Promise<FakeRedis> {
   const commands: string[][] = [];
   const sockets: Socket[] = [];
@@ -56,10 +57,12 @@ export async function startFakeRedis(
     await once(server, 'close');
   };
   t.after(() => void (server.listening && stop()));
-  server.listen(port, host);
-  await once(server, 'listening');
-  const { port: chosen } = server.address() as AddressInfo;
-  return { port: chosen, url: `redis://127.0.0.1:${chosen}`, commands, sockets, stop };
+  const listen = async (at: number) => {
+    server.listen(at, host);
+    await once(server, 'listening');
+    return { port: at, url: `redis://127.0.0.1:${at}`, commands, sockets, stop };
+  };
+  return port === undefined ? onFreePort(listen) : listen(port);
 }
 
 /** Returns a client that is closed when the test ends. A command that hangs fails with a sentence. */

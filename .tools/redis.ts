@@ -1,12 +1,11 @@
 // A real Redis for a test. Each caller gets databases of its own, as empty as a new file.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { onFreePort } from './port.ts';
 
 const MAX_DATABASES = 500; // of one Redis
 const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
@@ -18,37 +17,40 @@ export const skipRedis =
     : false;
 
 export type Redis = {
+  readonly port: number;
+  readonly child: ChildProcess;
   /** Returns the URL of a database that no other test uses. */
   nextUrl(): string;
   stop(): void;
 };
 
-/** Starts Redis on a free port. */
-export async function startRedis(): Promise<Redis> {
+/** Starts Redis on a free port, or on this one. It stores nothing on disk, except if `more` says so. */
+export async function startRedis(port?: number, more: readonly string[] = []): Promise<Redis> {
   assert.ok(hasRedis, 'Where CI is set, no test is skipped: install redis-server');
+  return port === undefined ? onFreePort((free) => startOn(free, more)) : startOn(port, more);
+}
+
+async function startOn(port: number, more: readonly string[]): Promise<Redis> {
   const folder = mkdtempSync(join(tmpdir(), 'redis-'));
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', folder];
-  const more = ['--databases', `${MAX_DATABASES}`];
-  const child = spawn('redis-server', [...args, ...more], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const words = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--dir', folder];
+  words.push('--databases', `${MAX_DATABASES}`, ...more); // a later setting replaces an earlier one
+  const child = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const stop = (): void => {
+    child.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  };
   let printed = '';
   for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
     printed += chunk;
     if (printed.includes('Ready to accept connections')) break;
   }
   child.stdout.resume();
-  assert.match(printed, /Ready to accept connections/, printed);
+  if (!printed.includes('Ready to accept connections')) {
+    stop();
+    assert.fail(`Redis did not start:\n${printed}`);
+  }
   let databases = 0;
-  return {
-    nextUrl: () => `redis://127.0.0.1:${port}/${databases++}`,
-    stop() {
-      child.kill('SIGKILL');
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
+  return { port, child, nextUrl: () => `redis://127.0.0.1:${port}/${databases++}`, stop };
 }
 
 /** Throws unless `site` uses the Redis in REDIS_URL, or the Redis on this machine. */

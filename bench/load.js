@@ -5,6 +5,7 @@
 // machine up to 20 µs for each response, and a slow server pays more often than a fast one. With
 // SCHED_BATCH, `wrk` runs only when the server waits.
 import { spawn, spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
@@ -26,12 +27,12 @@ export function pinTo(cores = ALL_CORES) {
 const children = new Set(); // the servers
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
 
+/** Returns a free port. The system never selects such a port itself, so it stays free. */
 export function freePort() {
   return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
+    const probe = createServer().on('error', () => resolve(freePort()));
+    const port = randomInt(10_000, 30_000);
+    probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(port)));
   });
 }
 

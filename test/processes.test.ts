@@ -5,8 +5,7 @@
 //   CI=true KILLS=20 VISITS=1000 node --test test/processes.test.ts     with --import tsx on Node 20
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import type { ChildProcessByStdio } from 'node:child_process';
-import { randomInt } from 'node:crypto';
+import type { ChildProcess, ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -20,6 +19,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { explainedIt } from '../.tools/explain.ts';
 import { plain, plainSite } from '../.tools/plain.ts';
 import { skipSlow } from '../.tools/quick.ts';
+import { skipRedis as skip, startRedis as start } from '../.tools/redis.ts';
 import { bodyText } from '../.tools/request.ts';
 import type { Handler, HttpResponse } from '../src/04-http.ts';
 import { parseSetCookie } from '../src/15-jar.ts';
@@ -82,29 +82,14 @@ function startServers(t: TestContext, SESSIONS: string, count: number): Promise<
   return Promise.all(Array.from({ length: count }, () => startServer(t, SESSIONS)));
 }
 
-type Redis = { child: Child; port: number; url: string };
-
-/** Starts a Redis server. It stores nothing on disk, except if `more` says so. */
-async function startRedis(
-  t: TestContext,
-  port?: number,
-  more = ['--dir', makeFolder(t)],
-  tries = 5,
-): Promise<Redis> {
-  // Below the ports that the system selects, so it is still free after a restart.
-  const at = port ?? randomInt(10_000, 30_000);
-  const words = ['--port', `${at}`, '--bind', '127.0.0.1', '--save', '', ...more];
-  const child = spawn('redis-server', words, { stdio: ['ignore', 'pipe', 'pipe'] });
-  try {
-    await startChild(t, child, /Ready to accept connections/);
-  } catch (error) {
-    if (port !== undefined || tries === 0) throw error;
-    return startRedis(t, port, more, tries - 1); // another program uses this port
-  }
-  return { child, port: at, url: `redis://localhost:${at}/1` };
+/** Starts Redis until the test ends. */
+async function startRedis(t: TestContext, ...how: Parameters<typeof start>) {
+  const redis = await start(...how);
+  t.after(() => redis.stop());
+  return { ...redis, url: redis.nextUrl() };
 }
 
-async function kill(...children: Child[]): Promise<void> {
+async function kill(...children: ChildProcess[]): Promise<void> {
   for (const child of children) child.kill('SIGKILL');
   const ends = children.map((child) => child.exitCode ?? child.signalCode ?? once(child, 'exit'));
   await Promise.all(ends);
@@ -190,9 +175,6 @@ type Kind = {
   survives: boolean; // a restart of the server
   make(t: TestContext): Place | Promise<Place>;
 };
-
-const hasRedis = spawnSync('redis-server', ['--version']).error === undefined;
-const skip = !hasRedis && !process.env.CI && 'needs Redis: on Debian or Ubuntu, apt-get install redis-server';
 
 const inCookie = { isStored: false, survives: true };
 const KINDS: Kind[] = [

@@ -1,0 +1,17 @@
+// Ports for a server that must not move. The system may give the port of `listen(0)` to another
+// program as soon as the server is closed.
+import { randomInt } from 'node:crypto';
+
+/** Returns a port that the system never selects itself. Another program may still use it. */
+export const pickPort = (): number => randomInt(10_000, 30_000);
+
+/** Calls `listen` with one port after another, until one is free. Returns its result. */
+export async function onFreePort<T>(listen: (port: number) => Promise<T>): Promise<T> {
+  for (let tries = 10; ; tries--) {
+    try {
+      return await listen(pickPort());
+    } catch (error) {
+      if (tries === 0 || !/address (already )?in use/i.test(String(error))) throw error;
+    }
+  }
+}
