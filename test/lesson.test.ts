@@ -31,8 +31,8 @@ import { runTest, testFileOf, workshopWith } from '../.tools/workshop.ts';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PORT = '6543'; // the port in the lesson; the servers of this test get free ports
 const LAST_LINE = 'stop with Ctrl-C\n'; // serve() of step 1 prints it when the server listens
-const COMMAND_TIMEOUT = 30_000; // milliseconds: a command can take long on a busy machine
-const TYPED_TIMEOUT = 20_000; // milliseconds to load all modules
+const COMMAND_TIMEOUT = 120_000; // milliseconds: the ten guesses of step 23 need 30 seconds on a busy machine
+const TYPED_TIMEOUT = 60_000; // milliseconds to load all modules
 const CONCURRENCY = availableParallelism() + 1; // some of these tests are waiting
 
 // ---- Programs: a terminal for the console fences, a workshop for the bugs ----------------------
