@@ -34,7 +34,7 @@ const VISITS = Number(process.env.VISITS || 1000); // at least 40, a multiple of
 const IN_FLIGHT = 60; // parallel requests to all servers
 const RESPONSE_TIMEOUT = 30_000; // milliseconds: a longer response hangs, even on a busy machine
 const START_TIMEOUT = 30_000; // milliseconds until a started program is ready
-const TEST_TIMEOUT = 60_000;
+const TEST_TIMEOUT = 120_000;
 const PAUSE = 600; // milliseconds: longer than a server waits for Redis
 const POLL_INTERVAL = 50; // milliseconds between two looks
 const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache'); // servers start faster
@@ -142,6 +142,27 @@ async function inParallel(count: number, work: (index: number) => Promise<void>)
     while (next < count) await work(next++);
   };
   await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
+}
+
+/** Sends so many requests in parallel. Returns how often each status came back. */
+async function statusesOf(count: number, send: (index: number) => Promise<Reply>) {
+  const statuses: Record<number, number> = {};
+  await inParallel(count, async (index) => {
+    const { status } = await send(index);
+    statuses[status] = (statuses[status] ?? 0) + 1;
+  });
+  return statuses;
+}
+
+/**
+ * Asserts that the site has counted each confirmed request, and none twice. On a very busy machine,
+ * a store may have no time for a few requests: a 503 confirms nothing, but may have been counted.
+ */
+function checkCount(count: number, sent: number, statuses: Record<number, number>, confirmed: number) {
+  const { [confirmed]: _, 503: busy = 0, ...others } = statuses;
+  assert.deepEqual(others, {}, 'no other status');
+  assert.ok(busy <= sent / 10, `${busy} responses with 503`);
+  assert.ok(sent - busy <= count && count <= sent, `${sent} sent, ${busy} times 503, ${count} counted`);
 }
 
 /** Waits until the condition is true. */
@@ -278,13 +299,11 @@ describe('processes: parallel requests', TOGETHER, () => {
       const servers = await startServers(t, sessions, 3);
       const at = (index: number, path: string): string => `${servers[index % 3]?.origin}${path}`;
       const { cookie } = await ask(at(0, '/cart/note'), '', 'note=hello'); // a session without a count
-      await inParallel(VISITS, async (index) => {
-        const { status, body } = await ask(at(index, '/'), cookie);
-        assert.equal(status, 200, body);
-      });
+      const statuses = await statusesOf(VISITS, (index) => ask(at(index, '/'), cookie));
       const panel = (await ask(at(0, '/cart'), cookie)).body.replaceAll('&quot;', '"');
-      assert.match(panel, new RegExp(`"counter": ${VISITS}\\b`));
-      assert.equal(countOf(await ask(at(1, '/'), cookie)), VISITS + 1, 'the next visit');
+      const count = Number(/"counter": (\d+)/.exec(panel)?.[1]);
+      checkCount(count, VISITS, statuses, 200);
+      assert.equal(countOf(await ask(at(1, '/'), cookie)), count + 1, 'the next visit');
     });
   }
 
@@ -296,15 +315,15 @@ describe('processes: parallel requests', TOGETHER, () => {
       const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
       const { cookie } = await ask(at(0, '/'));
       const items = ['tea', 'honey', 'mug', 'pot'];
-      await inParallel(VISITS / 5, async (index) => {
+      const statuses = await statusesOf(VISITS / 5, (index) => {
         const item = items[Math.floor(index / 2) % 4]; // each server adds each product
-        const { status, body } = await ask(at(index, '/cart/add'), cookie, `item=${item}`);
-        assert.equal(status, 303, body);
+        return ask(at(index, '/cart/add'), cookie, `item=${item}`);
       });
       const { body } = await ask(at(0, '/cart'), cookie);
-      const quantities = [...body.matchAll(/name="quantity" value="(\d+)"/g)].map(([, n]) => n);
-      assert.deepEqual(quantities, Array(4).fill(`${VISITS / 20}`));
-      assert.match(body, new RegExp(`Cart \\(${VISITS / 5}\\)`));
+      const quantities = [...body.matchAll(/name="quantity" value="(\d+)"/g)].map(([, n]) => Number(n));
+      assert.equal(quantities.length, 4);
+      for (const quantity of quantities) checkCount(quantity, VISITS / 20, statuses, 303);
+      assert.match(body, new RegExp(`Cart \\(${quantities.reduce((sum, one) => sum + one)}\\)`));
     });
   }
 
@@ -426,11 +445,9 @@ describe('processes: stopped, paused, and without space', TOGETHER, () => {
     const servers = await startServers(t, redis.url, 2);
     const at = (index: number, path: string): string => `${servers[index % 2]?.origin}${path}`;
     const { cookie } = await ask(at(0, '/cart/note'), '', 'note=hello');
-    const statuses: Record<number, number> = { 200: 0, 503: 0 };
-    await inParallel(400, async (index) => {
+    const statuses = await statusesOf(400, (index) => {
       if (index === 200) redis.child.kill('SIGKILL');
-      const { status } = await ask(at(index, '/'), cookie);
-      statuses[status] = (statuses[status] ?? 0) + 1;
+      return ask(at(index, '/'), cookie);
     });
     const acknowledged = Number(statuses[200]);
     assert.deepEqual(Object.keys(statuses), ['200', '503']);
