@@ -17,13 +17,13 @@ import { Browser } from '../src/16-browser.ts';
 import { MemoryStore, type SessionStore } from '../src/25-store.ts';
 import { VersionedSessionFactory } from '../src/26-versions.ts';
 import { SqliteStore } from '../src/27-sqlite.ts';
-import { digits, table, time } from './measure.js';
+import { digits, drawing, table, time } from './measure.js';
 
 type Data = Record<string, unknown>;
 type Line = { name: string; unit: string; points: [size: number, µs: number][]; note?: string };
 
 const isQuick = process.argv.includes('--quick');
-const secrets = ['a secret of thirty-two characters'];
+const secrets = ['this secret has 32 characters...'];
 const lines: Line[] = [];
 const options = isQuick ? { rounds: 5, milliseconds: 5 } : { rounds: 11, milliseconds: 20 };
 
@@ -76,15 +76,16 @@ for (const [name, pattern] of [['fixed paths', ''], ['paths with a parameter', '
   });
 }
 
-for (const [name, fill] of [
-  ['session data, signed cookie', (size: number) => (s: Session<Data>) => s.set('text', 'x'.repeat(size))],
-  ['a list in the session', (size: number) => (s: Session<Data>) =>
-    s.set('cart', Array.from({ length: size / 20 }, (_, i) => ({ id: i, n: 1 })))],
+const TEXT = (size: number) => (s: Session<Data>) => s.set('text', 'x'.repeat(size));
+const LIST = (size: number) => (s: Session<Data>) =>
+  s.set('cart', Array.from({ length: size }, (_, id) => ({ id, n: 1 })));
+for (const [name, unit, sizes, fill] of [
+  ['a text in the session', 'bytes', [10, 100, 1_000, 2_700], TEXT],
+  ['a list in the session', 'items', [1, 10, 50, 150], LIST],
 ] as const) {
-  const sizes = [10, 100, 1_000, 2_700];
   const calls = new Map<number, (i: number) => unknown>();
   for (const size of sizes) calls.set(size, await visitor(factory, fill(size)));
-  await grow({ name, unit: 'bytes' }, sizes, (size) => calls.get(size) ?? (() => undefined));
+  await grow({ name, unit }, sizes, (size) => calls.get(size) ?? (() => undefined));
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'bench-'));
@@ -123,33 +124,36 @@ console.log(
     ['what grows', 'processor time of a request, µs'],
     lines.map(({ name, unit, points, note }) => [
       name,
-      points.map(([size, µs]) => `${size.toLocaleString('en')} ${unit}: ${digits(µs)}`).join(', ') +
+      points.map(([size, µs]) => `${count(size)} ${size === 1 ? unit.slice(0, -1) : unit}: ${digits(µs)}`).join(', ') +
         (note ? `; ${note}` : ''),
     ]),
   ),
 );
 
+function count(size: number): string {
+  return size.toLocaleString('en');
+}
+
 /** Returns an SVG with one line for each row. Each line is relative to its own first point. */
 function plot(): string {
-  const [width, height, left, top] = [420, 220, 60, 34];
+  const [width, height, left, top] = [420, 220, 66, 38];
   const x = (size: number): number => Math.round(left + (Math.log10(size) / 6) * width);
   const y = (ratio: number): number => Math.round(top + height - ((Math.log10(ratio) + 0.4) / 3.5) * height);
-  const colors = ['#c2772b', '#c53030', '#2b6cb0', '#2c7a7b', '#805ad5', '#718096'];
+  const colors = ['#a85d16', '#c53030', '#2b6cb0', '#2c7a7b', '#805ad5', '#4a5568'];
   const drawn = lines.map(({ name, points }, i) => {
     const [[, first] = [1, 1]] = points;
     const path = points.map(([s, µs]) => `${x(s)},${y(µs / first)}`).join(' ');
     const key = `<text x="${left + width + 16}" y="${top + 20 + i * 18}" fill="${colors[i]}">${name}</text>`;
     return `<polyline points="${path}" fill="none" stroke="${colors[i]}" stroke-width="2"/>${key}`;
   });
-  const scale = [1, 10, 100, 1_000].map((r) => `<text x="8" y="${y(r) + 4}">× ${r}</text>` +
-    `<path d="M${left} ${y(r)}h${width}" stroke="#999" stroke-opacity="0.4"/>`);
+  const scale = [1, 10, 100, 1_000].map((r) => `<text x="12" y="${y(r) + 4}">× ${count(r)}</text>` +
+    `<path d="M${left} ${y(r)}h${width}" stroke-opacity="0.2"/>`);
   const sizes = [1, 100, 10_000, 1_000_000].map((size) =>
-    `<text x="${x(size)}" y="${top + height + 16}" text-anchor="middle">${size.toLocaleString('en')}</text>`);
-  const title = 'Processor time of a request with more routes, bytes or sessions';
-  const [w, h] = [left + width + 240, top + height + 26];
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" width="${w}" height="${h}" ` +
-    `role="img" fill="#777"><title>${title}</title><style>text{font:13px system-ui,sans-serif}</style>` +
-    `<text x="8" y="18">${title}</text>${scale.join('')}${sizes.join('')}${drawn.join('\n')}</svg>\n`;
+    `<text x="${x(size)}" y="${top + height + 16}" text-anchor="middle">${count(size)}</text>`);
+  const title = 'Processor time of a request when something grows';
+  const axis = `<text x="${left + width + 50}" y="${top + height + 16}">routes, bytes, items or sessions</text>`;
+  const content = scale.join('') + sizes.join('') + axis + drawn.join('\n');
+  return drawing(title, [left + width + 260, top + height + 30], content);
 }
 
 const [, file] = process.argv.find((word) => word.startsWith('--plot='))?.split('=') ?? [];

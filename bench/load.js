@@ -1,9 +1,10 @@
 // Starts a server in its own process, and sends requests to it.
 //
-// If the machine has `taskset` and two cores, the server and `wrk` share core 0, and this program runs on
-// core 1. On another core, `wrk` sleeps until a response wakes it. The server pays for this, in a virtual
-// machine up to 20 µs for each response, and a slow server pays more often than a fast one. With
-// SCHED_BATCH, `wrk` runs only when the server waits.
+// If the machine has `wrk`, `taskset`, `chrt` and two cores, the server and `wrk` share core 0, and this
+// program runs on core 1. On another core, `wrk` sleeps until a response wakes it. The system counts the
+// time of this wake-up as time of the server: on a virtual machine, up to 20 µs for each response. A slow
+// server pays this more often than a fast one. With SCHED_BATCH, a response that wakes `wrk` does not
+// interrupt the server.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -17,7 +18,9 @@ export const hasRedis = has('redis-server');
 const ALL_CORES = `0-${availableParallelism() - 1}`;
 const [, TICKS] = /(\d+)/.exec(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout) ?? [, 100];
 
-const BESIDE_SERVER = isPinned && has('chrt') ? ['chrt', '--batch', '0', 'taskset', '-c', '0', 'wrk'] : ['wrk'];
+/** Whether the server and the load share core 0. Without this, figures are not reliable. */
+export const isBeside = hasWrk && isPinned && has('chrt');
+const BESIDE_SERVER = isBeside ? ['chrt', '--batch', '0', 'taskset', '-c', '0', 'wrk'] : ['wrk'];
 
 /** Moves this process, and each program that it starts later, to these cores: '1', or '0-3' for all. */
 export function pinTo(cores = ALL_CORES) {
@@ -67,20 +70,27 @@ export const cookieOf = (response) =>
 /**
  * Sends GET requests for some seconds, with wrk if it is installed, and with autocannon otherwise. Each
  * connection waits for a response before it sends its next request. Resolves with the number of
- * requests, the requests per second, and two latencies in milliseconds. Rejects after an error. With
- * `isBeside: false`, wrk runs where this program runs.
+ * requests, the requests per second, and two latencies in milliseconds. Rejects after an error, and if
+ * no response arrived. With `isNear: false`, wrk runs where this program runs.
  */
-export async function load(url, cookie, seconds, { connections = 64, isBeside = true } = {}) {
-  if (!hasWrk) {
-    const { default: autocannon } = await import('autocannon');
-    const headers = cookie ? { cookie } : {};
-    const result = await autocannon({ url, connections, duration: seconds, headers });
-    if (result.non2xx + result.errors > 0) throw new Error(`${url}: errors under load`);
-    const { requests, latency } = result;
-    return { requests: requests.total, rps: requests.average, p50: latency.p50, p99: latency.p99 };
-  }
+export async function load(url, cookie, seconds, options) {
+  const result = await (hasWrk ? loadWithWrk : loadWithAutocannon)(url, cookie, seconds, options);
+  if (!(result.requests > 0)) throw new Error(`${url} sent no response in ${seconds} s`);
+  return result;
+}
+
+async function loadWithAutocannon(url, cookie, seconds, { connections = 64 } = {}) {
+  const { default: autocannon } = await import('autocannon');
+  const headers = cookie ? { cookie } : {};
+  const result = await autocannon({ url, connections, duration: seconds, headers });
+  if (result.non2xx + result.errors > 0) throw new Error(`${url}: errors under load`);
+  const { requests, latency } = result;
+  return { requests: requests.total, rps: requests.average, p50: latency.p50, p99: latency.p99 };
+}
+
+async function loadWithWrk(url, cookie, seconds, { connections = 64, isNear = true } = {}) {
   const header = cookie ? ['-H', `Cookie: ${cookie}`] : [];
-  const [program, ...words] = isBeside ? BESIDE_SERVER : ['wrk'];
+  const [program, ...words] = isNear ? BESIDE_SERVER : ['wrk'];
   words.push('-t1', `-c${connections}`, `-d${seconds}s`, '--latency', ...header, url);
   const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';

@@ -8,4 +8,5 @@ export function time(
 ): Promise<Map<string, number>>;
 export function table(head: string[], rows: unknown[][]): string;
 export function digits(value: number): string;
+export function drawing(title: string, size: [number, number], content: string): string;
 export function barChart(title: string, bars: Bar[]): string;

@@ -49,13 +49,21 @@ export function table(head, rows) {
 
 export const digits = (value) => (value < 10 ? value.toFixed(2) : Math.round(value).toString());
 
+/** Returns an SVG with this title and content, on white, so that it is also legible on a dark page. */
+export function drawing(title, [width, height], content) {
+  const style = '<style>text{font:13px system-ui,sans-serif}path{stroke:#222;fill:none}</style>';
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" ` +
+    `height="${height}" role="img" fill="#444"><title>${title}</title>${style}` +
+    `<rect width="100%" height="100%" rx="6" fill="#fff"/><text x="12" y="22">${title}</text>\n${content}</svg>\n`;
+}
+
 /** Returns an SVG with one bar for each value. A range becomes a thin line over the end of its bar. */
 export function barChart(title, bars) {
   const [row, label, width] = [26, 270, 400];
   const most = Math.max(...bars.flatMap(({ value, range = [] }) => [value, ...range]));
   const x = (value) => (label + (value / most) * width).toFixed(1);
   const drawn = bars.map(({ name, value, range, isOwn }, i) => {
-    const y = i * row + 34;
+    const y = i * row + 38;
     const line = range
       ? `<path d="M${x(range[0])} ${y + 9}H${x(range[1])}M${x(range[0])} ${y + 5}v8M${x(range[1])} ${y + 5}v8"/>`
       : '';
@@ -63,10 +71,7 @@ export function barChart(title, bars) {
     return `<text x="${label - 8}" y="${y + 14}" text-anchor="end">${name}</text>` +
       `<rect x="${label}" y="${y}" width="${(x(value) - label).toFixed(1)}" height="18" ` +
       `fill="${isOwn ? '#c2772b' : '#9aa3af'}"/>${line}` +
-      `<text x="${end}" y="${y + 14}">${value.toFixed(2)}</text>`;
+      `<text x="${end}" y="${y + 14}">${value.toFixed(value < 10 ? 2 : 1)}</text>`;
   });
-  const style = '<style>text{font:13px system-ui,sans-serif;fill:#777}path{stroke:#444;fill:none}</style>';
-  const [w, h] = [label + width + 60, bars.length * row + 42];
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" width="${w}" height="${h}" role="img">` +
-    `<title>${title}</title>${style}<text x="8" y="18">${title}</text>\n${drawn.join('\n')}</svg>\n`;
+  return drawing(title, [label + width + 60, bars.length * row + 50], drawn.join('\n'));
 }

@@ -10,7 +10,7 @@ export const tsx = process.features.typescript
   ? []
   : ['--import', `${ROOT}node_modules/tsx/dist/loader.mjs`];
 
-const SECRET = 'a secret of thirty-two characters';
+const SECRET = 'this secret has 32 characters...';
 export const PRODUCTION = { NODE_ENV: 'production', SESSION_SECRET: SECRET };
 
 /** Returns a row of this project. With a `folder`, the source code comes from another work tree. */
@@ -54,10 +54,15 @@ export const ROWS = [
   peer('hono-iron', 'hono + iron-session', 'AES-256, HMAC-SHA-256', [...HONO, 'iron-session']),
 ];
 
-if (spawnSync('/usr/bin/python3', ['-c', 'import pyramid, waitress']).status === 0) {
+const PYTHON = 'import importlib.metadata as m, platform; print("Python", platform.python_version(), end=""); ' +
+  '[print(", " + name, m.version(name), end="") for name in ("pyramid", "webob", "waitress")]';
+const python = spawnSync('/usr/bin/python3', ['-c', PYTHON], { encoding: 'utf8' });
+if (python.status === 0) {
   const args = [`${ROOT}bench/servers/pyramid_server.py`];
-  const python = { command: '/usr/bin/python3', args };
-  ROWS.push({ ...peer('pyramid', 'Pyramid + waitress', 'HMAC-SHA-512'), ...python });
+  const program = { command: '/usr/bin/python3', args, versions: [python.stdout] };
+  ROWS.push({ ...peer('pyramid', 'Pyramid + waitress', 'HMAC-SHA-512'), ...program });
+} else {
+  console.error('Not measured: Pyramid + waitress. Install python3-pyramid and python3-waitress');
 }
 
 /** Rows that are measured only if `--only` names them. */
@@ -80,7 +85,8 @@ const sizeOf = (folder) =>
 
 /** Returns the number and the size of all packages that a row installs. */
 export function installed({ packages, isOwn }) {
-  if (isOwn) return `0 packages, ${Math.round(sizeOf(`${ROOT}src`) / 1024)} kB`;
+  const kB = (bytes) => `${Math.round(bytes / 1024).toLocaleString('en')} kB`;
+  if (isOwn) return `${kB(sizeOf(`${ROOT}src`))} ${tsx.length ? 'and tsx' : 'and no package'}`;
   if (packages.length === 0) return '';
   const seen = new Set();
   const visit = (name) => {
@@ -92,5 +98,12 @@ export function installed({ packages, isOwn }) {
   };
   packages.forEach(visit);
   const bytes = [...seen].reduce((sum, name) => sum + sizeOf(`${ROOT}bench/node_modules/${name}`), 0);
-  return `${seen.size} packages, ${Math.round(bytes / 1024)} kB`;
+  return `${kB(bytes)} in ${seen.size} packages`;
+}
+
+/** Returns the programs and packages of these rows, with their versions. */
+export function versions(rows) {
+  const name = (one) => `${one} ${JSON.parse(readFileSync(`${ROOT}bench/node_modules/${one}/package.json`, 'utf8')).version}`;
+  const all = rows.flatMap((row) => row.versions ?? row.packages.map(name));
+  return [...new Set([`Node ${process.versions.node}`, ...all])];
 }

@@ -1,37 +1,63 @@
 // How much processor time does the counter page need? This project, two floors and other frameworks.
 //
 //   npm run bench                          one complete run, and all parts
-//   npm run bench -- --runs=2              two runs in one file, with their difference
+//   npm run bench -- --runs=2 --write      two runs and their difference, into results/node-NN.md
 //   npm run bench -- --quick               a trial in two minutes: do not quote its figures
 //   npm run bench -- --only=step9,floor    these rows alone; --rounds=3 changes the number of rounds
 //   npm run bench -- --other=FOLDER        also step 9, step 39 and the site of another work tree
 //   npm run bench -- --micro               a part alone; also --growth, --kinds, --scale
 //   npm run bench -- --differential        a proof; also --soak, --slow, --scan
 //
-// Each sample uses a new process of the server. All rows take turns, and each round has another order.
-// So a slow minute of the machine affects all rows. Before the measurement, each server must count, and
-// must reject a cookie with one changed byte. A complete run writes results/node-NN.md and its plots.
+// Each sample uses a new process of the server. All rows take turns, and each round has another random
+// order. So a slow minute of the machine affects all rows. Before the measurement, each server must count,
+// and must reject a cookie with one changed byte.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { makeDice } from './dice.js';
 import {
-  canCount, cookieOf, countInstructions, hasWrk, isPinned, load, memoryOf, pinTo, processorTime, start,
+  canCount, cookieOf, countInstructions, hasRedis, hasWrk, isBeside, isPinned, load, memoryOf, pinTo,
+  processorTime, start,
 } from './load.js';
 import { barChart, digits, median, table } from './measure.js';
-import { installed, MORE, own, PRODUCTION, ROOT, ROWS, tsx } from './rows.js';
+import { installed, MORE, own, PRODUCTION, ROOT, ROWS, tsx, versions } from './rows.js';
 
-const options = Object.fromEntries(
-  process.argv.slice(2).map((word) => word.replace(/^--/, '').split('=')).map(([k, v = 'yes']) => [k, v]),
-);
+const options = readOptions();
+if (!existsSync(`${ROOT}bench/node_modules`)) stop('First install the packages: npm install --prefix bench');
+if (tsx.length > 0 && !existsSync(`${ROOT}node_modules/tsx`)) stop('First install tsx: npm install');
+if (!hasRedis) console.error('Not measured: Redis. Install redis-server');
 const isQuick = options.quick !== undefined;
-const rounds = Number(options.rounds ?? (isQuick ? 1 : 9));
-const runs = Number(options.runs ?? 1);
+const rounds = countIn('rounds', isQuick ? 1 : 9);
+const runs = countIn('runs', 1);
 // The system counts processor time in steps of 10 ms, so a sample needs about two seconds of it.
-const seconds = Number(options.seconds ?? (isQuick ? 1 : 2));
-const warmUp = Number(options.warm ?? (isQuick ? 1 : 2)); // seconds, in which V8 compiles the code
+const seconds = isQuick ? 1 : 2;
+const warmUp = isQuick ? 1 : 2; // seconds, in which V8 compiles the code
 const only = options.only?.split(',');
 const PAGE = readFileSync(`${ROOT}bench/servers/page.html`, 'utf8').replace('{count}', '1');
 const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.text())?.[1]);
+
+function readOptions() {
+  const [flag, word] = [{ type: 'boolean' }, { type: 'string' }];
+  const flags = ['quick', 'write', 'micro', 'growth', 'kinds', 'scale', 'differential', 'soak', 'slow', 'scan'];
+  const words = ['rounds', 'runs', 'only', 'other'];
+  const pairs = [...flags.map((name) => [name, flag]), ...words.map((name) => [name, word])];
+  try {
+    return parseArgs({ options: Object.fromEntries(pairs) }).values;
+  } catch ({ message }) {
+    return stop(message);
+  }
+}
+
+function countIn(name, otherwise) {
+  const text = options[name] ?? String(otherwise);
+  return /^[1-9]\d{0,2}$/.test(text) ? Number(text) : stop(`--${name} must be a number from 1 to 999`);
+}
+
+function stop(message) {
+  console.error(message);
+  process.exit(1);
+}
 
 /** Shows that a server counts and rejects a changed cookie. Returns a cookie for the load. */
 async function prove(key, url) {
@@ -92,7 +118,9 @@ const PARTS = [
   ['scale', 'More connections, and more processes', 'scale.js'],
 ];
 const isPart = PARTS.some(([key]) => options[key] !== undefined);
-const isComplete = !isQuick && !only && !isPart;
+const isComplete = !isQuick && !only && !isPart && !options.other;
+if (options.write && !isComplete) stop('--write needs a complete run');
+if (options.write && !isBeside) stop('--write needs wrk, taskset, chrt and two cores');
 const file = `${ROOT}bench/results/node-${process.versions.node.split('.')[0]}`;
 
 const others = !options.other ? [] : [
@@ -102,17 +130,19 @@ const others = !options.other ? [] : [
 ];
 const all = [...ROWS, ...others, ...MORE.filter(({ key }) => only?.includes(key))];
 for (const key of only ?? []) {
-  if (!all.some((row) => row.key === key)) throw new Error(`There is no row ${key}`);
+  if (!all.some((row) => row.key === key)) stop(`There is no row ${key}. ${all.map((row) => row.key).join(', ')}`);
 }
 const rows = all
   .filter(({ key }) => (only ? only.includes(key) || key.endsWith('-other') : !isPart))
   .map((row) => ({ ...row, samples: [] }));
 
+const { below } = makeDice(1);
+const shuffled = (items) =>
+  items.map((item) => ({ item, at: below(2 ** 32) })).sort((a, b) => a.at - b.at).map(({ item }) => item);
 pinTo('1');
 for (let run = 0; run < runs; run++) {
   for (let round = 0; round < rounds; round++) {
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[(i + round * 5) % rows.length];
+    for (const row of shuffled(rows)) {
       const result = await sample(row);
       row.samples.push({ ...result, run });
       const place = `run ${run + 1}, round ${round + 1} of ${rounds}`;
@@ -157,23 +187,27 @@ function counterPage() {
       digits(middle(r, 'p99')), Math.round(middle(r, 'memory')), Math.round(middle(r, 'startup')), installed(r),
     ]),
   );
-  const cores = isPinned ? 'on the core of the server' : 'without fixed cores';
+  const apart = isPinned ? 'on another core than the server' : 'without fixed cores';
+  const cores = isBeside ? 'on the core of the server' : `${apart}: do not quote these figures`;
   const far = results.toSorted((a, b) => Math.abs(b.difference) - Math.abs(a.difference))[0];
   const largest = `The largest difference between the two runs is ${percent(far.difference)} (${far.name}).`;
-  const count = canCount ? '' : ' On this machine, `perf stat` cannot count instructions.';
+  const count = canCount ? '' : ' `perf stat` is missing, or cannot count instructions on this machine.';
   const shortest = Math.min(...results.flatMap((r) => values(r, 'total'))) / 1e6;
   return [
     `Node ${process.versions.node}, ${cpus()[0]?.model.trim()}, ${availableParallelism()} cores, ` +
       `${new Date().toISOString().slice(0, 10)}. 64 connections of ${hasWrk ? 'wrk' : 'autocannon'}, ${cores}. Samples per row: ${rounds * runs}` +
       `${runs > 1 ? ` in ${runs} runs` : ''}, each in a new process. Every sample uses at least ` +
       `${shortest.toFixed(1)} s of processor time. The figures are medians.${count}`,
+    `Versions: ${versions(rows).join(', ')}.`,
     '**Processor time.** The user and system time of the server, divided by the number of requests. ' +
       '× FLOOR B is the time of FLOOR B divided by the time of the row: a higher number is better. The range ' +
       'goes from the lowest sample to the highest.',
-    ...(isComplete ? [`![Processor time, relative to FLOOR B](node-${process.versions.node.split('.')[0]}.svg)`] : []),
+    ...(options.write ? [`![Requests per second of processor time, relative to FLOOR B](node-${process.versions.node.split('.')[0]}.svg)`] : []),
     times,
     ...(runs === 2 ? [largest] : []),
-    '**Throughput, latency, memory and start.** From the same samples.',
+    '**Throughput, latency, memory and start.** From the same samples. Memory is the resident memory (VmRSS) ' +
+      'right after the load. The first response counts from the start of the process. The last column counts ' +
+      'all files that npm installs for the server.',
     others,
   ].join('\n\n');
 }
@@ -181,17 +215,17 @@ function counterPage() {
 const report = rows.length > 0 ? [`## The counter page\n\n${counterPage()}`] : [];
 for (const [key, title, script] of PARTS) {
   if (options[key] === undefined && (only || isPart)) continue;
-  const plot = isComplete && ['growth', 'kinds'].includes(key) ? [`--plot=${file}-${key}.svg`] : [];
+  const plot = options.write && ['growth', 'kinds'].includes(key) ? [`--plot=${file}-${key}.svg`] : [];
   const picture = plot.length > 0 ? `![${title}](${file.split('/').at(-1)}-${key}.svg)\n\n` : '';
   report.push(`## ${title}\n\n${picture}${part(script, ...plot)}`);
 }
 console.log(report.join('\n\n'));
-if (isComplete) {
+if (options.write) {
   mkdirSync(`${ROOT}bench/results`, { recursive: true });
   const bars = results.map((r) => ({
     name: r.name, value: r.ratio, range: [floor / r.most, floor / r.least], isOwn: r.isOwn,
   }));
-  writeFileSync(`${file}.svg`, barChart('Processor time relative to FLOOR B. A longer bar is better.', bars));
+  writeFileSync(`${file}.svg`, barChart('Requests per second of processor time, relative to FLOOR B. A longer bar is better.', bars));
   writeFileSync(`${file}.md`, `# Measured on Node ${process.versions.node.split('.')[0]}\n\n${report.join('\n\n')}\n`);
 }
 process.exit();

@@ -19,9 +19,9 @@ const show = (name, { rps, p50, p99 }) =>
   pinTo('1');
   const { child, url } = await start(own('step9', 'step 9', '09-tutorial.ts'));
   const cookie = cookieOf(await fetch(url));
-  await load(url, cookie, warmUp, { isBeside: false });
+  await load(url, cookie, warmUp, { isNear: false });
   for (const connections of [1, 10, 100, 1000]) {
-    show(`step 9, connections: ${connections}`, await load(url, cookie, seconds, { connections, isBeside: false }));
+    show(`step 9, connections: ${connections}`, await load(url, cookie, seconds, { connections, isNear: false }));
   }
   child.kill('SIGKILL');
   pinTo();
@@ -36,7 +36,7 @@ if (hasRedis) {
     const servers = await Promise.all(Array.from({ length: count }, () => start(site)));
     const visits = servers.map(async ({ url }) => {
       const cookie = cookieOf(await fetch(url));
-      const options = { connections: Math.round(64 / count), isBeside: false };
+      const options = { connections: Math.round(64 / count), isNear: false };
       const page = `${url}articles`; // it reads the session and changes nothing
       await load(page, cookie, warmUp, options);
       return load(page, cookie, seconds, options);

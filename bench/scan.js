@@ -30,7 +30,7 @@ const { child, url } = await start({
   name: 'the site',
   command: process.execPath,
   args: [...tsx, `${ROOT}src/main.ts`],
-  settings: { NODE_ENV: 'production', SESSION_SECRET: 'a secret of thirty-two characters' },
+  settings: { NODE_ENV: 'production', SESSION_SECRET: 'this secret has 32 characters...' },
 });
 
 const folder = mkdtempSync(join(tmpdir(), 'scan-'));

@@ -36,7 +36,7 @@ for (const [what, path, words] of MODES) {
     name: 'the site',
     command: process.execPath,
     args: [...tsx, `${ROOT}src/main.ts`],
-    settings: { NODE_ENV: 'production', SESSION_SECRET: 'a secret of thirty-two characters' },
+    settings: { NODE_ENV: 'production', SESSION_SECRET: 'this secret has 32 characters...' },
   });
   const cookie = cookieOf(await fetch(url));
   const open = () => readdirSync(`/proc/${child.pid}/fd`).length;

@@ -38,7 +38,7 @@ const server = await start({
   args: ['--max-semi-space-size=16', '--max-old-space-size=192', ...tsx, `${ROOT}src/main.ts`],
   settings: {
     SESSIONS: values.sessions, NODE_ENV: 'production', NODE_NO_WARNINGS: '',
-    SESSION_SECRET: 'a secret of thirty-two characters',
+    SESSION_SECRET: 'this secret has 32 characters...',
   },
   stderr: 'pipe',
 });

@@ -4,7 +4,7 @@ import { HEADERS, listening, PORT, render, SECRET } from './page.js';
 
 const app = fastify();
 const cookie = { path: '/', httpOnly: true, sameSite: 'lax' };
-app.register(secureSession, { key: Buffer.from(SECRET).subarray(0, 32), cookie, cookieName: 'session' });
+app.register(secureSession, { key: Buffer.from(SECRET), cookie, cookieName: 'session' });
 app.get('/', (request, reply) => {
   const counter = (request.session.get('counter') ?? 0) + 1;
   request.session.set('counter', counter);

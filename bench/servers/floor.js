@@ -1,5 +1,5 @@
 // FLOOR B: node:http, one createHmac to verify and one to sign. It parses and writes JSON, and it sends
-// the same bytes as step 9.
+// the same page and cookie as step 9.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import { HEADERS, listening, PORT, render, SECRET } from './page.js';

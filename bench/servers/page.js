@@ -1,7 +1,7 @@
 // The page that each server of this bench sends: the page of step 9, byte for byte.
 import { readFileSync } from 'node:fs';
 
-export const SECRET = 'a secret of thirty-two characters';
+export const SECRET = 'this secret has 32 characters...';
 export const PORT = Number(process.env.PORT);
 export const listening = () => console.log('listening');
 

@@ -10,7 +10,7 @@ from waitress import serve
 
 PAGE = Path(__file__).with_name('page.html').read_text()
 HEADERS = json.loads(Path(__file__).with_name('headers.json').read_text())
-SECRET = 'a secret of thirty-two characters'
+SECRET = 'this secret has 32 characters...'
 # No server of this bench writes a log. Waitress would warn about each request that waits.
 logging.getLogger('waitress.queue').setLevel(logging.ERROR)
 
