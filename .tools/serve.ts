@@ -4,7 +4,7 @@
 // limit, so a listener that never responds fails the test with a message. `startProgram` starts a
 // module in a process of its own. The requests appear in the message of a failing test.
 import assert from 'node:assert/strict';
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
@@ -179,6 +179,9 @@ export type Program = {
 /** Node 20 runs TypeScript with tsx. Newer versions run it by themselves. */
 export const NODE_ARGS = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
 
+const children = new Set<ChildProcess>();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL'))); // also if no test ends
+
 /** Starts `node` with these arguments in the folder of the project. `PORT` is 0: any free port. */
 export function startProgram(
   t: TestContext,
@@ -191,6 +194,7 @@ export function startProgram(
     env: { ...process.env, NODE_NO_WARNINGS: '1', HOST: '', PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  children.add(child);
   t.after(() => child.kill('SIGKILL'));
   let stdout = '';
   let stderr = '';
