@@ -3,7 +3,15 @@ import { check, expectParts, startServer } from '../.tools/check.ts';
 import { countVisits } from '../src/02-cookie.ts';
 
 check('the page shows the time in the cookie `first`', async (t) => {
-  const send = await startServer(t, countVisits);
+  let thrown = 'the status is 500';
+  const send = await startServer(t, (request, response) => {
+    try {
+      countVisits(request, response);
+    } catch (error) {
+      thrown = `countVisits throws an error, and the server ends: ${error}`;
+      response.writeHead(500).end();
+    }
+  });
   const visit = await send('/');
   const setCookies = visit.headers.getSetCookie().map((header) => header.split(';')[0] ?? '');
   const sent = setCookies.join(', ');
@@ -14,4 +22,10 @@ check('the page shows the time in the cookie `first`', async (t) => {
   const first = '2020-02-20T20:20:20.020Z';
   const again = await send('/', { headers: { cookie: `count=7; first=${first}` } });
   expectParts(`The page for the cookie first=${first}`, await again.text(), 'Count: 8', first);
+  // A visitor can write any text into the cookie. An error in a listener ends the server.
+  for (const value of ['"x"', 'a\\b', 'x,y', '']) {
+    const cookie = `first=${value}`;
+    const { status } = await send('/', { headers: { cookie } });
+    assert.notEqual(status, 500, `A visitor can send any text. For the cookie ${cookie}, ${thrown}.`);
+  }
 });

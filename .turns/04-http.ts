@@ -16,6 +16,7 @@ check('/time shows the time', async () => {
 check('/gone is a 410, and / still counts', async () => {
   const gone = await get('/gone');
   expectEqual('The status of /gone', gone.status, 410);
-  expectParts('The page /gone', shownText(gone), 'This page was deleted.');
+  const parts = ['410 Gone', 'This page was deleted.']; // problem() adds the title
+  expectParts('The page /gone', shownText(gone), ...parts);
   expectParts('The page /', shownText(await get('/')), 'Count: 1');
 });
