@@ -37,6 +37,8 @@ describe('04-http: responses are values', () => {
     const first = await witness(ofStep(countVisits))(makeRequest('GET', '/'));
     assert.equal(bodyText(first), 'Count: 1\n');
     assert.equal(first.status, 200);
+    const names = Object.keys(first.headers);
+    assert.ok(names.includes('set-cookie'), `the headers must contain set-cookie: ${names.join(', ')}`);
     const cookie = String(setCookies(first)[0]?.split(';')[0]);
     const second = await witness(ofStep(countVisits))(makeRequest('GET', '/', { cookie }));
     assert.equal(bodyText(second), 'Count: 2\n');
@@ -79,7 +81,8 @@ describe('04-http: the adapter', () => {
     const reply = await site.get('/');
     assert.equal(reply.status, 201);
     assert.equal(reply.headers.get('x-mine'), 'yes');
-    assert.equal(reply.headers.get('content-length'), '5', 'é is two bytes in UTF-8');
+    const length = reply.headers.get('content-length');
+    assert.equal(length, '5', 'the header content-length: é is two bytes in UTF-8');
     assert.deepEqual(reply.headers.getSetCookie(), ['a=1', 'b=2'], 'two headers, never joined');
     assert.equal(reply.body, 'café');
   });
@@ -218,11 +221,37 @@ describe('04-http: errors', () => {
     assert.deepEqual(mock.calls.map((call) => call.arguments), []);
   });
 
-  it('countVisits() has a bug at /crash, and the server continues', async (t) => {
+  it('toListener() sends the 500 with the `write` that it was given', async (t) => {
     t.mock.method(console, 'error', () => {});
+    const written: number[] = [];
+    const page: Handler = ({ path }) => {
+      if (path === '/crash') throw new Error('This page has a bug');
+      return text('Hello');
+    };
+    const site = await startServer(t, toListener(page, (response, outgoing) => {
+      written.push(response.status);
+      send(response, outgoing);
+    }));
+    await site.get('/');
+    assert.deepEqual(written, [200], 'the status of each response that was given to `write`');
+    await site.get('/crash');
+    assert.deepEqual(written, [200, 500], 'in `catch`, call `write` and not `send`');
+  });
+
+  it('countVisits() throws an error at /crash, and returns no response', async () => {
+    const page = witness(ofStep(countVisits));
+    assert.equal((await page(makeRequest('GET', '/'))).status, 200);
+    const crash = async (): Promise<HttpResponse> => page(makeRequest('GET', '/crash'));
+    await assert.rejects(crash(), Error, 'the page must throw an error, and toListener() sends the 500');
+  });
+
+  it('countVisits() has a bug at /crash, and the server continues', async (t) => {
+    const { mock } = t.mock.method(console, 'error', () => {});
     const site = await startServer(t, toListener(ofStep(countVisits)));
     const { cookie } = await site.get('/');
-    assert.equal((await site.get('/crash', { cookie })).status, 500);
+    const { status, body } = await site.get('/crash', { cookie });
+    assert.deepEqual({ status, body }, { status: 500, body: INTERNAL_ERROR });
+    assert.equal(mock.callCount(), 1, 'one line in the log');
     assert.equal((await site.get('/', { cookie })).body, 'Count: 2\n');
   });
 
