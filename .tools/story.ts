@@ -65,7 +65,7 @@ export function tell(
   if (!(error instanceof AssertionError)) add('test line:', testLineOf(error), 2);
   add('failed at:', frameOf(error), 1);
   if (module !== undefined) add('explained:', placeOf(module, title), 1);
-  const head = clip(headOf(error), 4, WIDTH + LABEL);
+  const head = clip(visible(headOf(error)), 4, WIDTH + LABEL);
   let rest = MAX_ROWS - rowsOf(head, COLUMNS - 2) - 1;
   for (const [, text] of parts) rest -= rowsOf(text);
   const [last, ...before] = [...(exchange.requests ?? [])].reverse();
@@ -188,7 +188,15 @@ function isRules(value: unknown): value is object {
 /** Returns a value in one line. */
 export function show(value: unknown): string {
   const options = { depth: 8, breakLength: Infinity, compact: true, maxStringLength: 1e5 };
-  return inspect(value, options).replace(/\n */g, ' ');
+  return visible(inspect(value, options).replace(/\n */g, ' '));
+}
+
+/** Returns the text with an escape for each character that looks like a space or like nothing. */
+function visible(text: string): string {
+  return text.replace(/[\p{Z}\p{Cf}]/gu, (one) => {
+    const code = one.codePointAt(0)?.toString(16) ?? '';
+    return one === ' ' ? one : `\\u${code.length > 4 ? `{${code}}` : code.padStart(4, '0')}`;
+  });
 }
 
 /** Returns two texts of at most two rows, with the first difference in both. */

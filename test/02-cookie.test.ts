@@ -36,6 +36,16 @@ describe('02-cookie: reading', () => {
     assert.deepEqual(parseCookies(given(' count=7; \ttheme=dark')), pairs);
   });
 
+  it('parseCookies() keeps each other character of a name and of a value', () => {
+    const why = 'the name contains this character: remove only spaces and tabs before it';
+    for (const character of ['\u00a0', '\u2028', '\n', '\f']) {
+      assert.deepEqual(parseCookies(given(`${character}a=1`)), [[`${character}a`, '1']], why);
+    }
+    const after = 'remove nothing after the name, and nothing of the value';
+    assert.deepEqual(parseCookies(given('a =1')), [['a ', '1']], after);
+    assert.deepEqual(parseCookies(given('a= 1 ; b=2')), [['a', ' 1 '], ['b', '2']], after);
+  });
+
   it('parseCookies() returns the whole value if the value contains =', () => {
     assert.deepEqual(parseCookies(given('a=b=c==')), [['a', 'b=c==']]);
     assert.deepEqual(parseCookies(given('a==; b=1')), [['a', '='], ['b', '1']]);
@@ -165,7 +175,7 @@ describe('02-cookie: the page', () => {
     }
   });
 
-  it('countVisits() starts at 1 if the cookie contains no number', async (t) => {
+  it('countVisits() starts at 1 if the cookie contains no safe integer', async (t) => {
     const site = await startServer(t, ofStep(countVisits));
     const values = ['abc', '', 'NaN', 'Infinity', '1.5', '%31', '7abc', '"7"', '<b>', '0'];
     for (const value of [...values, '9'.repeat(4000), '9007199254740992']) {

@@ -65,6 +65,14 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       'xxx …\n',
     ],
   },
+  'two values differ in a character that looks like a space': {
+    run: () => assert.equal(given('\u00a0a\ufeff\u{e0001}'), ' a', 'Cookie: "\u2028a=1"'),
+    says: [
+      String.raw`Cookie: "\u2028a=1"`,
+      String.raw`received:  '\u00a0a\ufeff\u{e0001}'`,
+      String.raw`input:     '\u00a0a\ufeff\u{e0001}'`,
+    ],
+  },
   'a page does not match a pattern': {
     run: () => assert.match(`${'<p>'.repeat(99)}<h1>Hi Ada</h1>\n`, /<h1>Hi Bob<\/h1>/),
     says: [
