@@ -56,6 +56,7 @@ const WAITS = 'A promise never settles, or a function never calls its callback.'
 function whatWaits({ requests, waits }: Exchange): string {
   if (waits) return `${waits()}.`;
   const came = requests?.at(-1)?.came;
+  if (came === UNENDED) return 'The response has no end: is a call of `response.end()` missing?';
   return came === THREW || came === NOTHING ? 'The page did not respond.' : WAITS;
 }
 
@@ -183,6 +184,7 @@ export function witness<R extends HttpRequest>(handler: Handler<R>): Handler<R> 
 
 const THREW = () => '(nothing: the page threw)';
 const NOTHING = () => '(nothing yet)';
+const UNENDED = () => '(a status and headers, but not the end of the body)';
 
 type Body = HttpRequest['body'];
 /** `textOf` returns `undefined` if the handler has not read the whole body. */
@@ -251,11 +253,16 @@ globalThis.fetch = async (input, init) => {
   }, stepPorts.has(port));
   const response = await nodesFetch(input, init);
   const read = response.text;
-  let came = '(a body that was not read)';
-  const value = async () => (came = await read.call(response));
-  Object.defineProperty(response, 'text', { value });
   const status = `${response.status} ${response.statusText}`;
-  noted.came = () => answerOf(status, [...response.headers], came);
+  const cameWith = (text: string) => () => answerOf(status, [...response.headers], text);
+  noted.came = cameWith('(a body that was not read)');
+  const value = async () => {
+    noted.came = UNENDED;
+    const text = await read.call(response);
+    noted.came = cameWith(text);
+    return text;
+  };
+  Object.defineProperty(response, 'text', { value });
   return response;
 };
 

@@ -80,7 +80,9 @@ export async function startServer(
   };
   const request: TestServer['request'] = async (method, path, headers) => {
     try {
-      return await fetchReply(origin + path, headers, method);
+      const reply = await fetchReply(origin + path, headers, method);
+      throwFirst(); // an error after `response.end()`
+      return reply;
     } catch (error) {
       throwFirst();
       throw error;
