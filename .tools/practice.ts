@@ -129,9 +129,10 @@ export function fromEasyToHard(names: readonly string[], hints: readonly string[
   return names.toSorted((a, b) => placeOf(a) - placeOf(b));
 }
 
-// They start the program of a step. The page explains the rest of the step without them, and if
-// `isMain()` throws, no test can load the module. Only their name empties them.
-const KEPT = ['isMain()', 'isProgram()', 'serve()'];
+// The page explains the rest of the step without them. If `isMain()` throws, no test can load the
+// module, and the tests of `keyBytes()` could run only after two other functions. Only their name
+// empties them.
+const KEPT = ['isMain()', 'isProgram()', 'keyBytes()', 'serve()'];
 
 /**
  * Returns the source with an error in place of each exported body, and the names of these bodies.

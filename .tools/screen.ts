@@ -23,7 +23,7 @@ export function headOf(view: View, columns: number): string[] {
     return count > 0 ? [`${count} ${author}`] : [];
   });
   const { crash, stuck } = view.outcome ?? {};
-  const count = crash || stuck !== undefined ? 'not all tests did run'
+  const count = crash || stuck !== undefined ? 'not all tests ran'
     : `${countWritten(view)} of ${functions.length} written`;
   const written = [count, ...others].join(', ');
   const lines = [

@@ -26,6 +26,7 @@ check('the page shows the time in the cookie `first`', async (t) => {
   for (const value of ['"x"', 'a\\b', 'x,y', '']) {
     const cookie = `first=${value}`;
     const { status } = await send('/', { headers: { cookie } });
-    assert.notEqual(status, 500, `A visitor can send any text. For the cookie ${cookie}, ${thrown}.`);
+    const what = `A visitor can send any text. For the cookie ${cookie}, ${thrown}.`;
+    assert.notEqual(status, 500, what);
   }
 });

@@ -9,6 +9,7 @@ check('the signer of the count uses sha256', () => {
   const options = { secrets: ['itsaseekreet'], salt: 'count.', hashAlg: 'sha256' };
   expectEqual('The count that sha256 has signed', new Signer(options).decode(value), String(count));
   const others = new Signer({ secrets: ['itsaseekreet'] });
-  expectEqual('Change only the signer of the count. The digestSize of another signer', others.digestSize, 64);
+  const what = 'Change only the signer of the count. The digestSize of another signer';
+  expectEqual(what, others.digestSize, 64);
   expectEqual('The count of the next visit', countVisit(pair).count, 2);
 });

@@ -71,6 +71,28 @@ describe('03-signer: keys', () => {
     assert.equal(hasSignature ? expected : received, expected, 'the signature, in hex');
   });
 
+  it('Signer.#sign() calls createHmac() with the hash of the options, and returns bytes', (t) => {
+    const create = t.mock.method(crypto, 'createHmac', crypto.createHmac);
+    const plainHash = t.mock.method(crypto, 'createHash', crypto.createHash);
+    const digest = t.mock.method(crypto.Hmac.prototype, 'digest');
+    syncBuiltinESMExports(); // now the imports of the module are the observed functions
+    let signer: Signer;
+    try {
+      signer = new Signer(given({ secrets: ['Jefe'], hashAlg: 'sha256' }));
+    } finally {
+      create.mock.restore();
+      plainHash.mock.restore();
+      syncBuiltinESMExports();
+    }
+    assert.equal(plainHash.mock.callCount(), 0, 'everyone can compute a hash without a key');
+    // The constructor can sign a text to find the length. Later, encode() signs too.
+    const hashes = new Set(create.mock.calls.map((call) => call.arguments[0]));
+    if (hashes.size === 0) return;
+    assert.deepEqual([...hashes], ['sha256'], 'the hash is this.#hash');
+    const isText = digest.mock.calls.some(({ result }) => typeof result === 'string');
+    if (isText) assert.equal(signer.digestSize, 32, 'digest() returns bytes if it has no argument');
+  });
+
   it('new Signer() sets digestSize to the bytes of a signature', () => {
     const sizes = { sha512: 64, sha256: 32, sha1: 20 };
     for (const [hashAlg, size] of Object.entries(sizes)) {
@@ -177,7 +199,7 @@ describe('03-signer: attacks', () => {
       assert.equal(
         signer.decode(given(attacker.encode('9999'))),
         undefined,
-        `the secret ${secret}`,
+        `the secret '${secret}'`,
       );
     }
   });

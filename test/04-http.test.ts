@@ -38,7 +38,7 @@ describe('04-http: responses are values', () => {
     assert.equal(bodyText(first), 'Count: 1\n');
     assert.equal(first.status, 200);
     const names = Object.keys(first.headers);
-    assert.ok(names.includes('set-cookie'), `the headers must contain set-cookie: ${names.join(', ')}`);
+    assert.ok(names.includes('set-cookie'), `set-cookie must be a header: ${names.join(', ')}`);
     const cookie = String(setCookies(first)[0]?.split(';')[0]);
     const second = await witness(ofStep(countVisits))(makeRequest('GET', '/', { cookie }));
     assert.equal(bodyText(second), 'Count: 2\n');
@@ -242,7 +242,7 @@ describe('04-http: errors', () => {
     const page = witness(ofStep(countVisits));
     assert.equal((await page(makeRequest('GET', '/'))).status, 200);
     const crash = async (): Promise<HttpResponse> => page(makeRequest('GET', '/crash'));
-    await assert.rejects(crash(), Error, 'the page must throw an error, and toListener() sends the 500');
+    await assert.rejects(crash(), Error, 'the page must throw, and toListener() sends the 500');
   });
 
   it('countVisits() has a bug at /crash, and the server continues', async (t) => {
