@@ -27,8 +27,8 @@ export class Cookie {
   }
 
   /**
-   * Returns a `Set-Cookie` header. Throws a `TypeError` for a value that a cookie cannot hold:
-   * "Cannot write '7;' to a cookie: it has a forbidden character".
+   * Returns the value of a `Set-Cookie` header. If a cookie cannot hold `value`, throws a
+   * `TypeError`: "Cannot write '7;' to a cookie: it has a forbidden character".
    */
   write(value: string): string {
     if (COOKIE_VALUE.test(value)) return `${this.name}=${value}${this.attributes}`;

@@ -33,7 +33,7 @@ export class Signer implements Codec {
 
   /**
    * The key of the HMAC is the salt and then the secret, as bytes. Throws a `TypeError` with the
-   * message 'A secret is missing' if there is no secret, or an empty one.
+   * message 'A secret is missing' if there is no secret, or if one is empty or `undefined`.
    */
   constructor({ secrets, salt = '', hashAlg = 'sha512' }: SignerOptions) {
     if (!secrets.length || !secrets.every(Boolean)) throw new TypeError('A secret is missing');
@@ -57,7 +57,7 @@ export class Signer implements Codec {
     const bytes = Buffer.from(value, 'base64url');
     const signature = bytes.subarray(0, this.digestSize);
     const text = bytes.subarray(this.digestSize);
-    // Node ignores the ! in `gTE!`. Without this check, two cookies would mean the same value.
+    // Node ignores the ! in `gTE!`. Without this check, a changed cookie would be valid.
     const isExact = bytes.toString('base64url') === value && signature.length === this.digestSize;
     const isOwn = (key: KeyObject): boolean => timingSafeEqual(signature, this.#sign(text, key));
     return isExact && this.#keys.some(isOwn) && isUtf8(text) ? text.toString() : undefined;
