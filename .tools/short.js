@@ -4,6 +4,7 @@
 /** @param {AsyncIterable<import('node:test/reporters').TestEvent>} events */
 export default async function* short(events) {
   let count = 0;
+  const failed = [];
   let stderr = '';
   for await (const { type, data } of events) {
     if (type === 'test:stderr') stderr += data.message;
@@ -19,6 +20,7 @@ export default async function* short(events) {
       yield skip ? `– ${name} (skipped: ${skip})\n` : `✔ ${name}\n`;
       continue;
     }
+    failed.push(name);
     // An error with a function in it cannot be sent to this process, and arrives without a message.
     // If a file ends before its tests, stderr has the reason.
     const [reason] = isGroup ? (/^(?:\w*Error: |Step \d).*/m.exec(stderr) ?? []) : [];
@@ -26,6 +28,9 @@ export default async function* short(events) {
     const message = reason ?? details.error.cause?.message ?? details.error.message;
     yield `✖ ${name}\n${String(message).trimEnd().replace(/^\n+/, '').replace(/^/gm, '  ')}\n`;
   }
+  // A failure above many lines is not on the screen any more.
+  const names = failed.slice(0, 3).map((name) => `  ✖ ${name}\n`).join('');
+  if (failed.length > 0 && count > 10) yield `${failed.length} of ${count} tests failed:\n${names}`;
   if (count > 0) return;
   process.exitCode = 1;
   yield `No test of this step has a name with: ${process.env.WORDS}\n`;

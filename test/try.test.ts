@@ -64,6 +64,17 @@ describe('npm run try', () => {
     assert.equal(output.match(/^[✔✖–] /gm)?.length, 5, output);
   });
 
+  it('names the failures again below many lines', (t) => {
+    const file = join(root, 'test/04-many.test.ts');
+    const tests = Array.from({ length: 11 }, (_, i) => `it('test ${i}', () => assert.ok(${i}));\n`);
+    const imports = ["import assert from 'node:assert';\n", "import { it } from 'node:test';\n"];
+    writeFileSync(file, [...imports, ...tests].join(''));
+    t.after(() => rmSync(file));
+    const [status, output] = tryStep('4');
+    assert.equal(status, 1);
+    assert.match(output, /\n✔ test 10\n1 of 11 tests failed:\n {2}✖ test 0\n$/);
+  });
+
   it('shows the reason of a skipped test, and hides the tests that the words exclude', () => {
     assert.deepEqual(tryStep('2', 'waits'), [0, '– add() waits (skipped: needs Redis)\n']);
   });
