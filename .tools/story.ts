@@ -34,6 +34,10 @@ export type Exchange = {
 /** The server of a step. */
 export const ORIGIN = 'http://localhost:6543';
 
+// A command must reach the server of the reader, who can set PORT.
+const PORT = /^[1-9]\d*$/.exec(process.env.PORT?.trim() ?? '')?.[0] ?? '6543';
+const HOST = `localhost:${PORT}`;
+
 const COLUMNS = 80; // of a terminal
 const LABEL = 11; // characters, including the space
 const WIDTH = COLUMNS - LABEL - 2; // `npm run try` indents a message by 2
@@ -247,7 +251,7 @@ function framesOf({ stack = '' }: Error): string {
 /** Returns a command that can be pasted, or a description. */
 function sentOf(request: Noted, rows = MAX_COMMAND): string {
   if (!request.isOfStep) return `${request.words()} (to a site of the test)`;
-  const command = request.command();
+  const command = request.command()?.replaceAll(new URL(ORIGIN).host, HOST);
   if (command === undefined) return `${request.words()} (cannot be pasted)`;
   if (rowsOf(command) <= Math.min(rows, MAX_COMMAND)) return command;
   return `${request.words()} (too long to paste)`;

@@ -100,9 +100,9 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: [
       'of its own',
-      'before it: curl -si http://localhost:6543/first',
+      'before it: curl -si http://localhost:7101/first',
       String.raw`curl -si -H 'cookie: a=1' -H 'origin: it'\''s' --data-binary c=%27 `,
-      "'http://localhost:6543/second?b=1'",
+      "'http://localhost:7101/second?b=1'",
       'came back: 200',
       'set-cookie: a=1',
       'Hi',
@@ -115,7 +115,7 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: [
       'inside',
-      "curl -si -I -H 'a: b' http://localhost:6543/",
+      "curl -si -I -H 'a: b' http://localhost:7101/",
       'came back: (nothing: the page threw)',
     ],
   },
@@ -133,8 +133,8 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       assert.fail('of its own');
     },
     says: [
-      "--data-binary 'a=1&b=%27' http://localhost:6543/first",
-      '--data-binary a=2 http://localhost:6543/second',
+      "--data-binary 'a=1&b=%27' http://localhost:7101/first",
+      '--data-binary a=2 http://localhost:7101/second',
       "curl -si -H content-type: -H 'content-encoding: gzip' --data-binary a=3 ", // not read
     ],
   },
@@ -152,7 +152,7 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
       await remember({ ...request, path: '/copy' });
       assert.fail(`${bodies.size} body`);
     },
-    says: ['1 body', '--data-binary a=1 http://localhost:6543/copy'],
+    says: ['1 body', '--data-binary a=1 http://localhost:7101/copy'],
   },
   'no command sends the same request': {
     async run() {
@@ -183,7 +183,7 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: [
       'after it',
-      "curl -si -H 'x-mine: 1' --data-binary c=%27 http://localhost:6543/a",
+      "curl -si -H 'x-mine: 1' --data-binary c=%27 http://localhost:7101/a",
       '403 Forbidden',
       'x-why: no',
       'Go',
@@ -267,7 +267,7 @@ if (process.env.EXPLAIN_WAITING) {
     const tsx = Reflect.get(process.features, 'typescript') ? [] : ['--import', 'tsx'];
     const args = [...tsx, '--test-reporter=tap', fileURLToPath(import.meta.url)];
     const { NODE_TEST_CONTEXT: _, ...others } = process.env;
-    const env = { ...others, NODE_NO_WARNINGS: '1', EXPLAIN_FAILING: '1' };
+    const env = { ...others, NODE_NO_WARNINGS: '1', EXPLAIN_FAILING: '1', PORT: '7101' };
     const { status, stdout } = spawnSync(process.execPath, args, { encoding: 'utf8', env });
     const messages = stdout.split(/^ {4}not ok /m).slice(1);
 
