@@ -195,7 +195,11 @@ describe('the next task', () => {
   it('countWritten() counts the functions of the reader whose tests pass', () => {
     assert.equal(countWritten(viewOf(NO_TOTAL)), 1);
     const broken = SOURCE.replace('a + b', 'a - b');
-    assert.equal(countWritten(viewOf(broken, [failure('add() adds', 'wrong')])), 1);
+    const addFails = [failure('add() adds', 'wrong')];
+    assert.equal(countWritten(viewOf(broken, addFails)), 0, 'no test of total() has run');
+    assert.equal(countWritten(viewOf(broken, addFails, { passed: ['total() adds'] })), 1);
+    const blocked = [failure('Sum.save() saves', STILL_EMPTY)];
+    assert.equal(countWritten(viewOf(NO_TOTAL, blocked)), 0, 'a test with another name needs total()');
     assert.equal(countWritten(viewOf(SOURCE)), 2);
     const crash = { crash: { message: 'no', stack: '' } };
     assert.equal(countWritten(viewOf(SOURCE, [], crash)), 0, 'no test has run');
