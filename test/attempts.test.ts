@@ -122,6 +122,7 @@ const NEEDED_EARLIER: Record<number, string[]> = {
     'MemoryStore.#keep()', 'MemoryStore.get()', 'MemoryStore.put()', 'StoredSessionFactory.create()',
     'StoredSessionFactory.write()', 'StoredSessionFactory.open()', 'StoredSessionFactory.save()',
   ],
+  26: ['VersionedSessionFactory.#replace()', 'VersionedSessionFactory.#inOrder()'],
   27: ['SqliteStore.put()', 'SqliteStore.delete()'],
   28: ['addDevices()', 'makeDeviceSite()'],
   30: ['addApi()'],
