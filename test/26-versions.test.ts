@@ -3,7 +3,7 @@ import { describe } from 'node:test';
 import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
-import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
+import { type Page, setUp, slowVisits, SpyStore } from '../.tools/stored.ts';
 import { text } from '../src/04-http.ts';
 import type { SessionFactory } from '../src/08-session-factory.ts';
 import { seeOther } from '../src/12-forms.ts';
@@ -307,6 +307,13 @@ describe('26-versions: the site', () => {
     const get = (path: string) => new Browser(handle, ORIGIN).request('GET', path);
     assert.equal((await get('/ended')).status, 303, 'onEnded() responds to SessionEnded');
     assert.equal(bodyText(await get('/range')), 'rescued', '`options.rescues` has a rescue of RangeError');
+  });
+
+  it('site() of step 26 gives each session a time of expiry', async () => {
+    const store = new SpyStore(new MemoryStore());
+    await new Browser(site(store), ORIGIN).get('/');
+    const expires = store.calls.find(({ method }) => method === 'put')?.entry?.expires;
+    assert.ok(Number.isFinite(expires), 'the session never expires: site() must use withTimeouts()');
   });
 
   it('site() of step 26 loses no product of 20 parallel additions to the cart', async () => {
