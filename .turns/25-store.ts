@@ -15,5 +15,5 @@ check('the store prints its name at each put and delete', async (t) => {
   const copy = cookieOf(browser);
   await send(browser, '/logout');
   expectPredicted('The lines of a logout', printed(), ['put', 'delete']);
-  expectEqual('The status for a copy of the cookie', await visitWith(handle, copy, '/dashboard'), 303);
+  expectEqual('The status for a copied cookie after the logout', await visitWith(handle, copy, '/dashboard'), 303);
 });

@@ -124,7 +124,7 @@ const NEEDED_EARLIER: Record<number, string[]> = {
   ],
   26: ['VersionedSessionFactory.#replace()', 'VersionedSessionFactory.#inOrder()'],
   27: ['SqliteStore.put()', 'SqliteStore.delete()'],
-  28: ['addDevices()', 'makeDeviceSite()'],
+  28: ['makeDeviceSite()'],
   30: ['addApi()'],
   31: ['RespConnection.close()'],
   33: ['RedisStore.put()'],
