@@ -51,7 +51,7 @@ describe('25-store: MemoryStore', () => {
     const store = new MemoryStore({ maxSize: 100, now: () => NOW });
     for (const key of 'abcd') store.put(key, { ...entry, text: 'x'.repeat(25) }, 0);
     const kept = keysIn(store, 'abcd');
-    if (kept.includes('d')) assert.equal(kept, 'cd', '50 new characters evict a and b');
+    if (kept.includes('d')) assert.equal(kept, 'cd', 'after 50 characters, the size is 0 again, and 50 more evict a and b');
   });
 
   it('MemoryStore.#keep() does not count a text that was replaced', () => {

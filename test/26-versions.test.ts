@@ -263,6 +263,22 @@ describe('26-versions: the site', () => {
     }
   });
 
+  it('makeStoredSite() adds its rescue to the rescues in the options', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const factory = new VersionedSessionFactory(new MemoryStore(), { sessionClass: UserSession<SiteData> });
+    const rescues = [rescue(RangeError, () => text('rescued'))];
+    const { pages: group, handle } = makeStoredSite({ factory, rescues });
+    const errors = { '/ended': new SessionEnded('ended'), '/range': new RangeError('too far') };
+    for (const [path, error] of Object.entries(errors)) {
+      group.get(path, () => {
+        throw error;
+      });
+    }
+    const get = (path: string) => new Browser(handle, ORIGIN).request('GET', path);
+    assert.equal((await get('/ended')).status, 303, 'onEnded() responds to SessionEnded');
+    assert.equal(bodyText(await get('/range')), 'rescued', '`options.rescues` has a rescue of RangeError');
+  });
+
   it('makeStoredSite() responds to a late request after a logout, and saves nothing', async () => {
     const store = new MemoryStore();
     const gate = makeGate();
@@ -291,22 +307,6 @@ describe('26-versions: the site', () => {
     assert.deepEqual(sent, [303, '/slow?a=1'], 'the response to the late GET');
     assert.equal(post?.status, 409, 'the status of the late POST');
     assert.match(bodyText(await browser.get('/')), /Count: 1</);
-  });
-
-  it('makeStoredSite() adds its rescue to the rescues in the options', async (t) => {
-    t.mock.method(console, 'error', () => {});
-    const factory = new VersionedSessionFactory(new MemoryStore(), { sessionClass: UserSession<SiteData> });
-    const rescues = [rescue(RangeError, () => text('rescued'))];
-    const { pages: group, handle } = makeStoredSite({ factory, rescues });
-    const errors = { '/ended': new SessionEnded('ended'), '/range': new RangeError('too far') };
-    for (const [path, error] of Object.entries(errors)) {
-      group.get(path, () => {
-        throw error;
-      });
-    }
-    const get = (path: string) => new Browser(handle, ORIGIN).request('GET', path);
-    assert.equal((await get('/ended')).status, 303, 'onEnded() responds to SessionEnded');
-    assert.equal(bodyText(await get('/range')), 'rescued', '`options.rescues` has a rescue of RangeError');
   });
 
   it('site() of step 26 gives each session a time of expiry', async () => {
