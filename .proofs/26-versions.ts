@@ -46,13 +46,13 @@ function changeWords(store: MemoryStore, key: string, words: string): void {
 }
 
 describe('26-versions: many requests', () => {
-  it('VersionedSessionFactory counts 1,000 parallel visits', LIMIT, async () => {
+  it('VersionedSessionFactory.#inOrder() counts 1,000 parallel visits', LIMIT, async () => {
     const { browser } = await visitor();
     await Promise.all(Array.from({ length: 999 }, () => browser.request('GET', '/')));
     assert.equal((await browser.get('/')).body, '1001');
   });
 
-  it('VersionedSessionFactory loses no visit of two processes with one store', LIMIT, async () => {
+  it('VersionedSessionFactory.#replace() loses no visit of two processes with one store', LIMIT, async () => {
     const memory = new MemoryStore({ now: () => NOW });
     const slow = new SpyStore(memory); // each call takes a while, so the processes compete
     slow.before = () => new Promise((resolve) => setImmediate(resolve));
@@ -69,7 +69,7 @@ describe('26-versions: many requests', () => {
     assert.deepEqual(dataIn(memory, hashId(id ?? '')), { counter: 100 });
   });
 
-  it('VersionedSessionFactory saves a session in one process without overlaps', LIMIT, async () => {
+  it('VersionedSessionFactory.#inOrder() saves a session in one process without overlaps', LIMIT, async () => {
     const { factory, store, browser } = await visitor();
     const pause = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
     let [running, most] = [0, 0];
@@ -89,11 +89,11 @@ describe('26-versions: many requests', () => {
       if (i % 3 === 0) await pause(); // some saves begin while others are waiting
     }
     await Promise.all(visits);
-    assert.equal(most, 1);
+    assert.equal(most, 1, 'the most saves of one session that ran at the same time');
     assert.equal((await factory.open(idOf(browser)))?.get('counter'), 21);
   });
 
-  it('VersionedSessionFactory keeps the changes of 50 keys in parallel requests', LIMIT, async () => {
+  it('VersionedSessionFactory.#replace() keeps the changes of 50 keys in parallel requests', LIMIT, async () => {
     const { browser, memory, key } = await visitor(({ session, path }) => {
       (session as unknown as Map<string, unknown>).set(path, path.length);
       return text('');
@@ -121,7 +121,7 @@ describe('26-versions: many requests', () => {
     assert.match(bodyText(await browser.get('/')), /Count: 41</);
   });
 
-  it('VersionedSessionFactory.save() fails after 100 attempts, and never hangs', LIMIT, async () => {
+  it('VersionedSessionFactory.#replace() fails after 100 attempts, and never hangs', LIMIT, async () => {
     const { factory, memory, store, browser } = await visitor();
     const session = await factory.open(idOf(browser));
     session?.set('words', 'x');
@@ -132,7 +132,7 @@ describe('26-versions: many requests', () => {
     assert.equal(store.count('put'), 100);
   });
 
-  it('VersionedSessionFactory.save() saves the next request after one that failed', async () => {
+  it('VersionedSessionFactory.#inOrder() saves the next request after one that failed', async () => {
     const { factory, browser } = await visitor();
     const [large, small] = [await factory.open(idOf(browser)), await factory.open(idOf(browser))];
     large?.set('words', 'x'.repeat(MAX_STORED_SIZE));
@@ -145,7 +145,7 @@ describe('26-versions: many requests', () => {
 });
 
 describe('26-versions: what is merged', () => {
-  it('VersionedSessionFactory.save() repeats several updates in order', async () => {
+  it('VersionedSessionFactory.#replace() repeats several updates in order', async () => {
     const { factory, browser, memory, key } = await visitor();
     const sessions = [await factory.open(idOf(browser)), await factory.open(idOf(browser))];
     for (const session of sessions) {
@@ -158,7 +158,7 @@ describe('26-versions: what is merged', () => {
     assert.deepEqual(dataIn(memory, key), { words: 'abab', counter: 111 });
   });
 
-  it('VersionedSessionFactory.save() sets a value that update() does not explain', async () => {
+  it('VersionedSessionFactory.#replace() sets a value that update() does not explain', async () => {
     const { factory, browser, memory, key } = await visitor();
     const [one, two] = [await factory.open(idOf(browser)), await factory.open(idOf(browser))];
     one?.update('list', (list = []) => [...list, 'one']);
@@ -169,7 +169,7 @@ describe('26-versions: what is merged', () => {
     assert.deepEqual(dataIn(memory, key), { counter: 1, list: ['two', 'by hand'] });
   });
 
-  it('VersionedSessionFactory.save() renews a session without other changes', async () => {
+  it('VersionedSessionFactory.#replace() renews a session without other changes', async () => {
     const { factory, browser, memory, key, clock } = await visitor();
     const session = await factory.open(idOf(browser));
     session?.changed(); // as withTimeouts does when renewal is due
@@ -180,7 +180,7 @@ describe('26-versions: what is merged', () => {
     assert.deepEqual(JSON.parse(memory.get(key)?.text ?? '').slice(0, 2), [NOW + 50, NOW]);
   });
 
-  it('VersionedSessionFactory.save() stores its own time of expiry after a conflict', async () => {
+  it('VersionedSessionFactory.#replace() stores its own time of expiry after a conflict', async () => {
     const { factory, browser, memory, key } = await visitor();
     const session = await factory.open(idOf(browser));
     session?.set('list', ['x']);
@@ -190,7 +190,7 @@ describe('26-versions: what is merged', () => {
     assert.equal(memory.get(key)?.expires, NOW + 77);
   });
 
-  it('VersionedSessionFactory.save() merges a key with the name __proto__ as data', async () => {
+  it('VersionedSessionFactory.#replace() merges a key with the name __proto__ as data', async () => {
     const { factory, browser, memory, key } = await visitor();
     const session = await factory.open(idOf(browser));
     (session as unknown as Map<string, unknown>).set('__proto__', { polluted: true });
@@ -201,7 +201,7 @@ describe('26-versions: what is merged', () => {
     assert.equal(({} as { polluted?: boolean }).polluted, undefined);
   });
 
-  it('VersionedSessionFactory.save() rejects a merged session that is too large', async () => {
+  it('VersionedSessionFactory.#replace() rejects a merged session that is too large', async () => {
     const { factory, browser, memory, key } = await visitor();
     const session = await factory.open(idOf(browser));
     session?.set('list', ['x'.repeat(40_000)]);
@@ -212,7 +212,7 @@ describe('26-versions: what is merged', () => {
 });
 
 describe('26-versions: ends in between', () => {
-  it('VersionedSessionFactory.save() does not overwrite an entry that was damaged', async () => {
+  it('VersionedSessionFactory.#replace() does not overwrite an entry that was damaged', async () => {
     const { factory, browser, memory, key } = await visitor();
     const session = await factory.open(idOf(browser));
     memory.put(key, { text: 'damaged', expires: NOW + 100 }, 1);
@@ -222,7 +222,7 @@ describe('26-versions: ends in between', () => {
     assert.equal((await browser.get('/')).body, '1', 'the next request has a new session');
   });
 
-  it('VersionedSessionFactory.save() gives no data of a user to the next user of a session', async () => {
+  it('VersionedSessionFactory.#replace() gives no data to the next user of a session', async () => {
     const { factory, memory } = setUp(Factory);
     const id = (await factory.save(factory.create().set('user', 'ada'))) ?? '';
     const [page, late] = [await factory.open(id), await factory.open(id)];
@@ -233,7 +233,7 @@ describe('26-versions: ends in between', () => {
     assert.deepEqual(dataIn(memory, hashId(id)), { user: 'bob' });
   });
 
-  it('VersionedSessionFactory.save() throws SessionEnded for a session that has expired', async () => {
+  it('VersionedSessionFactory.#replace() throws SessionEnded for a session that has expired', async () => {
     const { factory, clock } = setUp(Factory);
     const first = factory.create().set('counter', 1);
     first.expires = NOW + 10;
@@ -243,7 +243,7 @@ describe('26-versions: ends in between', () => {
     await assert.rejects(factory.save(session ?? assert.fail()), SessionEnded);
   });
 
-  it('UserSession.regenerateId() takes along a change between its two writes', async () => {
+  it('VersionedSessionFactory.#replace() at a login takes along a change between its two writes', async () => {
     const { browser, memory, store, key } = await visitor();
     const changes = ['first', 'second'];
     store.before = (call) => {
@@ -257,7 +257,7 @@ describe('26-versions: ends in between', () => {
     assert.equal(memory.get(key), undefined);
   });
 
-  it('UserSession.regenerateId() begins a new age, also after a conflict', async () => {
+  it('VersionedSessionFactory.#replace() at a login begins a new age, also after a conflict', async () => {
     const { browser, memory, store, key, clock } = await visitor();
     clock.now += 50;
     store.before = (call) => {
@@ -269,7 +269,7 @@ describe('26-versions: ends in between', () => {
     assert.match(entry?.text ?? '', /"words":"other"/);
   });
 
-  it('UserSession.regenerateId() leaves nothing to read under the old id', async () => {
+  it('VersionedSessionFactory.#replace() at a login leaves nothing to read under the old id', async () => {
     const { browser, store, key } = await visitor();
     await browser.get('/login');
     const writes = store.calls.filter((call) => call.key === key && call.method !== 'get');
@@ -277,7 +277,7 @@ describe('26-versions: ends in between', () => {
     assert.deepEqual([writes[1]?.entry?.text, writes[1]?.version], ['', 1], 'the version it read');
   });
 
-  it('UserSession.regenerateId() stores the new session again if the store has lost it', async () => {
+  it('VersionedSessionFactory.#replace() at a login stores the new session again if the store has lost it', async () => {
     const { browser, memory, store, key } = await visitor();
     let newKey = '';
     store.before = (call) => {
@@ -294,7 +294,7 @@ describe('26-versions: ends in between', () => {
     assert.equal(memory.get(key), undefined);
   });
 
-  it('UserSession.regenerateId() leaves the old session if the new one is too large', async () => {
+  it('VersionedSessionFactory.#replace() at a login leaves the old session if the new one is too large', async () => {
     const { browser } = await visitor((request) => {
       if (request.path === '/') return countVisits(request);
       request.session.regenerateId();
@@ -305,7 +305,7 @@ describe('26-versions: ends in between', () => {
     assert.equal((await browser.get('/')).body, '2');
   });
 
-  it('UserSession.regenerateId() loses nothing if the server is killed at any write', async () => {
+  it('VersionedSessionFactory.#replace() at a login loses nothing if the server is killed at any write', async () => {
     for (let survived = 0; survived < 3; survived++) {
       const { browser, memory, store, key } = await visitor();
       const before = memory.get(key)?.text;

@@ -46,7 +46,7 @@ function makeFactory() {
 }
 
 describe('28-devices: more about the list', () => {
-  it('keysOf() returns the keys of one user, the oldest first, whatever the name is', async () => {
+  it('DeviceSessionFactory.writeNew() keeps a list for each user, whatever the name is', async () => {
     const { store, factory } = makeFactory();
     const names = ['ada', 'Ada', 'ada ', '', '__proto__', 'devices of ada', "x' OR 'a'='a", 'é😀'];
     const expected = new Map<string, string[]>();
@@ -56,8 +56,10 @@ describe('28-devices: more about the list', () => {
         expected.set(user, [...(expected.get(user) ?? []), hashId(id)]);
       }
     }
-    for (const user of names) assert.deepEqual(await keysOf(store, user), expected.get(user), user);
-    assert.deepEqual(await keysOf(store, 'eve'), []);
+    for (const user of names) {
+      assert.deepEqual(await keysOf(store, user), expected.get(user), `the list of the user '${user}'`);
+    }
+    assert.deepEqual(await keysOf(store, 'eve'), [], 'eve has no list');
   });
 
   it('keysOf() reads an ordinary entry, which no cookie can open', async () => {
@@ -130,7 +132,7 @@ describe('28-devices: more about the list', () => {
 });
 
 describe('28-devices: more about the factory', () => {
-  it('DeviceSessionFactory.save() changes the list only at a login', async () => {
+  it('DeviceSessionFactory.writeNew() changes the list only at a login', async () => {
     const { visit, store } = await setUp('ada');
     const browser = await visit('ada');
     const listPuts = (): number =>
@@ -140,7 +142,7 @@ describe('28-devices: more about the factory', () => {
     assert.equal(listPuts(), 1, 'five visits');
   });
 
-  it('DeviceSessionFactory.save() does not count a session that has ended', async () => {
+  it('DeviceSessionFactory.writeNew() does not count a session that has ended', async () => {
     const { visit, store } = await setUp('ada');
     const desk = await visit('ada', 'Desk');
     for (let i = 0; i < MAX_DEVICES + 1; i++) await send(await visit('ada', 'Phone'), '/logout');
@@ -148,7 +150,7 @@ describe('28-devices: more about the factory', () => {
     assert.ok((await keysOf(store, 'ada')).length <= 2);
   });
 
-  it('DeviceSessionFactory.save() accepts two logins in parallel from one browser', async () => {
+  it('DeviceSessionFactory.writeNew() accepts two logins in parallel from one browser', async () => {
     const { handle, store } = await setUp('ada');
     const browser = new Browser(handle, ORIGIN, now);
     await browser.get('/');
@@ -162,7 +164,7 @@ describe('28-devices: more about the factory', () => {
     assert.ok((await keysOf(store, 'ada')).length >= 1);
   });
 
-  it('DeviceSessionFactory.save() moves a browser to the list of its new user', async () => {
+  it('DeviceSessionFactory.writeNew() moves a browser to the list of its new user', async () => {
     const { visit, store } = await setUp('ada', 'bob');
     const browser = await visit('ada');
     await send(browser, '/login', { username: 'bob', password: 'bob' });
@@ -225,7 +227,7 @@ function passwordSite(store: SessionStore, users: Map<string, string>): Handler 
 }
 
 describe('28-devices: a login that fails halfway', () => {
-  it('DeviceSessionFactory.save() keeps the old session until the new one is complete', async () => {
+  it('DeviceSessionFactory.writeNew() keeps the old session until the new one is complete', async () => {
     const { store, factory } = makeFactory();
     const visitor = factory.create().set('cart', { items: { tea: 2 }, note: '' });
     const id = (await factory.save(visitor)) ?? '';

@@ -88,7 +88,7 @@ export function authorOf({ name, isOriginal }: ExerciseFunction, { marks }: View
 
 /**
  * Returns the sign of a function: `–` if the reader has not written it, and `?` if its tests did not
- * run or need another function.
+ * run or need another function. A function without a test of its own needs that all tests pass.
  */
 export function signOf(one: ExerciseFunction, view: View): string {
   const { name, isEmpty, isOriginal } = one;
@@ -101,7 +101,8 @@ export function signOf(one: ExerciseFunction, view: View): string {
   if (functionOfTitle(outcome?.stuck ?? '', names) === name) return '✖';
   if (!isOriginal && own.some(({ message }) => !STILL_EMPTY.test(message))) return '✖';
   const hasPassed = outcome?.passed.some((title) => functionOfTitle(title, names) === name);
-  const isUnknown = !outcome || outcome.crash || (outcome.stuck !== undefined && !hasPassed);
+  const haveAllPassed = failures.length === 0 && outcome?.stuck === undefined;
+  const isUnknown = !outcome || outcome.crash || !(hasPassed || haveAllPassed);
   return own.length > 0 || isUnknown ? '?' : '✔';
 }
 

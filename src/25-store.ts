@@ -31,7 +31,7 @@ export interface SessionStore {
   delete(key: string): Awaitable<void>;
 }
 
-/** The store does not respond in time, or it cannot write. The visitor can try again later. */
+/** The store does not respond in time, or it cannot write. Step 27 responds with 503. */
 export class StoreUnavailable extends Error {}
 
 /**

@@ -44,13 +44,13 @@ export class VersionedSessionFactory<S extends Session<object>> extends StoredSe
   async #replace(session: S, loaded: VersionedEntry, oldKey: string, key: string): Promise<void> {
     let [merged, version] = [session, loaded.version];
     for (let count = 0; count < MAX_ATTEMPTS; count++) {
-      if (key !== oldKey) await this.writeNew(merged, key); // first: a kill in between is safe
+      if (key !== oldKey) await this.writeNew(merged, key); // first, so a crash loses no session
       const entry = key === oldKey ? this.entryOf(merged) : EXPIRED;
       if (await this.store.put(oldKey, entry, version)) return;
       const current = await this.store.get(oldKey);
       const state = decodePayload(current?.text);
       if (!current || !state || !mayInherit(dataOf(loaded.text), dataOf(current.text))) {
-        if (key !== oldKey) return; // another login ended the old session, and this one succeeds
+        if (key !== oldKey) return; // another login ended the old session: this login succeeds too
         throw new SessionEnded('Another request ended the session');
       }
       [merged, version] = [this.create(state), current.version];

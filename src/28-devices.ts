@@ -48,7 +48,7 @@ export async function endSessions(store: SessionStore, user: string, isChosen: C
 
 type Choice = (key: string) => boolean;
 
-const openKeys = new WeakMap<object, string>(); // the keys of the sessions that are open
+const openKeys = new WeakMap<object, string>(); // keys of open sessions, for addDevices()
 
 /** A session of a user is valid only while the list of the user contains its key. */
 export class DeviceSessionFactory extends VersionedSessionFactory<UserSession<SiteData>> {

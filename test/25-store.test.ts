@@ -4,7 +4,7 @@ import { describe } from 'node:test';
 import { explainedIt, given, ofStep } from '../.tools/explain.ts';
 import { assertCookie, bodyText, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
-import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
+import { type Page, setUp, slowVisits, SpyStore } from '../.tools/stored.ts';
 import { Cookie } from '../src/02-cookie.ts';
 import { text } from '../src/04-http.ts';
 import { SessionTooLarge } from '../src/08-session-factory.ts';
@@ -51,7 +51,7 @@ describe('25-store: MemoryStore', () => {
     const store = new MemoryStore({ maxSize: 100, now: () => NOW });
     for (const key of 'abcd') store.put(key, { ...entry, text: 'x'.repeat(25) }, 0);
     const kept = keysIn(store, 'abcd');
-    if (kept.includes('d')) assert.equal(kept, 'cd', '50 new characters evict a and b');
+    if (kept.includes('d')) assert.equal(kept, 'cd', 'after 50 characters, the size is 0 again, and 50 more evict a and b');
   });
 
   it('MemoryStore.#keep() does not count a text that was replaced', () => {
@@ -124,17 +124,21 @@ describe('25-store: MemoryStore', () => {
     assert.equal(keysIn(store, 'defgh'), 'dgh', 'e and f were not used again');
   });
 
-  it('MemoryStore.delete() removes an old entry, and does not count its text', () => {
+  it('MemoryStore.delete() removes an entry from the old map', () => {
+    const store = new MemoryStore({ maxEntries: 4, now: () => NOW });
+    for (const key of 'ab') store.put(key, entry, 0); // a and b are now in the old map
+    store.delete('b');
+    assert.equal(store.get('b'), undefined, 'b was in the old map');
+  });
+
+  it('MemoryStore.delete() does not count the text any more', () => {
     const store = new MemoryStore({ maxSize: 100, now: () => NOW });
     const put = (key: string, length: number): boolean =>
       store.put(key, { text: 'x'.repeat(length), expires: NOW + 10 }, 0);
-    put('a', 40);
-    put('b', 20); // 60 characters: a and b are now in the old map
+    put('a', 60); // a is now in the old map
     put('c', 40);
     store.delete('c');
     put('d', 40);
-    store.delete('b');
-    assert.equal(store.get('b'), undefined, 'b was in the old map');
     assert.ok(store.get('a'), 'the text of c is deleted, so only 40 characters are new');
   });
 });
@@ -183,6 +187,8 @@ describe('25-store: the id', () => {
     const message = '65537 characters, and the limit is 65536';
     const save = async () => factory.save(sessionWith(MAX_STORED_SIZE + 1));
     await assert.rejects(save, new SessionTooLarge(message));
+    const saveEuros = async () => factory.save(factory.create().set('words', '€'.repeat(30_000)));
+    await assert.doesNotReject(saveEuros, '30,000 euro signs are 90,000 bytes, but 30,000 characters');
   });
 
   it('StoredSessionFactory.entryOf() stores the payload and the time of expiry', async () => {
@@ -215,7 +221,9 @@ describe('25-store: the id', () => {
     const text = '[9,8,{"counter":7}]';
     memory.put(hashId(MADE_UP), { text, expires: Infinity }, 0);
     const session = await factory.open(given(MADE_UP));
-    assert.deepEqual([session?.isNew, session?.created, session?.get('counter')], [false, 8, 7]);
+    assert.ok(session, 'the entry under hashId(id) exists, and `id` has 43 characters of base64url');
+    const state = { isNew: session.isNew, created: session.created, counter: session.get('counter') };
+    assert.deepEqual(state, { isNew: false, created: 8, counter: 7 }, 'the session in the entry');
     const saved = session && (await factory.save(session.set('counter', 8)));
     if (saved) assert.equal(saved, MADE_UP, 'open() must remember the id for save()');
   });
@@ -404,6 +412,13 @@ describe('25-store: the end of a session', () => {
     gate.open();
     assert.equal((await slow).body, '2', 'both requests read 1');
     assert.equal((await browser.get('/')).body, '3', 'the fourth visit, and one is lost');
+  });
+
+  it('site() of step 25 gives each session a time of expiry', async () => {
+    const store = new SpyStore(new MemoryStore());
+    await new Browser(site(store), ORIGIN).get('/');
+    const expires = store.calls.find(({ method }) => method === 'put')?.entry?.expires;
+    assert.ok(Number.isFinite(expires), 'the session never expires: site() must use withTimeouts()');
   });
 
   it('site() of step 25 ends the session at logout, also for each copy of its cookie', async () => {

@@ -3,11 +3,12 @@ import { describe } from 'node:test';
 import { explainedIt, ofStep } from '../.tools/explain.ts';
 import { bodyText, makeRequest, setCookies } from '../.tools/request.ts';
 import { countVisits, type Data, idOf, makeGate, NOW, ORIGIN } from '../.tools/stored.ts';
-import { type Page, setUp, slowVisits } from '../.tools/stored.ts';
+import { type Page, setUp, slowVisits, SpyStore } from '../.tools/stored.ts';
 import { text } from '../src/04-http.ts';
 import type { SessionFactory } from '../src/08-session-factory.ts';
 import { seeOther } from '../src/12-forms.ts';
 import { Browser } from '../src/16-browser.ts';
+import { rescue } from '../src/19-rescue.ts';
 import { type SiteData, UserSession } from '../src/22-login.ts';
 import { hashId, MemoryStore } from '../src/25-store.ts';
 import { makeStoredSite, onEnded, SessionEnded, site } from '../src/26-versions.ts';
@@ -21,12 +22,12 @@ type Change = (session: UserSession<Data>) => unknown;
 
 /** A session in a store, opened by two requests at the same time. */
 async function openTwice(start: Partial<Data>) {
-  const { factory, memory } = setUp(Factory);
+  const { factory, memory, store } = setUp(Factory);
   const id = 'A'.repeat(43);
   memory.put(hashId(id), { text: JSON.stringify([NOW, NOW, start]), expires: Infinity }, 0);
   const [one, two] = [await factory.open(id), await factory.open(id)];
   assert.ok(one && two);
-  return { factory, memory, id, sessions: [one, two] as const };
+  return { factory, memory, store, id, sessions: [one, two] as const };
 }
 
 /** Returns the data that the store has under an id. */
@@ -50,7 +51,32 @@ async function race(start: Partial<Data>, first: Change, second: Change): Promis
 const up: Change = (session) => session.update('counter', (counter = 0) => counter + 1);
 
 describe('26-versions: no change is lost', () => {
-  it('VersionedSessionFactory.save() stores a session that no other request has changed', async () => {
+  it('VersionedSessionFactory.writeNew() stores a new session under its key', async () => {
+    class DirectFactory extends Factory {
+      writeDirectly(session: UserSession<Data>, key: string): Promise<void> {
+        return this.writeNew(session, key);
+      }
+
+      protected override async write(): Promise<void> {
+        assert.fail('writeNew() must call super.write(): this.write() calls writeNew() again');
+      }
+    }
+    const { factory, memory } = setUp(DirectFactory);
+    const session = factory.create().set('counter', 1);
+    await (factory as DirectFactory).writeDirectly(session, 'the key');
+    const text = `[${NOW},${NOW},{"counter":1}]`;
+    assert.equal(memory.get('the key')?.text, text, 'the entry under the key');
+  });
+
+  it('VersionedSessionFactory.write() uses the version that open() has read', async () => {
+    const { factory, store, sessions: [session] } = await openTwice({ counter: 1 });
+    store.calls.length = 0;
+    await factory.save(session.set('counter', 2));
+    const isRead = store.calls[0]?.method === 'get';
+    assert.ok(!isRead, '`loaded` has the version, so the first call of the store must not be get()');
+  });
+
+  it('VersionedSessionFactory.#replace() stores a session that no other request has changed', async () => {
     const { factory, memory, id, sessions: [session] } = await openTwice({ counter: 1 });
     up(session);
     assert.equal(await factory.save(session), undefined, 'the browser has the id already');
@@ -58,7 +84,7 @@ describe('26-versions: no change is lost', () => {
     assert.deepEqual(await dataOf(factory, id), { counter: 2 });
   });
 
-  it('VersionedSessionFactory.save() keeps an update that step 25 loses', async () => {
+  it('VersionedSessionFactory.#replace() keeps an update that step 25 loses', async () => {
     const { browse } = setUp(Factory);
     const gate = makeGate();
     const browser = browse(slowVisits(gate));
@@ -70,7 +96,7 @@ describe('26-versions: no change is lost', () => {
     assert.equal((await browser.get('/')).body, '4', 'the fourth visit');
   });
 
-  it('VersionedSessionFactory counts 20 parallel visits', async () => {
+  it('VersionedSessionFactory.#inOrder() lets 20 parallel visits save one after the other', async () => {
     const { browse, store } = setUp(Factory);
     const browser = browse(countVisits);
     await browser.get('/');
@@ -145,7 +171,7 @@ describe('26-versions: an ended session stays ended', () => {
     return text('logged out');
   };
 
-  it('VersionedSessionFactory.save() does not bring back a session that has ended', async () => {
+  it('VersionedSessionFactory.#replace() does not bring back a session that has ended', async () => {
     const { browse, memory } = setUp(Factory);
     const gate = makeGate();
     const browser = browse(pages(gate.passed));
@@ -161,7 +187,7 @@ describe('26-versions: an ended session stays ended', () => {
 });
 
 describe('26-versions: a new id', () => {
-  it('UserSession.regenerateId() takes along what another request saved in between', async () => {
+  it('VersionedSessionFactory.#replace() adds what another request saved before a login', async () => {
     const { factory, memory, id, sessions: [login, other] } = await openTwice({ counter: 1 });
     other.set('words', 'added');
     await factory.save(other);
@@ -174,7 +200,7 @@ describe('26-versions: a new id', () => {
     assert.equal(memory.get(hashId(id)), undefined, 'the old session has ended');
   });
 
-  it('UserSession.regenerateId() succeeds in two parallel requests with one cookie', async () => {
+  it('VersionedSessionFactory.#replace() accepts two logins in parallel with one cookie', async () => {
     const { factory, memory, id, sessions } = await openTwice({ counter: 1 });
     for (const session of sessions) {
       session.regenerateId();
@@ -189,7 +215,7 @@ describe('26-versions: a new id', () => {
     assert.equal(memory.get(hashId(id)), undefined, 'the old session has ended');
   });
 
-  it('UserSession.regenerateId() ends the session of a request that saves later', async () => {
+  it('VersionedSessionFactory.#replace() ends the old session at a login, also for a late request', async () => {
     const { factory, sessions: [login, other] } = await openTwice({ counter: 1 });
     login.regenerateId();
     const newId = await factory.save(login);
@@ -199,7 +225,7 @@ describe('26-versions: a new id', () => {
     assert.deepEqual(data, { counter: 1 }, 'the request was told that nothing was done');
   });
 
-  it('UserSession.invalidate() leaves nothing of a user to the next session', async () => {
+  it('VersionedSessionFactory.write() leaves nothing of a user to the next session', async () => {
     const leave: Record<string, (session: UserSession<Data>) => unknown> = {
       logout: (session) => [session.invalidate(), session.set('list', ['You are logged out.'])],
       'the login of another user': (session) =>
@@ -207,9 +233,9 @@ describe('26-versions: a new id', () => {
     };
     for (const [story, end] of Object.entries(leave)) {
       const start = { user: 'ada', counter: 1 };
-      const { factory, memory, id, sessions: [last, other] } = await openTwice(start);
-      other.set('words', 'private');
-      await factory.save(other);
+      const { factory, memory, id, sessions: [last] } = await openTwice(start);
+      const other = JSON.stringify([NOW, NOW, { ...start, words: 'private' }]);
+      memory.put(hashId(id), { text: other, expires: Infinity }, 1); // another request saves first
       end(last);
       const data = await dataOf(factory, await factory.save(last));
       assert.deepEqual(data, last.toJSON(), story);
@@ -237,6 +263,22 @@ describe('26-versions: the site', () => {
     }
   });
 
+  it('makeStoredSite() adds its rescue to the rescues in the options', async (t) => {
+    t.mock.method(console, 'error', () => {});
+    const factory = new VersionedSessionFactory(new MemoryStore(), { sessionClass: UserSession<SiteData> });
+    const rescues = [rescue(RangeError, () => text('rescued'))];
+    const { pages: group, handle } = makeStoredSite({ factory, rescues });
+    const errors = { '/ended': new SessionEnded('ended'), '/range': new RangeError('too far') };
+    for (const [path, error] of Object.entries(errors)) {
+      group.get(path, () => {
+        throw error;
+      });
+    }
+    const get = (path: string) => new Browser(handle, ORIGIN).request('GET', path);
+    assert.equal((await get('/ended')).status, 303, 'onEnded() responds to SessionEnded');
+    assert.equal(bodyText(await get('/range')), 'rescued', '`options.rescues` has a rescue of RangeError');
+  });
+
   it('makeStoredSite() responds to a late request after a logout, and saves nothing', async () => {
     const store = new MemoryStore();
     const gate = makeGate();
@@ -261,9 +303,17 @@ describe('26-versions: the site', () => {
     await browser.request('POST', '/logout', '', SAME_ORIGIN);
     gate.open();
     const [get, post] = await Promise.all(late);
-    assert.deepEqual([get?.status, get?.headers.location], [303, '/slow?a=1']);
+    const sent = [get?.status, get?.headers.location];
+    assert.deepEqual(sent, [303, '/slow?a=1'], 'the response to the late GET');
     assert.equal(post?.status, 409, 'the status of the late POST');
     assert.match(bodyText(await browser.get('/')), /Count: 1</);
+  });
+
+  it('site() of step 26 gives each session a time of expiry', async () => {
+    const store = new SpyStore(new MemoryStore());
+    await new Browser(site(store), ORIGIN).get('/');
+    const expires = store.calls.find(({ method }) => method === 'put')?.entry?.expires;
+    assert.ok(Number.isFinite(expires), 'the session never expires: site() must use withTimeouts()');
   });
 
   it('site() of step 26 loses no product of 20 parallel additions to the cart', async () => {

@@ -34,13 +34,13 @@ async function setUp() {
   };
 }
 
-/** A factory, and `save`, which saves a new session of ada and returns its id. */
+/** A factory, and `save`, which saves a new session of a user and returns its id. */
 function makeFactory(cookie = new SessionCookie()) {
   const store = new SpyStore(new MemoryStore({ now: () => NOW }));
   const sessionClass = UserSession<SiteData>;
   const factory = new DeviceSessionFactory(store, { sessionClass, cookie, now: () => NOW });
-  const save = async (): Promise<string> =>
-    (await factory.save(factory.create().set('user', 'ada'))) ?? '';
+  const save = async (user = 'ada'): Promise<string> =>
+    (await factory.save(factory.create().set('user', user))) ?? '';
   return { store, factory, save };
 }
 
@@ -63,32 +63,107 @@ describe('28-devices: the list and the factory', () => {
     assert.deepEqual(await keysOf(store, 'bob'), [], 'this is the list of ada');
   });
 
-  it('DeviceSessionFactory.save() adds a new session of a user to the list', async () => {
-    const { store, factory, save } = makeFactory();
+  it('DeviceSessionFactory.writeNew() adds a new session of a user to the list', async () => {
+    const { store, save } = makeFactory();
     const ids = [await save(), await save()];
     assert.deepEqual(await keysOf(store, 'ada'), ids.map(hashId), 'the list has keys, and no ids');
+    for (const id of ids) assert.ok(await store.get(hashId(id)), 'the session is in the store');
+  });
+
+  it('DeviceSessionFactory.writeNew() needs no list for a visitor without a login', async () => {
+    const { store, factory } = makeFactory();
+    const id = await factory.save(factory.create().set('counter', 1));
+    const keys = [...new Set(store.calls.map(({ key }) => key))];
+    assert.deepEqual(keys, [hashId(id ?? '')], 'the keys that save() uses in the store');
+  });
+
+  it('DeviceSessionFactory.writeNew() stores the session before the list', async () => {
+    const { store, save } = makeFactory();
+    await save();
+    const [first] = store.calls.filter(({ method }) => method === 'put');
+    assert.ok(first?.key !== hashId('devices of ada'), 'the list has a key without a session');
+  });
+
+  it('DeviceSessionFactory.writeNew() adds a key only once', async () => {
+    class DirectFactory extends DeviceSessionFactory {
+      writeDirectly(session: UserSession<SiteData>, key: string): Promise<void> {
+        return this.writeNew(session, key);
+      }
+    }
+    const store = new MemoryStore({ now: () => NOW });
+    const options = { sessionClass: UserSession<SiteData>, now: () => NOW };
+    const factory = new DirectFactory(store, options);
+    const session = factory.create().set('user', 'ada');
+    const keys = [hashId('phone'), hashId('desk')];
+    for (const key of [...keys, ...keys]) await factory.writeDirectly(session, key);
+    const list = await keysOf(store, 'ada');
+    assert.deepEqual(list, keys, 'a login with a conflict calls writeNew() twice with one key');
+  });
+
+  it('DeviceSessionFactory.writeNew() lists a user whose name is an empty string', async () => {
+    const { store, save } = makeFactory();
+    const key = hashId(await save(''));
+    assert.deepEqual(await keysOf(store, ''), [key], "the list of the user ''");
+  });
+
+  it('DeviceSessionFactory.open() returns a session that the list contains', async () => {
+    const { factory, save } = makeFactory();
+    const ids = [await save(), await save()];
     for (const id of ids) {
       assert.equal((await factory.open(id))?.get('user'), 'ada', 'a listed session opens');
     }
   });
 
+  it('DeviceSessionFactory.open() rejects the sessions of a user whose list is lost', async () => {
+    const { store, factory, save } = makeFactory();
+    for (const user of ['ada', '']) {
+      const [phone, desk, bob] = [await save(user), await save(user), await save('bob')];
+      const openAll = async () => {
+        const sessions = await Promise.all([phone, desk, bob].map((id) => factory.open(id)));
+        return sessions.map((session) => session !== undefined);
+      };
+      await store.delete(hashId(`devices of ${user}`)); // for example, a full store evicts it
+      assert.deepEqual(await openAll(), [false, false, true], `the list of '${user}' is lost`);
+      await save(user);
+      assert.deepEqual(await openAll(), [false, false, true], `'${user}' has logged in again`);
+    }
+  });
+
   it('DeviceSessionFactory.open() needs no list for a visitor without a login', async () => {
-    const { handle, store } = await setUp();
-    const visitor = new Browser(handle, ORIGIN, () => NOW);
-    await visitor.get('/');
-    assert.match(bodyText(await visitor.get('/')), /Count: 2/);
-    const keys = new Set(store.calls.map(({ key }) => key));
-    assert.equal(keys.size, 1, 'the store is asked only for the session');
+    const { store, factory } = makeFactory();
+    const id = (await factory.save(factory.create().set('counter', 1))) ?? '';
+    store.calls.length = 0;
+    assert.equal((await factory.open(id))?.get('counter'), 1, 'the session of the visitor');
+    const keys = store.calls.map(({ key }) => key);
+    assert.deepEqual(keys, [hashId(id)], 'the keys that open() reads in the store');
   });
 
   it('endSessions() ends the chosen sessions, and no other', async () => {
     const { store, factory, save } = makeFactory();
-    const [phone, desk] = [await save(), await save()];
+    const [phone, desk, bob] = [await save(), await save(), await save('bob')];
     await endSessions(store, 'ada', (key) => key === hashId(phone));
     assert.deepEqual(await keysOf(store, 'ada'), [hashId(desk)], 'the key of the phone is gone');
     assert.equal(await store.get(hashId(phone)), undefined, 'the entry of the phone is gone');
-    assert.equal(await factory.open(phone), undefined);
+    assert.equal(await factory.open(phone), undefined, 'the session of the phone');
     assert.equal((await factory.open(desk))?.get('user'), 'ada', 'the desk was not chosen');
+    await endSessions(store, 'ada', () => true);
+    assert.equal(await factory.open(desk), undefined, 'all sessions of ada were chosen');
+    assert.equal((await factory.open(bob))?.get('user'), 'bob', 'bob is another user');
+  });
+
+  it('endSessions() keeps a session that logs in between two reads of the list', async () => {
+    const { store, factory, save } = makeFactory();
+    const phone = await save();
+    const ids: string[] = [];
+    let count = 0;
+    store.before = async ({ method, key }) => {
+      if (method !== 'get' || key !== hashId('devices of ada') || ++count !== 2) return;
+      ids.push(await save()); // a browser logs in before the second read
+    };
+    await endSessions(store, 'ada', () => true);
+    assert.equal(await factory.open(phone), undefined, 'the phone was in the list at the first read');
+    const [late] = ids;
+    if (late) assert.deepEqual(await keysOf(store, 'ada'), [hashId(late)], 'isChosen has not seen it');
   });
 
   it('DeviceSessionFactory.save() lists a session once if each save sends a cookie', async () => {
@@ -121,7 +196,7 @@ describe('28-devices: the page', () => {
     assert.deepEqual(itemsOf(await phone.get('/sessions')), [
       `<strong>Phone</strong> Since ${begin}, last saved ${later} This browser.`,
       `<strong>Desk</strong> Since ${begin}, last saved ${begin}`,
-    ], 'two sessions of ada, the oldest first, and none of bob');
+    ], 'two sessions of ada, the oldest first; open() notes in openKeys which one is own');
   });
 
   it('addDevices() shows neither an id nor the markup in the name of a browser', async () => {
@@ -166,7 +241,7 @@ describe('28-devices: the page', () => {
 });
 
 describe('28-devices: the end of a session', () => {
-  it('endSessions() ends all other sessions of a user', async () => {
+  it('addDevices() ends all other sessions of a user', async () => {
     const { visit, isIn } = await setUp();
     const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
     const [library, bob] = [await visit('ada', 'Library'), await visit('bob')];
@@ -174,10 +249,11 @@ describe('28-devices: the end of a session', () => {
     assert.deepEqual([response.status, response.headers.location], [303, '/sessions']);
     const browsers = [phone, desk, library, bob];
     const states = await Promise.all(browsers.map(isIn));
-    assert.deepEqual(states, [false, true, false, true], 'the desk and bob stay logged in');
+    const message = 'the desk and bob stay logged in: openKeys has the key of the desk';
+    assert.deepEqual(states, [false, true, false, true], message);
   });
 
-  it('endSessions() ends one session, and a copy of its cookie fails immediately', async () => {
+  it('addDevices() ends one session, and a copy of its cookie fails immediately', async () => {
     const { visit, isIn, keyOf, handle } = await setUp();
     const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
     const copy = cookieOf(phone, NOW);
@@ -188,7 +264,7 @@ describe('28-devices: the end of a session', () => {
     assert.equal(itemsOf(await desk.get('/sessions')).length, 1);
   });
 
-  it('endSessions() never ends a session of another user', async () => {
+  it('addDevices() never ends a session of another user', async () => {
     const { visit, isIn, keyOf, store } = await setUp();
     const [ada, bob] = [await visit('ada'), await visit('bob')];
     const keys = [keyOf(bob), hashId('devices of bob'), '', '__proto__', '%00', 'x'.repeat(5000)];
@@ -203,10 +279,10 @@ describe('28-devices: the end of a session', () => {
 });
 
 describe('28-devices: the list decides', () => {
-  it('DeviceSessionFactory.open() rejects the sessions of a user whose list is lost', async () => {
+  it('makeDeviceSite() shows each valid session after a list was lost', async () => {
     const { visit, isIn, store } = await setUp();
     const [phone, desk, bob] = [await visit('ada'), await visit('ada'), await visit('bob')];
-    await store.delete(hashId('devices of ada')); // for example, a full store evicts it
+    await store.delete(hashId('devices of ada'));
     const states = await Promise.all([phone, desk, bob].map(isIn));
     assert.deepEqual(states, [false, false, true], 'without a list, no session of ada is valid');
     const again = await visit('ada', 'Again');
@@ -214,37 +290,57 @@ describe('28-devices: the list decides', () => {
     assert.deepEqual([await isIn(phone), await isIn(desk)], [false, false]);
   });
 
-  it('DeviceSessionFactory.save() ends the oldest session if a user has too many', async () => {
-    const { visit, isIn, store } = await setUp();
-    const browsers: Browser[] = [];
-    for (let i = 0; i < MAX_DEVICES + 1; i++) browsers.push(await visit('ada', `Browser ${i}`));
-    assert.equal((await keysOf(store, 'ada')).length, MAX_DEVICES);
-    const [oldest, second, newest] = [browsers[0], browsers[1], browsers.at(-1)] as Browser[];
-    const states = [oldest, second, newest].map((browser) => isIn(browser as Browser));
-    assert.deepEqual(await Promise.all(states), [false, true, true], 'only the oldest one ends');
+  it('DeviceSessionFactory.writeNew() keeps the newest sessions if a user has too many', async () => {
+    const { store, save } = makeFactory();
+    const ids: string[] = [];
+    for (let i = 0; i < MAX_DEVICES + 1; i++) ids.push(await save());
+    const keys = ids.slice(1).map(hashId);
+    assert.deepEqual(await keysOf(store, 'ada'), keys, 'the list has no key of the oldest session');
   });
 
-  it('DeviceSessionFactory.save() loses no session if 20 browsers log in in parallel', async () => {
+  it('DeviceSessionFactory.open() ends the oldest session if a user has too many', async () => {
+    const { factory, save } = makeFactory();
+    const ids: string[] = [];
+    for (let i = 0; i < MAX_DEVICES + 1; i++) ids.push(await save());
+    const [oldest = '', second = '', newest = ''] = [ids[0], ids[1], ids.at(-1)];
+    const sessions = await Promise.all([oldest, second, newest].map((id) => factory.open(id)));
+    const states = sessions.map((session) => session !== undefined);
+    assert.deepEqual(states, [false, true, true], 'only the oldest one ends');
+  });
+
+  it('DeviceSessionFactory.writeNew() loses no session if 20 browsers log in in parallel', async () => {
+    const { store, save } = makeFactory();
+    const ids = await Promise.all(Array.from({ length: 20 }, () => save()));
+    const listed = (await keysOf(store, 'ada')).toSorted();
+    assert.deepEqual(listed, ids.map(hashId).toSorted(), 'each login must be in the list');
+    const entries = await Promise.all(ids.map((id) => store.get(hashId(id))));
+    assert.ok(entries.every((entry) => entry?.text.includes('"user":"ada"')), 'each one is stored');
+  });
+
+  it('endSessions() changes the list first, so an error of the store keeps no session', async () => {
     const { store, factory, save } = makeFactory();
-    const ids = await Promise.all(Array.from({ length: 20 }, save));
-    assert.equal((await keysOf(store, 'ada')).length, 20, 'each login must be in the list');
-    const sessions = await Promise.all(ids.map((id) => factory.open(id)));
-    assert.ok(sessions.every((session) => session?.get('user') === 'ada'));
+    const [phone, desk] = [await save(), await save()];
+    store.before = ({ method }) => {
+      if (method === 'delete') throw new StoreUnavailable('no connection');
+    };
+    const end = () => endSessions(store, 'ada', (key) => key === hashId(phone));
+    await assert.rejects(end, StoreUnavailable, 'the caller must learn that `delete` has failed');
+    assert.equal(await factory.open(phone), undefined, 'the list must change before `delete` fails');
+    assert.ok(await factory.open(desk), 'the desk was not chosen');
   });
 
-  it('endSessions() changes the list first, so an error of the store cannot keep a session', async (t) => {
-    const { visit, isIn, keyOf, store } = await setUp();
+  it('makeDeviceSite() responds with 503 if the store cannot end a session', async (t) => {
+    const { visit, keyOf, store } = await setUp();
     const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
     t.mock.method(console, 'error', () => {});
     store.before = ({ method }) => {
       if (method === 'delete') throw new StoreUnavailable('no connection');
     };
-    assert.equal((await send(desk, '/sessions/end', { key: keyOf(phone) })).status, 503);
-    const states = [await isIn(phone), await isIn(desk)];
-    assert.deepEqual(states, [false, true], 'the list must change before `delete` fails');
+    const { status } = await send(desk, '/sessions/end', { key: keyOf(phone) });
+    assert.equal(status, 503, 'rescueStore of step 27 responds to StoreUnavailable');
   });
 
-  it('endSessions() stops a request that has opened the session before', async () => {
+  it('makeDeviceSite() stops a request that has opened an ended session before', async () => {
     const { visit, isIn, keyOf, store } = await setUp();
     const [phone, desk] = [await visit('ada', 'Phone'), await visit('ada', 'Desk')];
     const key = keyOf(phone);

@@ -195,7 +195,11 @@ describe('the next task', () => {
   it('countWritten() counts the functions of the reader whose tests pass', () => {
     assert.equal(countWritten(viewOf(NO_TOTAL)), 1);
     const broken = SOURCE.replace('a + b', 'a - b');
-    assert.equal(countWritten(viewOf(broken, [failure('add() adds', 'wrong')])), 1);
+    const addFails = [failure('add() adds', 'wrong')];
+    assert.equal(countWritten(viewOf(broken, addFails)), 0, 'no test of total() has run');
+    assert.equal(countWritten(viewOf(broken, addFails, { passed: ['total() adds'] })), 1);
+    const blocked = [failure('Sum.save() saves', STILL_EMPTY)];
+    assert.equal(countWritten(viewOf(NO_TOTAL, blocked)), 0, 'a test with another name needs total()');
     assert.equal(countWritten(viewOf(SOURCE)), 2);
     const crash = { crash: { message: 'no', stack: '' } };
     assert.equal(countWritten(viewOf(SOURCE, [], crash)), 0, 'no test has run');
@@ -391,8 +395,10 @@ describe('npm run lesson in a pipe', () => {
   it('runs the further proofs and the compiler before it says that all is right', (t) => {
     const root = makeProject(t);
     const write = (source: string) => writeFileSync(join(root, FILE), source);
-    write(SOURCE.replace('a + b', 'b < 0 ? 1 : a + b'));
-    assert.match(inPipe(root, '2'), /\n✖ add\(\) adds -1\n {2}expected {2}0\n/);
+    write(SOURCE.replace('a + b', 'b < 0 ? 1 : a + b').replace('(add, 0)', '(add, 0 - 0)'));
+    const failed = inPipe(root, '2');
+    assert.match(failed, /\n✖ add\(\) adds -1\n {2}expected {2}0\n/);
+    assert.match(failed, /\n▸ add\(\) {2}✔ total\(\)\n/, 'the tests of total() passed before the proofs');
     const unused = "import { sep } from 'node:path';\n"; // this error is less important
     write(unused + SOURCE.replace('a + b;', 'a + b as unknown as string;'));
     const wrong = inPipe(root, '2');

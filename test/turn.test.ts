@@ -115,6 +115,7 @@ describe('npm run turn', () => {
     const endless = await checkTurn(folder, '5', 1);
     assert.equal(endless.isDone, false);
     assert.match(endless.message, /did not end within 1 seconds\. Is there an endless loop/);
+    assert.match(endless.message, /If the machine is slow or busy, try again\.$/m);
     await writeSource(path, "import { nothing } from '../src/05-router.ts';\nnothing();\n");
     const broken = await checkTurn(folder, '5', MAX_SECONDS);
     assert.equal(broken.isDone, false);
