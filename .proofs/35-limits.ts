@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
-import { PassThrough } from 'node:stream';
 import { describe } from 'node:test';
 import { requestBytes, startServer } from '../.tools/serve.ts';
 import { assertRejected, bothEnds, CHUNKED, closeOf, HALF_BODY } from '../.tools/wire.ts';
 import { HALF_HEADERS, hello, HUGE, KEEP, LAST, limitedIt, readBody } from '../.tools/wire.ts';
 import { statusesOf, textOf } from '../.tools/wire.ts';
-import { LIMITS, makeLimited, respondAndClose } from '../src/35-limits.ts';
+import { LIMITS, makeLimited } from '../src/35-limits.ts';
 
 const it = limitedIt(import.meta.url);
 
@@ -58,7 +57,7 @@ describe('35-limits: what is counted', () => {
     };
     const server = await startServer(t, count, makeLimited);
     const received = await server.exchange(requestBytes('GET', '/', 'a:b\r\n'.repeat(2_100)));
-    assert.match(received, /headers: 2102$/, 'Node alone ignores all after the first 2000');
+    assert.match(received, /headers: 2102$/, 'Node alone ignores all after about 1000');
   });
 
   it('makeLimited() counts the target of the request as a part of the headers', async (t) => {
@@ -122,11 +121,5 @@ describe('35-limits: the last response', () => {
     });
     await closeOf(client);
     assert.ok(size > HUGE.length, `${size} bytes have arrived`);
-  });
-
-  it('respondAndClose() writes nothing on a socket that has ended', () => {
-    const socket = new PassThrough().end();
-    respondAndClose(socket, 400);
-    assert.equal(socket.read(), null);
   });
 });

@@ -54,6 +54,18 @@ export async function textOf(socket: Socket): Promise<string> {
   return received;
 }
 
+/** Sends all bytes, and then returns what has arrived. Fails if the server closes too early. */
+export async function sendAll(server: TestServer, sent: string): Promise<string> {
+  const client = server.open('');
+  let failure: unknown;
+  client.on('error', (error) => (failure = error));
+  const received = textOf(client);
+  await new Promise((resolve) => client.write(sent, resolve));
+  const text = await received;
+  assert.equal(failure, undefined, 'the client could send the whole body');
+  return text;
+}
+
 /** Opens a connection and returns both ends of it. */
 export async function bothEnds(
   server: TestServer,
@@ -82,17 +94,18 @@ export function statusesOf(received: string): string {
 export function assertRejected(received: string, status: string, what = ''): void {
   const [head = '', ...rest] = received.split('\r\n\r\n');
   const body = rest.join('\r\n\r\n');
-  const got = `${what}: ${JSON.stringify(received)}`;
+  const got = `${what}${what && ': '}${JSON.stringify(received)}`;
   assert.ok(received.startsWith(`HTTP/1.1 ${status}\r\n`), `expected ${status} for ${got}`);
   const headers = new Map(head.split('\r\n').slice(1).map((line): [string, string] => {
     const [name = '', value = ''] = line.split(/: (.*)/s);
     return [name.toLowerCase(), value];
   }));
-  assert.equal(headers.get('content-type'), 'text/plain; charset=utf-8', got);
+  assert.equal(headers.get('content-type'), 'text/plain; charset=utf-8', `content-type of ${got}`);
   assert.equal(headers.get('x-content-type-options'), 'nosniff', `no browser may guess for ${got}`);
-  assert.equal(headers.get('connection'), 'close', got);
+  assert.equal(headers.get('connection'), 'close', `connection of ${got}`);
   // Node adds no length for another version of HTTP: there the end of the connection is the end.
-  assert.equal(headers.get('content-length') ?? `${body.length}`, `${body.length}`, got);
+  const length = headers.get('content-length') ?? `${body.length}`;
+  assert.equal(length, `${body.length}`, `content-length and the length of the body in ${got}`);
   const date = headers.get('date') ?? '';
   assert.equal(new Date(date).toUTCString(), date, `RFC 9110 §6.6.1 needs a date for ${got}`);
   assert.ok(body.startsWith(`${status}\n\n`), got);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { RequestListener, Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { describe } from 'node:test';
 import { requestBytes, startServer } from '../.tools/serve.ts';
 import { assertRejected, bothEnds, CHUNKED, closeOf, HALF_BODY } from '../.tools/wire.ts';
 import { HALF_HEADERS, hello, HUGE, LAST, limitedIt, openHalf } from '../.tools/wire.ts';
-import { readBody, textOf } from '../.tools/wire.ts';
+import { readBody, sendAll, statusesOf, textOf } from '../.tools/wire.ts';
 import { problem, toListener } from '../src/04-http.ts';
 import { LIMITS, makeLimited, respondAndClose, SECURITY_HEADERS } from '../src/35-limits.ts';
 
@@ -22,8 +22,59 @@ const makeQuick = (listener: RequestListener, limits = {}): Server =>
     ...limits,
   });
 
+/** A server without limits, which rejects what is not HTTP. */
+const makeRejecting = (listener: RequestListener): Server =>
+  createServer(listener).on('clientError', (_error, socket) => respondAndClose(socket, 400));
+
 const withHeader = (size: number): string =>
   requestBytes('GET', '/', `X-Long: ${'a'.repeat(size)}\r\n`);
+
+describe('35-limits: an error response', () => {
+  it('respondAndClose() sends an error response and ends its half of the connection', async () => {
+    const socket = new PassThrough(); // returns what is written on it
+    respondAndClose(socket, 501);
+    assertRejected(String(Buffer.concat(await socket.toArray())), '501 Not Implemented');
+  });
+
+  it('respondAndClose() writes nothing on a socket that has ended', async () => {
+    const socket = new PassThrough().end();
+    const errors: unknown[] = [];
+    socket.on('error', (error) => errors.push(error));
+    respondAndClose(socket, 400);
+    await new Promise(setImmediate); // the error comes later
+    assert.deepEqual(errors, [], 'the socket is not writable');
+    assert.equal(socket.read(), null);
+  });
+
+  it('respondAndClose() sends the security headers, and no body for HEAD', async () => {
+    const socket = new PassThrough();
+    respondAndClose(socket, 417, true);
+    const [head = '', body] = String(Buffer.concat(await socket.toArray())).split('\r\n\r\n');
+    assert.equal(body, '', 'RFC 9110 §9.3.2');
+    assert.match(head, /^HTTP\/1\.1 417 Expectation Failed\r\n/);
+    assert.match(head, /\r\ncontent-length: [1-9]\d+\r\n/, 'the length of the body for GET');
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+      assert.ok(head.includes(`\r\n${name}: ${value}\r\n`), `${name} in ${head}`);
+    }
+  });
+
+  it('respondAndClose() continues to read, so that the client gets the response', async (t) => {
+    const server = await startServer(t, hello, makeRejecting);
+    assertRejected(await sendAll(server, 'a'.repeat(8_000_000)), '400 Bad Request');
+  });
+
+  it('respondAndClose() closes the connection after a second if the client does not', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const server = await startServer(t, hello, makeRejecting);
+    const connected = once(server.server, 'connection');
+    const client = openHalf(t, server, 'garbage\r\n\r\n').resume();
+    const [socket] = await connected;
+    await once(client, 'end');
+    assert.equal(socket.destroyed, false, 'the response may still be on its way');
+    t.mock.timers.tick(1_000);
+    assert.equal(socket.destroyed, true, 'a second has passed');
+  });
+});
 
 describe('35-limits: time', () => {
   it('LIMITS has the numbers that the lesson explains', () => {
@@ -128,6 +179,16 @@ describe('35-limits: size and form', () => {
     assertRejected(received, '417 Expectation Failed');
     const head = await server.exchange(requestBytes('HEAD', '/', 'Expect: magic\r\n'));
     assert.match(head, /^HTTP\/1\.1 417 [^]*\r\n\r\n$/, 'a response to HEAD has no body');
+    const body = 'a'.repeat(8_000_000);
+    const headers = `Expect: magic\r\nContent-Length: ${body.length}\r\n`;
+    const large = await sendAll(server, requestBytes('POST', '/', headers, body));
+    assertRejected(large, '417 Expectation Failed');
+  });
+
+  it('makeLimited() passes a request without Host, so that step 37 can explain it', async (t) => {
+    const server = await startServer(t, hello, makeLimited);
+    const received = await server.exchange('GET / HTTP/1.1\r\nConnection: close\r\n\r\n');
+    assert.equal(statusesOf(received), '200', 'requireHostHeader is false');
   });
 });
 
@@ -139,13 +200,8 @@ describe('35-limits: closing a connection', () => {
     for (const version of ['1.1', '1.0']) {
       const headers = `Content-Length: ${body.length}\r\n`;
       const request = requestBytes('POST', '/', headers, body).replace('1.1', version);
-      const client = server.open('');
-      let failure: unknown;
-      client.on('error', (error) => (failure = error));
-      const received = textOf(client);
-      await new Promise((resolve) => client.write(request, resolve));
-      assertRejected(await received, '413 Payload Too Large', `HTTP/${version}`);
-      assert.equal(failure, undefined, 'the client could send the whole body');
+      const received = await sendAll(server, request);
+      assertRejected(received, '413 Payload Too Large', `HTTP/${version}`);
     }
   });
 
@@ -155,43 +211,6 @@ describe('35-limits: closing a connection', () => {
     const { client, socket } = await bothEnds(server, CHUNKED);
     await once(client, 'data');
     assert.equal(socket.destroyed, false, 'the rest of the body may still arrive');
-    t.mock.timers.tick(1_000);
-    assert.equal(socket.destroyed, true, 'a second has passed');
-  });
-
-  it('respondAndClose() sends an error response and ends its half of the connection', async () => {
-    const socket = new PassThrough(); // returns what is written on it
-    respondAndClose(socket, 501);
-    assertRejected(String(Buffer.concat(await socket.toArray())), '501 Not Implemented');
-    respondAndClose(socket, 501); // the socket has ended, so this must write nothing
-  });
-
-  it('respondAndClose() sends the security headers, and no body for HEAD', async () => {
-    const socket = new PassThrough();
-    respondAndClose(socket, 417, true);
-    const [head = '', body] = String(Buffer.concat(await socket.toArray())).split('\r\n\r\n');
-    assert.equal(body, '', 'RFC 9110 §9.3.2');
-    assert.match(head, /^HTTP\/1\.1 417 Expectation Failed\r\n/);
-    assert.match(head, /\r\ncontent-length: [1-9]\d+\r\n/, 'the length of the body for GET');
-    for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
-      assert.ok(head.includes(`\r\n${name}: ${value}\r\n`), `${name} in ${head}`);
-    }
-  });
-
-  it('respondAndClose() continues to read, so that the client gets the response', async (t) => {
-    const server = await startServer(t, hello, makeLimited);
-    const received = await server.exchange(withHeader(4 * 1024 * 1024));
-    assertRejected(received, '431 Request Header Fields Too Large', 'headers of 4 MiB');
-  });
-
-  it('respondAndClose() closes the connection after a second if the client does not', async (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    const server = await startServer(t, hello, makeLimited);
-    const connected = once(server.server, 'connection');
-    const client = openHalf(t, server, 'garbage\r\n\r\n').resume();
-    const [socket] = await connected;
-    await once(client, 'end');
-    assert.equal(socket.destroyed, false, 'the response may still be on its way');
     t.mock.timers.tick(1_000);
     assert.equal(socket.destroyed, true, 'a second has passed');
   });

@@ -3,13 +3,14 @@ import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
 import { startServer } from '../.tools/serve.ts';
-import { assertRejected, CHUNKED, closeOf, CONNECT, HALF_BODY, hello } from '../.tools/wire.ts';
-import { KEEP, LAST, limitedIt, openHalf, readBody, statusesOf } from '../.tools/wire.ts';
-import { textOf } from '../.tools/wire.ts';
+import { assertRejected, bothEnds, CHUNKED, closeOf, CONNECT, HALF_BODY } from '../.tools/wire.ts';
+import { hello, KEEP, LAST, limitedIt, openHalf, readBody } from '../.tools/wire.ts';
+import { statusesOf, textOf } from '../.tools/wire.ts';
 import { makePipelined } from '../src/36-pipeline.ts';
 
 const it = limitedIt(import.meta.url);
 const MAX_WAITING = 100;
+const CLOSING = /\r\nConnection: close\r\n/i; // the header of the last response
 
 /** A listener whose requests wait until the test responds to them. */
 function heldListener() {
@@ -151,7 +152,7 @@ describe('36-pipeline: other uses of a connection', () => {
     const server = await startServer(t, hello, makePipelined);
     const upgrade = KEEP.replace('\r\n\r\n', '\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n');
     const received = await server.exchange(upgrade + LAST);
-    assert.match(received, /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\n/);
+    assert.match(received, /^HTTP\/1\.1 200 OK\r\n[^]*\r\nConnection: close\r\n/i);
     assert.equal(statusesOf(received), '200', 'Node ignores the bytes after the request');
   });
 
@@ -165,5 +166,61 @@ describe('36-pipeline: other uses of a connection', () => {
     assertRejected(await server.exchange(long), '431 Request Header Fields Too Large');
     const client = server.open(KEEP);
     await closeOf(client.resume()); // by keepAliveTimeout
+  });
+});
+
+describe('36-pipeline: stopping', () => {
+  it('makePipelined() announces the end if the server stops during a request', async (t) => {
+    const { waiting, listener } = heldListener();
+    const server = await startServer(t, listener, makePipelined);
+    const { client } = await bothEnds(server, KEEP);
+    await until(() => waiting.length > 0);
+    server.server.close(); // calls `closeIdleConnections`
+    waiting[0]?.respond();
+    assert.match(String(await once(client, 'data')), CLOSING, 'closeIdleConnections');
+  });
+
+  it('makePipelined() announces the end to a request that arrives after close()', async (t) => {
+    const server = await startServer(t, hello, makePipelined);
+    const { client } = await bothEnds(server, '');
+    server.server.close();
+    client.write(KEEP);
+    assert.match(String(await once(client, 'data')), CLOSING, 'server.listening is false');
+  });
+
+  it('makePipelined() closes only idle connections while the server stops', async (t) => {
+    const { waiting, listener } = heldListener();
+    const server = await startServer(t, listener, makePipelined);
+    const idle = await bothEnds(server, '');
+    const busy = await bothEnds(server, KEEP);
+    await until(() => waiting.length > 0);
+    server.server.close();
+    server.server.closeIdleConnections();
+    assert.equal(busy.socket.destroyed, false, 'a connection that waits for its response');
+    assert.equal(idle.socket.destroyed, true, 'a connection without a request');
+  });
+
+  it('makePipelined() closes all connections, also one that sent CONNECT', async (t) => {
+    const server = await startServer(t, hello, makePipelined);
+    const asked = once(server.server, 'connect');
+    const { socket } = await bothEnds(server, CONNECT);
+    await asked;
+    server.server.closeAllConnections();
+    assert.equal(socket.destroyed, true, 'closeAllConnections');
+  });
+
+  it('makePipelined() forgets each connection that has ended', async (t) => {
+    const server = await startServer(t, hello, makePipelined);
+    const polite = await bothEnds(server, LAST);
+    await Promise.all([closeOf(polite.client.resume()), closeOf(polite.socket)]);
+    const other = await bothEnds(server, KEEP);
+    await once(other.client, 'data');
+    other.client.resetAndDestroy();
+    await closeOf(other.socket);
+    const stored: string[] = [];
+    t.mock.method(polite.socket, 'destroy', () => stored.push('the client that ended its half'));
+    t.mock.method(other.socket, 'destroy', () => stored.push('the client with a reset'));
+    server.server.closeAllConnections();
+    assert.deepEqual(stored, [], 'closeAllConnections finds no connection that has ended');
   });
 });

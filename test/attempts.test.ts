@@ -129,7 +129,6 @@ const NEEDED_EARLIER: Record<number, string[]> = {
   31: ['RespConnection.close()'],
   33: ['RedisStore.put()'],
   34: ['fileHandler()'],
-  35: ['respondAndClose()'],
   38: ['operate()'],
   39: ['FastSigner.encode()', 'FastSigner.decode()'],
 };
