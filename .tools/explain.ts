@@ -118,11 +118,11 @@ export function noteProgram(origin: string): void {
   stepPorts.add(new URL(origin).port);
 }
 
-/** Waits for a process. If the test does not end, its message contains the text of `waits`. */
-export async function waitingFor<T>(process: Promise<T>, waits: () => string): Promise<T> {
+/** Waits for an event. If the test does not end, its message contains the text of `waits`. */
+export async function waitingFor<T>(event: Promise<T>, waits: () => string): Promise<T> {
   const exchange = exchanges.getStore() ?? {};
   exchange.waits = waits;
-  return process.finally(() => delete exchange.waits);
+  return event.finally(() => delete exchange.waits);
 }
 
 // If a page fails, its response is a 500 without a reason, and the log contains the reason.

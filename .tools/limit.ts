@@ -76,7 +76,7 @@ export async function withinLimit(
 function watch(name: string): void {
   clearTimeout(idle);
   watchdog ??= startWatchdog();
-  watchdog.postMessage(`${name} did not end within ${LIMIT} seconds. A loop never ends.\n`);
+  watchdog.postMessage(`${name} did not end`);
 }
 
 function startWatchdog(): Worker {

@@ -101,8 +101,9 @@ export async function startServer(
       noteBytes(sent, () => received);
       socket.on('data', (chunk) => (received += chunk));
       const closed = new Promise((resolve) => socket.on('close', resolve));
+      const what = 'The connection stays open';
       try {
-        await withTimeLimit(closed, 'The connection stays open');
+        await waitingFor(withTimeLimit(closed, what), () => what);
       } finally {
         throwFirst();
       }

@@ -27,7 +27,7 @@ export type Exchange = {
   requests?: Noted[]; // the last ones
   given?: Given;
   logged?: string;
-  waits?: () => string; // what a process has not done yet
+  waits?: () => string; // what has not happened yet
   printed?: string[]; // the last lines of console.log
 };
 

@@ -1,4 +1,6 @@
 // The thread that `limit.ts` starts. It ends the process if an endless loop blocks the other thread.
+// On a busy computer, code that ends can block it too. So only a thread that has computed for a
+// quarter of the limit is a loop, and another one has more time.
 import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 
@@ -15,8 +17,10 @@ setInterval(() => {
   if (count !== last) used = user + system;
   missed = count === last ? missed + 1 : 0;
   last = count;
-  const isLoop = user + system - used > limit * 50_000; // `spawnSync` waits, and computes nothing
+  const isLoop = user + system - used > limit * 250_000; // `spawnSync` waits, and computes nothing
   if (missed < (isLoop ? limit : longLimit)) return;
-  writeSync(2, message);
+  const reason = isLoop ? 'A loop never ends.'
+    : 'A loop, another process or a busy computer blocks it.';
+  writeSync(2, `${message} within ${missed} seconds. ${reason}\n`);
   process.kill(process.pid, 'SIGKILL');
 }, 1000);

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
-import { explainedIt } from './explain.ts';
+import { explainedIt, noteBytes, waitingFor } from './explain.ts';
 import { requestBytes, type TestServer, withTimeLimit } from './serve.ts';
 
 const TEST_TIME_LIMIT = 20_000; // milliseconds: a test waits for sockets, and none may wait forever
@@ -43,7 +43,8 @@ export const readBody: RequestListener = (request, response) => {
 /** Waits until the socket is closed. It listens to no error: an unhandled one must be noticed. */
 export function closeOf(socket: Socket): Promise<unknown> {
   const closed = new Promise((resolve) => socket.on('close', resolve));
-  return withTimeLimit(closed, 'The connection stays open', 8_000);
+  const what = 'The connection stays open';
+  return waitingFor(withTimeLimit(closed, what, 8_000), () => what);
 }
 
 /** Returns everything that arrives on a socket until it is closed. */
@@ -59,9 +60,11 @@ export async function sendAll(server: TestServer, sent: string): Promise<string>
   const client = server.open('');
   let failure: unknown;
   client.on('error', (error) => (failure = error));
+  let text = '';
+  noteBytes(sent, () => text);
   const received = textOf(client);
   await new Promise((resolve) => client.write(sent, resolve));
-  const text = await received;
+  text = await received;
   assert.equal(failure, undefined, 'the client could send the whole body');
   return text;
 }

@@ -195,7 +195,7 @@ describe('37-strict: the method and the body', () => {
     const received = await server.exchange(requestBytes('OPTIONS', '*'));
     assert.match(received, /^HTTP\/1\.1 204 No Content\r\n/);
     assert.match(received, /\r\nallow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n/i);
-    assert.deepEqual(paths, [], 'after this response, no page may respond too');
+    assert.deepEqual(paths, [], 'the listener must not respond too');
   });
 
   it('strict() accepts chunks, and sends a 501 for another transfer coding', async (t) => {

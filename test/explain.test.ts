@@ -244,7 +244,11 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
 
 const FORM = [['content-type', 'application/x-www-form-urlencoded']] as const;
 
-if (process.env.EXPLAIN_WAITING) {
+if (process.env.EXPLAIN_BLOCKED) {
+  const word = new Int32Array(new SharedArrayBuffer(4));
+  const explained = explainedIt('file:///test/01-server.test.ts');
+  explained('serve() blocks the process', () => Atomics.wait(word, 0, 0));
+} else if (process.env.EXPLAIN_WAITING) {
   const forever = new Promise<never>(() => {});
   const explained = explainedIt('file:///test/01-server.test.ts');
   let end = (): void => {};
@@ -275,6 +279,13 @@ if (process.env.EXPLAIN_WAITING) {
       const variables = { ...others, NODE_NO_WARNINGS: '1', EXPLAIN_WAITING: '1', TIME_LIMIT: '3' };
       const run = spawnSync(process.execPath, args, { encoding: 'utf8', env: variables });
       assert.match(run.stdout, /serve\(\) did not end within 3 seconds\. node a\.ts printed nothing\./);
+    });
+
+    it('explainedIt() names no loop if the process is blocked, but computes nothing', () => {
+      const variables = { NODE_NO_WARNINGS: '1', EXPLAIN_BLOCKED: '1', TIME_LIMIT: '1' };
+      const env = { ...others, ...variables };
+      const { stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', env });
+      assert.match(stderr, /^Step 1: serve\(\) did not end within \d+ seconds\. A loop, another /m);
     });
 
     it('explainedIt() reports each failure', () => {
