@@ -1,13 +1,17 @@
 // A reporter for the test runner: one line for each test that ran, and the message of a failure. It
 // hides the tests that the name excludes. If no test ran, it is an error.
 
+const LATE = 'Error: Test "'; // the first words of Node
+
 /** @param {AsyncIterable<import('node:test/reporters').TestEvent>} events */
 export default async function* short(events) {
   let count = 0;
   const failed = [];
   let stderr = '';
+  let late; // an error that a test caused after its end
   for await (const { type, data } of events) {
     if (type === 'test:stderr') stderr += data.message;
+    if (type === 'test:diagnostic' && data.message.startsWith(LATE)) late = data.message;
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     const { name, skip, details } = data;
     const isExcluded = skip === 'test name does not match pattern'; // Node 20 reports these too
@@ -25,7 +29,7 @@ export default async function* short(events) {
     // If a file ends before its tests, stderr has the reason.
     const [reason] = isGroup ? (/^(?:\w*Error: |Step \d).*/m.exec(stderr) ?? []) : [];
     if (isGroup) stderr = '';
-    const message = reason ?? details.error.cause?.message ?? details.error.message;
+    const message = reason ?? (isGroup ? late : undefined) ?? details.error.cause?.message ?? details.error.message;
     yield `✖ ${name}\n${String(message).trimEnd().replace(/^\n+/, '').replace(/^/gm, '  ')}\n`;
   }
   // A failure above many lines is not on the screen any more.

@@ -149,6 +149,7 @@ export function runTests(
   const passed: string[] = [];
   let started = '';
   let crash: Outcome['crash'];
+  let late: Failure | undefined; // an error that a test caused after its end
   let stuck: string | undefined;
   let errors = '';
   let isStopped = false;
@@ -170,6 +171,7 @@ export function runTests(
     if (event.type === 'pass') passed.push(event.title);
     // During a test, Node reports an error outside the test as its failure.
     if (event.type === 'crash' && started === '') crash ??= event;
+    if (event.type === 'crash' && started !== '') late ??= lateFailure(started, event);
     if (event.type === 'fail' && !event.isPending) failures.push(event);
     // Node cancels the test that waits, and all tests behind it.
     if (event.type === 'fail' && event.isPending) stuck ??= event.title;
@@ -183,7 +185,8 @@ export function runTests(
       if (errors.includes(' did not end within ')) stuck ??= started;
       const isSilent = failures.length === 0 && stuck === undefined && (code !== 0 || passed.length === 0);
       const reason = errors.trim().split('\n').at(-1) || 'the process ended before the tests';
-      if (isSilent) crash ??= { message: reason, stack: errors };
+      if (isSilent && late) failures.push(late);
+      else if (isSilent) crash ??= { message: reason, stack: errors };
       resolve(isStopped ? undefined : { failures, passed, crash, stuck });
     });
   });
@@ -192,6 +195,11 @@ export function runTests(
     kill(child);
   };
   return { done, stop };
+}
+
+function lateFailure(title: string, { message, stack }: { message: string; stack: string }): Failure {
+  const place = /(?:src|test|\.proofs)[\\/][\w.-]+\.ts:\d+/.exec(stack)?.[0];
+  return { title, message: `${message} (after the test)${place ? `\n\nfailed at: ${place}\n` : ''}` };
 }
 
 /** A process that was killed can leave a part of a line. */

@@ -429,6 +429,17 @@ describe('npm run lesson in a pipe', () => {
     assert.ok(titles.includes('add() waits'), `${titles}`);
   });
 
+  it('runTests() reports an error that a test causes after its end', async (t) => {
+    const root = makeProject(t);
+    const late = "() => void setImmediate(setImmediate, () => { throw new Error('too late'); })";
+    const source = TESTS.replace(/(?:^it.*\n)+/m, () => `it('add() is late', ${late});\n`);
+    writeFileSync(join(root, STEP.tests), source);
+    const outcome = await runTests(root, STEP.tests).done;
+    assert.equal(outcome?.crash, undefined, 'the file did load');
+    assert.equal(outcome?.failures[0]?.title, 'add() is late');
+    assert.match(outcome.failures[0].message, /^too late \(after the test\)\n\nfailed at: test\/02/);
+  });
+
   it('runTests() kills code that never ends', async (t) => {
     const root = makeProject(t);
     writeFileSync(join(root, FILE), `${SOURCE}while (true);\n`);

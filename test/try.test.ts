@@ -88,6 +88,16 @@ describe('npm run try', () => {
     assert.match(output, /^✖ .*03-broken\.test\.ts\n {2}Error: Step 3: sum\(\) is still/);
   });
 
+  it('shows an error that a test causes after its end', (t) => {
+    const file = join(root, 'test/04-late.test.ts');
+    const run = "() => void setImmediate(setImmediate, () => { throw new Error('too late'); })";
+    writeFileSync(file, `import { it } from 'node:test';\nit('add() is late', ${run});\n`);
+    t.after(() => rmSync(file));
+    const [status, output] = tryStep('4');
+    assert.equal(status, 1);
+    assert.match(output, /✖ .*04-late\.test\.ts\n {2}Error: Test "add\(\) is late" .*too late/);
+  });
+
   it('fails if no test has these words, or if there is no such step', () => {
     assert.deepEqual(tryStep('2', 'add.*'), [1, 'No test of this step has a name with: add.*\n']);
     const message = 'There is no step 9. Name a step: npm run try 11 "Max-Age"\n';
