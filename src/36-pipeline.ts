@@ -35,7 +35,7 @@ export function makePipelined(listener: RequestListener, limits = LIMITS): Serve
   server.closeAllConnections = () => queues.forEach((_, socket) => socket.destroy());
   server.closeIdleConnections = () => {
     for (const [socket, queue] of queues) {
-      if (server.listening) queue.closeAfterResponse(); // Node calls this when `close` begins
+      if (server.listening) queue.closeAfterResponse(); // `close()` has just begun
       else if (queue.isIdle) socket.destroy();
     }
   };

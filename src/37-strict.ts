@@ -32,12 +32,12 @@ function checkHeaders({ rawHeaders, httpVersion, headers }: IncomingMessage): Re
   const { host = '', 'transfer-encoding': coding } = headers;
   const isOld = httpVersion === '1.0';
   if (!isOld && httpVersion !== '1.1') return reject(505, 'This server supports HTTP/1.1.');
-  // Names and values alternate in `rawHeaders`.
+  // `headers` has only the first Host. In `rawHeaders`, names and values alternate.
   const count = rawHeaders.filter((one, i) => i % 2 === 0 && one.toLowerCase() === 'host').length;
   if (count > 1 || (count === 0 && !isOld)) return reject(400, 'Send exactly one Host header.');
   if (!HOST.test(host)) return reject(400, 'The Host header is not a host with an optional port.');
   if (coding === undefined) return undefined;
-  if (isOld) return reject(400, 'HTTP/1.0 has no Transfer-Encoding.'); // §6.1
+  if (isOld) return reject(400, 'HTTP/1.0 has no Transfer-Encoding.'); // RFC 9112 §6.1
   if (coding.toLowerCase() === 'chunked') return undefined; // Node decodes it
   return reject(501, 'This server supports no transfer coding except chunked.');
 }
