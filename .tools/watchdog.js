@@ -8,16 +8,20 @@ const { beat, limit, longLimit } = workerData; // the other thread counts in `be
 let message = '';
 let last = 0;
 let missed = 0;
-let used = 0; // microseconds of the processor, at the last beat
+let used = usage(); // microseconds of the processor, at the last beat
+
+function usage() {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
 
 parentPort?.on('message', (text) => (message = text));
 setInterval(() => {
   const count = Atomics.load(beat, 0);
-  const { user, system } = process.cpuUsage();
-  if (count !== last) used = user + system;
+  if (count !== last) used = usage();
   missed = count === last ? missed + 1 : 0;
   last = count;
-  const isLoop = user + system - used > limit * 250_000; // `spawnSync` waits, and computes nothing
+  const isLoop = usage() - used > limit * 250_000; // `spawnSync` waits, and computes nothing
   if (missed < (isLoop ? limit : longLimit)) return;
   const reason = isLoop ? 'A loop never ends.'
     : 'A loop, another process or a busy computer blocks it.';
