@@ -118,6 +118,7 @@ const NEEDED_EARLIER: Record<number, string[]> = {
   8: ['CookieSessionFactory.create()'],
   13: ['RouteGroup.with()'],
   16: ['CookieJar.headerFor()'],
+  24: ['Sealer.encode()', 'Sealer.decode()'],
   25: [
     'MemoryStore.#keep()', 'MemoryStore.get()', 'MemoryStore.put()', 'StoredSessionFactory.create()',
     'StoredSessionFactory.write()', 'StoredSessionFactory.open()', 'StoredSessionFactory.save()',
