@@ -88,7 +88,13 @@ export function tell(
   const indent = `\n${' '.repeat(LABEL)}`;
   const lines = parts.map(([label, text]) =>
     label.padEnd(LABEL) + text.trimEnd().replaceAll('\n', indent));
-  return lines.length === 0 ? head : `${head}\n\n${lines.join('\n')}\n`;
+  return visible(lines.length === 0 ? head : `${head}\n\n${lines.join('\n')}\n`);
+}
+
+/** Returns the text with escapes such as \x9B for the characters that can control a terminal. */
+function visible(text: string): string {
+  return text.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, (character) =>
+    `\\x${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
 }
 
 /** Returns the number of rows in a terminal. */
@@ -282,7 +288,7 @@ export function curlOf(
   body = '',
 ): string | undefined {
   const isExact = /^\/[!"$-~]*$/.test(target); // curl keeps these characters
-  if (!isExact || [body, ...headers].some((part) => String(part).includes('\0'))) return undefined;
+  if (!isExact || [body, ...headers].some((part) => /[\0\x80-\x9f]/.test(String(part)))) return undefined;
   const words = ['curl -si'];
   const isPost = method === 'POST';
   if (method === 'HEAD') words.push('-I');

@@ -4,13 +4,16 @@ import { explainSealed, Sealer, site } from '../src/24-encryption.ts';
 
 check('the length of each text is a multiple of 256 bytes', () => {
   const sealer = new Sealer({ secrets: ['itsaseekreet'] });
-  const texts = [['tea', 256], ['é'.repeat(128), 256], ['é'.repeat(128) + 'x', 512]] as const;
-  for (const [text, expected] of texts) {
+  const texts = [
+    ["'tea'", 'tea', 256],
+    ['128 letters é, which have 256 bytes', 'é'.repeat(128), 256],
+    ['128 letters é and an x, which have 257 bytes', `${'é'.repeat(128)}x`, 512],
+  ] as const;
+  for (const [name, text, expected] of texts) {
     const value = sealer.encode(text);
     const length = Number(/(\d+) bytes/.exec(explainSealed(value)[1]?.meaning ?? '')?.[1]);
-    const what = `The encrypted bytes of a text of ${Buffer.byteLength(text)} bytes`;
-    expectEqual(what, length, expected);
-    expectEqual('The text without spaces at the end', sealer.decode(value)?.trimEnd(), text);
+    expectEqual(`The length of the ciphertext, in bytes, of the text: ${name}`, length, expected);
+    expectEqual('The text without the spaces at its end', sealer.decode(value)?.trimEnd(), text);
   }
 });
 

@@ -102,7 +102,7 @@ export function addToken(pages: RouteGroup<UserRequest>, rules: JwtRules, users 
   });
 }
 
-/** Returns a response with a value as JSON. No cache keeps it. */
+/** Returns a response with a value as JSON and a line end. No cache keeps it. */
 export function json(value: object): HttpResponse {
   const headers = { 'content-type': 'application/json', 'cache-control': 'no-store' };
   return text(`${JSON.stringify(value)}\n`, 200, headers);

@@ -116,6 +116,17 @@ describe('29-jwt: attacks', () => {
     }
   });
 
+  it('verifyJwt() reads nothing before the signature is right', (t) => {
+    const token = signJwt(CLAIMS, KEY);
+    const keys = [createSecretKey(Buffer.alloc(32, 'x'))];
+    const parse = t.mock.method(JSON, 'parse');
+    assert.equal(verifyJwt(given(token), { ...RULES, keys }), undefined);
+    const texts = parse.mock.calls.map((call) => call.arguments[0]);
+    assert.deepEqual(texts, [], 'what JSON.parse() read of a token with a wrong signature');
+    assert.ok(verifyJwt(given(token), RULES));
+    assert.ok(parse.mock.callCount() > 0, 'JSON.parse() reads a token with a right signature');
+  });
+
   it('verifyJwt() rejects a token with one flipped bit', () => {
     const token = signJwt(given(CLAIMS), KEY);
     for (let at = 0; at < token.length; at++) {
@@ -189,6 +200,8 @@ describe('29-jwt: attacks', () => {
 
   it('verifyJwt() rejects a header with crit, and ignores what it does not use', () => {
     const headers = ['{"alg":"HS256","crit":["b64"],"b64":false}', '"HS256"', '[]', 'null', '', '{'];
+    const values = ['null', '[]', '""', '0', 'false', '{}']; // each of them is invalid (RFC 7515 §4.1.11)
+    headers.push(...values.map((value) => `{"alg":"HS256","crit":${value}}`));
     for (const header of headers) {
       assertRejected(sign(header, JSON.stringify(CLAIMS)), `the header '${header}'`);
     }

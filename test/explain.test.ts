@@ -226,6 +226,13 @@ const FAILING: Record<string, { run: () => unknown; says: string[] }> = {
     },
     says: ['long long', 'expected:', 'input:', 'sent:      POST /4', 'came back: 200', 'logged:'],
   },
+  'its words and its response can control a terminal': {
+    async run() {
+      await new Browser(() => text('<main>a\x9b1mb')).get('/');
+      assert.equal(1 as number, 2, 'a\x9b2J\x1b[2J\x7f');
+    },
+    says: [String.raw`a\x9B2J\x1B[2J\x7F`, String.raw`a\x9B1mb`],
+  },
   'the time limit is over': {
     run: () => Promise.reject(AbortSignal.abort(new DOMException('too late')).reason),
     says: ['too late', 'explained: LESSON.md:LINE, Step 3 · A signature'],
@@ -337,6 +344,7 @@ if (process.env.EXPLAIN_BLOCKED) {
         [['GET', '/ ', []], undefined],
         [['GET', '/#a', []], undefined],
         [['POST', '/', FORM, '\0'], undefined],
+        [['POST', '/', FORM, '\x9b'], undefined],
       ];
       for (const [words, line] of rows) assert.equal(curlOf(...words), line);
     });
