@@ -18,7 +18,7 @@ import { type SiteData, UserSession } from './22-login.ts';
 import { makeUserSite } from './23-throttle.ts';
 
 const VERSION = 1; // the first byte
-const NONCE_SIZE = 12; // bytes; at most 2^32 random nonces for each key (38D §8.3)
+const NONCE_SIZE = 12; // bytes; at most 2^32 random nonces for each key (SP 800-38D §8.3)
 const TAG_SIZE = 16; // bytes
 const OVERHEAD = 1 + NONCE_SIZE + TAG_SIZE; // bytes
 
@@ -92,7 +92,7 @@ export class EncryptedCookieSessionFactory<S extends Session<object>>
 
 /**
  * Returns the parts 'nonce', 'ciphertext' and 'tag'. The meaning of the ciphertext is 'Everyone can
- * see its length: 26 bytes. The rest needs the secret.'
+ * see its length: 26 bytes. The rest needs the secret.' The parts together are the value.
  */
 export const explainSealed: Explain = (value) => {
   const length = Math.max(0, Buffer.from(value, 'base64url').length - OVERHEAD);

@@ -51,7 +51,7 @@ export function verifyJwt(token: string, rules: JwtRules): Claims | undefined {
   const made = rules.keys.map((key) => Buffer.from(hs256(`${header}.${claims}`, key)));
   const isSigned = made.some((own) => own.length === sent.length && timingSafeEqual(own, sent));
   if (!isSigned) return undefined; // before any content is read
-  const { alg, typ = 'JWT', crit } = parseObject(header); // `crit`: extensions that it needs
+  const { alg, typ = 'JWT', crit } = parseObject(header); // `crit`: required extensions
   const isJwt = typeof typ === 'string' && typ.toLowerCase() === 'jwt';
   if (alg !== 'HS256' || !isJwt || crit !== undefined) return undefined;
   const body = parseObject(claims);

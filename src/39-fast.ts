@@ -54,7 +54,7 @@ export class FastSigner extends Signer {
   }
 }
 
-/** Overwrites the first block, and returns the HMAC of the text behind it as characters. */
+/** Overwrites the first block of `bytes`. Returns the HMAC of the text behind it as characters. */
 type Hmac = (bytes: Buffer) => string;
 
 /** Returns a function that computes the HMAC with this key. */
