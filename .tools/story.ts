@@ -69,7 +69,7 @@ export function tell(
   if (!(error instanceof AssertionError)) add('test line:', testLineOf(error), 2);
   add('failed at:', frameOf(error), 1);
   if (module !== undefined) add('explained:', placeOf(module, title), 1);
-  const head = clip(visible(headOf(error)), 4, WIDTH + LABEL);
+  const head = clip(printable(visible(headOf(error))), 4, WIDTH + LABEL);
   let rest = MAX_ROWS - rowsOf(head, COLUMNS - 2) - 1;
   for (const [, text] of parts) rest -= rowsOf(text);
   const [last, ...before] = [...(exchange.requests ?? [])].reverse();
@@ -88,11 +88,11 @@ export function tell(
   const indent = `\n${' '.repeat(LABEL)}`;
   const lines = parts.map(([label, text]) =>
     label.padEnd(LABEL) + text.trimEnd().replaceAll('\n', indent));
-  return visible(lines.length === 0 ? head : `${head}\n\n${lines.join('\n')}\n`);
+  return printable(lines.length === 0 ? head : `${head}\n\n${lines.join('\n')}\n`);
 }
 
 /** Returns the text with escapes such as \x9B for the characters that can control a terminal. */
-function visible(text: string): string {
+function printable(text: string): string {
   return text.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, (character) =>
     `\\x${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
 }
