@@ -60,6 +60,7 @@ export function sharesOf({ nodes, samples = [] }: Profiler.Profile): Share[] {
 }
 
 if (isMain(import.meta.url)) {
+  process.stdout.on('error', () => process.exit()); // `| head` reads only the first lines
   const step = process.argv[2] ?? '9';
   const handle = await handlerOf(step);
   await load(handle, WARM_UP);
