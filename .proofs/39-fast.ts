@@ -51,7 +51,7 @@ describe('39-fast: further proofs', () => {
       const before = /(?: send,)?( text), toListener } from '..\/src\/04-http.ts';/;
       const after = "$1, toListener as makeListener } from '../src/04-http.ts';\n" +
         "import { sendFast as send } from '../src/39-fast.ts';\n" +
-        'const toListener = (page: Handler) => makeListener(page, send);';
+        'const toListener = (page: Handler, write = send) => makeListener(page, write);';
       await passes(name, before, after);
     });
   }
