@@ -35,5 +35,8 @@ export function makeDice(seed) {
     const put = pick(['', whole[at] + whole[at], whole[below(whole.length)], pick(NASTY)]);
     return whole.slice(0, at) + put + whole.slice(at + 1);
   };
-  return { below, pick, many, word, text, key, json, damaged };
+  /** Returns the items in another order. */
+  const shuffled = (items) =>
+    items.map((item) => ({ item, at: below(2 ** 32) })).sort((a, b) => a.at - b.at).map(({ item }) => item);
+  return { below, pick, many, word, text, key, json, damaged, shuffled };
 }

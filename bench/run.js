@@ -6,7 +6,7 @@
 //   npm run bench -- --only=step9,floor    these rows alone; --rounds=3 changes the number of rounds
 //   npm run bench -- --other=FOLDER        also step 9, step 39 and the site of another work tree
 //   npm run bench -- --micro               a part alone; also --growth, --kinds, --scale
-//   npm run bench -- --differential        a proof; also --soak, --slow, --scan
+//   npm run bench -- --differential        a proof; also --soak, --slow, --scan, --mutants
 //
 // Each sample uses a new process of the server. All rows take turns, and each round has another random
 // order. So a slow minute of the machine affects all rows. Before the measurement, each server must count,
@@ -22,6 +22,14 @@ import {
 } from './load.js';
 import { barChart, digits, median, table } from './measure.js';
 import { installed, MORE, own, PRODUCTION, ROOT, ROWS, tsx, versions } from './rows.js';
+
+const PARTS = [
+  ['micro', 'Single parts next to npm packages that do the same', 'micro.js'],
+  ['growth', 'What happens when something grows', 'growth.ts'],
+  ['kinds', 'The kinds of session', 'kinds.ts'],
+  ['scale', 'More connections, and more processes', 'scale.js'],
+];
+const PROOFS = ['differential', 'soak', 'slow', 'scan', 'mutants'];
 
 const options = readOptions();
 if (!existsSync(`${ROOT}bench/node_modules`)) stop('First install the packages: npm install --prefix bench');
@@ -39,7 +47,7 @@ const countOf = async (response) => Number(/Count: (\d+)/.exec(await response.te
 
 function readOptions() {
   const [flag, word] = [{ type: 'boolean' }, { type: 'string' }];
-  const flags = ['quick', 'write', 'micro', 'growth', 'kinds', 'scale', 'differential', 'soak', 'slow', 'scan'];
+  const flags = ['quick', 'write', ...PARTS.map(([key]) => key), ...PROOFS];
   const words = ['rounds', 'runs', 'only', 'other'];
   const pairs = [...flags.map((name) => [name, flag]), ...words.map((name) => [name, word])];
   try {
@@ -105,18 +113,12 @@ function part(file, ...words) {
   return `${file} ended with ${status}:\n\n${stderr}`;
 }
 
-for (const proof of ['differential', 'soak', 'slow', 'scan']) {
+for (const proof of PROOFS) {
   if (options[proof] === undefined) continue;
   console.log(part(`${proof}.js`));
   process.exit();
 }
 
-const PARTS = [
-  ['micro', 'Single parts next to npm packages that do the same', 'micro.js'],
-  ['growth', 'What happens when something grows', 'growth.ts'],
-  ['kinds', 'The kinds of session', 'kinds.ts'],
-  ['scale', 'More connections, and more processes', 'scale.js'],
-];
 const isPart = PARTS.some(([key]) => options[key] !== undefined);
 const isComplete = !isQuick && !only && !isPart && !options.other;
 if (options.write && !isComplete) stop('--write needs a complete run');
@@ -136,9 +138,7 @@ const rows = all
   .filter(({ key }) => (only ? only.includes(key) || key.endsWith('-other') : !isPart))
   .map((row) => ({ ...row, samples: [] }));
 
-const { below } = makeDice(1);
-const shuffled = (items) =>
-  items.map((item) => ({ item, at: below(2 ** 32) })).sort((a, b) => a.at - b.at).map(({ item }) => item);
+const { shuffled } = makeDice(1);
 pinTo('1');
 for (let run = 0; run < runs; run++) {
   for (let round = 0; round < rounds; round++) {

@@ -213,6 +213,9 @@ describe('18-cart: what a form can send', () => {
       assert.match(tag, /aria-label="\w+: \w|>\w[\w ]+</, tag);
     }
     assert.match(body, /<label>Note <textarea /);
+    for (const label of ['Empty the cart', 'Save the note']) {
+      assert.match(body, new RegExp(`<button[^>]*>${label}</button>`));
+    }
   });
 });
 

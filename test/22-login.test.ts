@@ -175,6 +175,7 @@ describe('22-login: login', () => {
     for (const name of ['editor', 'unknown', '', '__proto__', 'constructor']) {
       const response = await login(name, 'wrong');
       assert.equal(response.status, 422, name);
+      assert.match(bodyText(response), /<title>Login<\/title>/);
       const [, error] = /role="alert">([^<]*)/.exec(bodyText(response)) ?? [];
       assert.equal(error, 'The name or the password is wrong.', name);
       assert.equal(session()?.has('user'), false, name);

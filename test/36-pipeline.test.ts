@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { RequestListener } from 'node:http';
 import { describe } from 'node:test';
-import { startServer } from '../.tools/serve.ts';
+import { requestBytes, startServer } from '../.tools/serve.ts';
 import { assertRejected, bothEnds, CHUNKED, closeOf, CONNECT, HALF_BODY } from '../.tools/wire.ts';
 import { hello, KEEP, LAST, limitedIt, openHalf, readBody } from '../.tools/wire.ts';
 import { statusesOf, textOf } from '../.tools/wire.ts';
@@ -79,6 +79,12 @@ describe('36-pipeline: the order of responses', () => {
       assert.match(await received, /^HTTP\/1\.1 200 OK\r\n[^]*page \/first/, what);
       assert.equal(statusesOf(await received), `200 ${status}`, what);
     }
+  });
+
+  it('makePipelined() sends no body in an error response to HEAD', async (t) => {
+    const server = await startServer(t, readBody, makePipelined);
+    const received = await server.exchange(requestBytes('HEAD', '/', 'Expect: magic\r\n'));
+    assert.match(received, /^HTTP\/1\.1 417 [^]*\r\n\r\n$/);
   });
 
   it('makePipelined() rejects a request immediately if its body is broken', async (t) => {

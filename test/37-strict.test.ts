@@ -194,7 +194,7 @@ describe('37-strict: the method and the body', () => {
     const server = await startServer(t, strict(page), makePipelined);
     const received = await server.exchange(requestBytes('OPTIONS', '*'));
     assert.match(received, /^HTTP\/1\.1 204 No Content\r\n/);
-    assert.match(received, /\r\nallow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n/i);
+    assert.match(received, /\r\nallow: GET, ?HEAD, ?POST, ?PUT, ?PATCH, ?DELETE, ?OPTIONS\r\n/i);
     assert.deepEqual(paths, [], 'the listener must not respond too');
   });
 

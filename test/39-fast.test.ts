@@ -288,6 +288,16 @@ describe('39-fast: secrets and the self-check', () => {
     }
   });
 
+  it('FastSigner() throws if only encode() differs', () => {
+    class Different extends FastSigner {
+      override encode(text: string): string {
+        return super.encode(`${text}!`);
+      }
+    }
+    const message = 'FastSigner and createHmac disagree about sha512. Use Signer';
+    assert.throws(() => new Different({ secrets: ['short'] }), { name: 'Error', message });
+  });
+
   it('FastSigner() does not throw if its signatures are the same', () => {
     for (const hashAlg of [undefined, 'sha256', 'sha3-256']) {
       const options = { secrets: ['short', 'k'.repeat(200)], salt: 'count.', hashAlg };
@@ -357,6 +367,15 @@ describe('39-fast: the same responses', () => {
     assert.equal(mock.callCount(), 0, 'GET /text');
     await server.exchange(requestBytes('GET', '/304'));
     assert.equal(mock.callCount(), 3, 'GET /304 has three headers');
+  });
+
+  it('sendFast() does not change the headers of the response', async (t) => {
+    const response = text('Hello');
+    const { headers } = response;
+    const before = { ...headers };
+    const server = await startServer(t, toListener(() => response, sendFast));
+    await server.exchange(requestBytes('GET'));
+    assert.deepEqual(headers, before, 'another response may have the same headers');
   });
 
   it('sendFast() renders a body once', async (t) => {

@@ -643,7 +643,8 @@ describe('the steps run', { concurrency: Math.min(2, availableParallelism()) }, 
       const [, port, hints = ''] = place.exec(output) ?? [];
       for (const hint of hints.slice(0, -1).split('\n')) {
         const [, path] = /^ {2}open http:\/\/localhost:\d+(\/.*)$/.exec(hint) ?? [];
-        assert.ok(path !== undefined || /^ {2}\S/.test(hint), `a hint without text:\n${hints}`);
+        const isText = /^ {2}(?!open )\S/.test(hint);
+        assert.ok(path !== undefined || isText, `a hint without a path or a text:\n${hints}`);
         const response = await fetch(`http://127.0.0.1:${port}${path ?? '/'}`);
         const status = DOWN.includes(name) ? 503 : (STATUS[path ?? '/'] ?? 200);
         assert.equal(response.status, status, `${hint}: ${await response.text()}`);
