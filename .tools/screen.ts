@@ -117,7 +117,7 @@ function doneText(view: View): string {
   const [skipped, given] = [countOf('skipped', view), countOf('given', view)];
   if (written === 0) return '✔ All tests pass, but you have written no function of this step.';
   if (skipped > 0) return `✔ All tests pass. You have written ${written}, and skipped ${skipped}.`;
-  if (given > 0) return `✔ Well done! All tests pass. You have written ${written}, and ${given} are given.`;
+  if (given > 0) return `✔ Well done! All tests pass. You have written ${written}. The course gave you ${given}.`;
   return `✔ Well done! All functions of step ${view.step.number} are written, and all tests pass.`;
 }
 

@@ -7,7 +7,10 @@ const get = async (path: string) => countVisits(makeRequest('GET', path));
 
 check('/time shows the time', async () => {
   const before = Date.now();
-  const text = shownText(await get('/time'));
+  const response = await get('/time');
+  expectEqual('The status of /time', response.status, 200);
+  expectEqual('The Set-Cookie header of /time', response.headers['set-cookie'], undefined);
+  const text = shownText(response);
   const time = Date.parse(text.trim());
   const what = `/time must show the time, such as ${new Date().toISOString()}, and shows: ${text}`;
   assert.ok(time >= before && time <= Date.now(), what);
