@@ -183,6 +183,14 @@ describe('28-devices: the list and the factory', () => {
     await new Browser(handle, ORIGIN).get('/');
     assert.equal(store.count('put'), 1, 'the session of one visitor');
   });
+
+  it('makeDeviceSite() adds a link to the list to each page', async () => {
+    const { handle } = await setUp();
+    const browser = new Browser(handle, ORIGIN);
+    for (const path of ['/', '/cart', '/login']) {
+      assert.match(bodyText(await browser.get(path)), /<a href="\/sessions">Sessions<\/a>/, path);
+    }
+  });
 });
 
 describe('28-devices: the page', () => {
