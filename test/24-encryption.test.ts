@@ -166,10 +166,11 @@ describe('24-encryption: Sealer', () => {
 
   it('Sealer.encode() never uses a nonce twice, and nothing in the value can be read', () => {
     const text = JSON.stringify({ user: 'editor', note: 'For Ada, with love' });
-    const sealer = makeSealer();
-    const values = Array.from({ length: 100 }, () => sealer.encode(given(text)));
+    const sealers = [makeSealer(), makeSealer()]; // two servers, or one before and after a restart
+    const values = Array.from({ length: 100 }, (_, i) => sealers[i % 2]?.encode(given(text)) ?? '');
     const nonces = values.map((value) => bytesOf(value).toString('hex', 1, 13));
-    assert.equal(new Set(nonces).size, 100, 'different nonces of 100 values');
+    assert.equal(new Set(nonces).size, 100, 'different nonces of 100 values from two sealers');
+    for (const value of values) assert.match(value, /^[\w-]+$/, 'the value is base64url');
     for (const value of values) {
       assert.doesNotMatch(bytesOf(value).toString('latin1'), /editor|user|Ada|note/);
       assert.equal(bytesOf(value).length, text.length + 29, 'version 1, nonce 12, tag 16');
