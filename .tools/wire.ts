@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test';
 import { explainedIt, noteBytes, waitingFor } from './explain.ts';
 import { requestBytes, type TestServer, withTimeLimit } from './serve.ts';
 
-const TEST_TIME_LIMIT = 20_000; // milliseconds: a test waits for sockets, and none may wait forever
+const TEST_TIME_LIMIT = 60_000; // milliseconds: a test waits for sockets, and none may wait forever
 
 /** Returns `it` for a test file. Each of its tests has a time limit. */
 export function limitedIt(testUrl: string): ReturnType<typeof explainedIt> {
@@ -44,7 +44,7 @@ export const readBody: RequestListener = (request, response) => {
 export function closeOf(socket: Socket): Promise<unknown> {
   const closed = new Promise((resolve) => socket.on('close', resolve));
   const what = 'The connection stays open';
-  return waitingFor(withTimeLimit(closed, what, 8_000), () => what);
+  return waitingFor(withTimeLimit(closed, what, 30_000), () => what);
 }
 
 /** Returns everything that arrives on a socket until it is closed. */

@@ -40,6 +40,7 @@ describe('32-redis-client: commands', () => {
 
   it('RedisClient.command() returns the replies in the order of the commands', { timeout }, async (t) => {
     const { url } = await startFakeRedis(t, ([, word = '']) => `$${word.length}\r\n${word}\r\n`);
+    t.mock.timers.enable({ apis: ['setTimeout'] }); // on a busy machine, the replies need longer
     const client = makeClient(t, url);
     const words = Array.from({ length: 1000 }, (_, i) => `word${i}`);
     assert.deepEqual(await Promise.all(words.map((word) => client.command('ECHO', word))), words);
