@@ -41,8 +41,7 @@ export type Handler<R extends HttpRequest = HttpRequest> = (request: R) => Await
  */
 export function problem(status: number, detail: string, headers = {}): HttpResponse {
   const title = `${status} ${STATUS_CODES[status]}`;
-  const body = { title, detail, render: () => `${title}\n\n${detail}\n` };
-  return text(body, status, headers);
+  return text({ title, detail, render: () => `${title}\n\n${detail}\n` }, status, headers);
 }
 
 /**

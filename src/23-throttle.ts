@@ -36,8 +36,7 @@ export function loginThrottle(free: number, now: () => number) {
     },
     /** Adds a failure. */
     add(key: string): void {
-      const isRecent = now() - nextOf(key) <= MEMORY;
-      const count = isRecent ? (failures.get(key)?.count ?? 0) : 0;
+      const count = now() - nextOf(key) <= MEMORY ? (failures.get(key)?.count ?? 0) : 0;
       failures.delete(key);
       failures.set(key, { count: count + 1, last: now() });
       const [oldest = ''] = failures.keys();

@@ -55,15 +55,13 @@ export class Sealer implements Codec {
   /** Returns the text, or `undefined` if `encode` cannot have written the value. Never throws. */
   decode(value: string): string | undefined {
     const bytes = Buffer.from(value, 'base64url');
-    const isExact = bytes.toString('base64url') === value; // one text has one encoding
+    const isExact = bytes.toString('base64url') === value; // Node ignores other characters
     if (!isExact || bytes[0] !== VERSION || bytes.length < OVERHEAD) return undefined;
-    const texts = this.#keys.map((key) => this.#decrypt(key, bytes));
-    return texts.find((text) => text !== undefined);
+    return this.#keys.map((key) => this.#decrypt(key, bytes)).find((text) => text !== undefined);
   }
 
   #decrypt(key: KeyObject, bytes: Buffer): string | undefined {
-    const nonce = bytes.subarray(1, 1 + NONCE_SIZE);
-    const decipher = createDecipheriv('aes-256-gcm', key, nonce);
+    const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(1, 1 + NONCE_SIZE));
     decipher.setAAD(this.#purpose).setAuthTag(bytes.subarray(-TAG_SIZE));
     const text = decipher.update(bytes.subarray(1 + NONCE_SIZE, -TAG_SIZE)); // not proven yet
     try {

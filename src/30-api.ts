@@ -4,8 +4,7 @@
 //   WWW-Authenticate: Bearer realm="api", error="invalid_token"     response 401 (RFC 6750 §3)
 //
 import { isMain, serve } from './01-server.ts';
-import type { Awaitable, Handler, HttpResponse } from './04-http.ts';
-import { problem, toListener } from './04-http.ts';
+import { type Awaitable, type Handler, type HttpResponse, problem, toListener } from './04-http.ts';
 import type { Router } from './05-router.ts';
 import { DEMO } from './09-tutorial.ts';
 import type { RouteGroup } from './13-middleware.ts';

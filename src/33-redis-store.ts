@@ -19,8 +19,7 @@ export class RedisStore implements SessionStore {
 
   /** Reads three fields of `session:KEY`. A damaged entry is ignored. */
   async get(key: string): Promise<VersionedEntry | undefined> {
-    const fields = ['version', 'expires', 'text'];
-    const values = await this.#send('HMGET', `session:${key}`, ...fields);
+    const values = await this.#send('HMGET', `session:${key}`, 'version', 'expires', 'text');
     if (!Array.isArray(values)) throw new StoreUnavailable('Redis sent a wrong reply');
     const [version, expires] = values.map(Number); // NaN if the entry is damaged
     if (!version || !expires || expires <= this.#now()) return undefined;

@@ -97,8 +97,7 @@ function statusFor(headers: HttpRequest['headers'], etag: string, modified: numb
   if (match === undefined ? modified > unmodifiedSince : !isListed(match, etag)) return 412;
   // A proxy that compresses the file makes the tag weak: `W/"…"`. Here a weak tag counts too.
   if (noneMatch !== undefined) return isListed(noneMatch, etag, `W/${etag}`) ? 304 : 200;
-  const modifiedSince = parseHttpDate(headers['if-modified-since']) ?? -Infinity;
-  return modified <= modifiedSince ? 304 : 200;
+  return modified <= (parseHttpDate(headers['if-modified-since']) ?? -Infinity) ? 304 : 200;
 }
 
 /** Whether a list contains one of the tags. `*` alone is any tag. */

@@ -85,8 +85,7 @@ export function stop(server: Server, timeout = STOP_TIMEOUT): void {
 /** Returns true in the program, also if the process manager pm2 imports it. */
 export function isProgram(moduleUrl: string): boolean {
   const file = process.env.pm_exec_path ?? ''; // pm2 sets it
-  const isPm2 = existsSync(file) && realpathSync(file) === fileURLToPath(moduleUrl);
-  return isPm2 || isMain(moduleUrl);
+  return isMain(moduleUrl) || (existsSync(file) && realpathSync(file) === fileURLToPath(moduleUrl));
 }
 
 if (isProgram(import.meta.url)) operate(toListener(tutorial().handle), 'Step 38', ['/', '/howdy']);
