@@ -154,6 +154,14 @@ async function statusesOf(count: number, send: (index: number) => Promise<Reply>
   return statuses;
 }
 
+const TOO_BUSY = /: (?:No reply after \d+ ms|Redis is down|database is locked)$/; // in the log
+
+/** Asserts that the servers sent a 503 only because the time limit of a store was too short. */
+function checkReasons(servers: Server[]): void {
+  const lines = servers.flatMap(({ printed }) => printed().match(/^503 .*$/gm) ?? []);
+  assert.deepEqual(lines.filter((line) => !TOO_BUSY.test(line)), []);
+}
+
 /**
  * Asserts that the site has counted each confirmed request, and none twice. On a very busy machine,
  * a store may have no time for a few requests: a 503 confirms nothing, but may have been counted.
@@ -303,6 +311,7 @@ describe('processes: parallel requests', TOGETHER, () => {
       const panel = (await ask(at(0, '/cart'), cookie)).body.replaceAll('&quot;', '"');
       const count = Number(/"counter": (\d+)/.exec(panel)?.[1]);
       checkCount(count, VISITS, statuses, 200);
+      checkReasons(servers);
       assert.equal(countOf(await ask(at(1, '/'), cookie)), count + 1, 'the next visit');
     });
   }
@@ -323,6 +332,7 @@ describe('processes: parallel requests', TOGETHER, () => {
       const quantities = [...body.matchAll(/name="quantity" value="(\d+)"/g)].map(([, n]) => Number(n));
       assert.equal(quantities.length, 4);
       for (const quantity of quantities) checkCount(quantity, VISITS / 20, statuses, 303);
+      checkReasons(servers);
       assert.match(body, new RegExp(`Cart \\(${quantities.reduce((sum, one) => sum + one)}\\)`));
     });
   }
