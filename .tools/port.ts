@@ -2,14 +2,11 @@
 // program as soon as the server is closed.
 import { randomInt } from 'node:crypto';
 
-/** Returns a port that the system never selects itself. Another program may still use it. */
-export const pickPort = (): number => randomInt(10_000, 30_000);
-
-/** Calls `listen` with one port after another, until one is free. Returns its result. */
+/** Calls `listen` with ports that the system never selects itself, until one is free. */
 export async function onFreePort<T>(listen: (port: number) => Promise<T>): Promise<T> {
   for (let tries = 10; ; tries--) {
     try {
-      return await listen(pickPort());
+      return await listen(randomInt(10_000, 30_000));
     } catch (error) {
       if (tries === 0 || !/address (already )?in use/i.test(String(error))) throw error;
     }

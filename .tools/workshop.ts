@@ -62,7 +62,8 @@ export async function runTest(
   clearTimeout(timer);
   let leftovers = groupOf(child.pid ?? 0);
   for (let tries = 0; leftovers.length > 0 && tries < 500; tries++) {
-    await new Promise((resolve) => setTimeout(resolve, 20)); // a killed process ends soon, on a busy machine after seconds
+    // A killed process ends soon, and on a busy machine after some seconds.
+    await new Promise((resolve) => setTimeout(resolve, 20));
     leftovers = groupOf(child.pid ?? 0);
   }
   if (leftovers.length > 0) killAll(child);
